@@ -1,0 +1,285 @@
+//! What the engine takes and gives: plain values, so that a page may keep it behind a worker's message port.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::UnixTime;
+
+/// Names a contact within one profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContactId(pub u64);
+
+/// Names an invite within one profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InviteId(pub u64);
+
+/// Names a message; both sides of a conversation use the same id for it. Shown as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub [u8; 16]);
+
+/// Names a link between the engine and its driver; chosen by the engine, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Names a batch of writes between the engine and its driver; counts up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+/// What reaches the engine.
+#[derive(Debug)]
+pub enum Input {
+    /// A person (or a program in a person's place) wants something.
+    Command(Command),
+    /// The WebSocket that [`Output::OpenLink`] asked for is open.
+    LinkOpened(LinkId),
+    /// One binary WebSocket message.
+    LinkMessage(LinkId, Vec<u8>),
+    /// The WebSocket failed to open or has closed. Comes once, unless the engine asked with [`Output::CloseLink`].
+    LinkClosed(LinkId),
+    /// The consensus that [`Output::FetchConsensus`] asked for; `Err` says in one sentence why there is none.
+    Consensus(Result<Vec<u8>, String>),
+    /// The batch is on disk and survives a crash. Batches are answered in the order in which they were given.
+    Persisted(BatchId),
+    /// The time that `poll_timeout` named has come.
+    Timeout,
+}
+
+/// What the engine wants its driver to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Open a WebSocket to `url` and answer with [`Input::LinkOpened`] or [`Input::LinkClosed`].
+    OpenLink {
+        /// The link's name from now on.
+        link: LinkId,
+        /// A `ws://` or `wss://` address.
+        url: String,
+    },
+    /// Send one binary WebSocket message.
+    SendLink(LinkId, Vec<u8>),
+    /// Close the WebSocket; nothing more is to be said about it.
+    CloseLink(LinkId),
+    /// Fetch the consensus from the directory and answer with [`Input::Consensus`].
+    FetchConsensus,
+    /// Write these records as one atomic, durable batch and answer with [`Input::Persisted`].
+    Persist(BatchId, Vec<Write>),
+    /// Tell the person.
+    Event(Event),
+}
+
+/// One record to write, or to delete where the value is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// A short path-like ASCII key such as `contact/7`.
+    pub key: String,
+    /// The record, or nothing to delete it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What a person can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Command {
+    /// Make an invite for one new contact; answered by [`Event::Invite`] once two relays wait for the visitor.
+    Invite,
+    /// Add the person who made this invite as a contact.
+    Add {
+        /// The invite link, or only its fragment.
+        link: String,
+        /// What to call the contact here.
+        name: String,
+        /// The name that the inviter is shown; without one, a short made-up one.
+        introduce_as: Option<String>,
+    },
+    /// Send a message; answered by [`Event::Queued`] once it is on disk.
+    Send {
+        /// To whom.
+        to: ContactId,
+        /// The text, at most [`MAX_TEXT_LEN`] bytes.
+        text: String,
+    },
+    /// List the complete circuits; answered by [`Event::Circuits`].
+    Circuits,
+    /// The message was shown to the person, and need not be reported again after a restart.
+    Shown {
+        /// The conversation.
+        contact: ContactId,
+        /// The message.
+        id: MessageId,
+    },
+}
+
+/// The longest text of one message, in bytes.
+pub const MAX_TEXT_LEN: usize = 16 * 1024;
+
+/// The longest name of a contact, in bytes.
+pub const MAX_NAME_LEN: usize = 64;
+
+/// What a person is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// How far the client has come; repeated on every change, also when it falls back.
+    Progress {
+        /// The step that is now under way.
+        step: Progress,
+    },
+    /// An invite is ready to be handed over.
+    Invite {
+        /// Its name in this profile.
+        id: InviteId,
+        /// The fragment of the link (what follows `#`). The driver puts the page's address before it.
+        fragment: String,
+    },
+    /// A contact exists and is in this state; repeated on every change.
+    Contact {
+        /// The contact.
+        id: ContactId,
+        /// Its final name, unique within the profile.
+        name: String,
+        /// Whether it can be reached now.
+        state: ContactState,
+    },
+    /// A message came in and is stored. Repeated after a restart until [`Command::Shown`].
+    Message {
+        /// From whom.
+        contact: ContactId,
+        /// The message.
+        id: MessageId,
+        /// Its text, exactly as typed: not markup.
+        text: String,
+        /// When it was stored here.
+        received_at: UnixTime,
+    },
+    /// One's own message changed its state.
+    Outgoing {
+        /// To whom.
+        contact: ContactId,
+        /// The message.
+        id: MessageId,
+        /// Its text.
+        text: String,
+        /// When it was queued.
+        queued_at: UnixTime,
+        /// How far it has come.
+        state: DeliveryState,
+    },
+    /// All complete circuits.
+    Circuits {
+        /// One entry for each.
+        list: Vec<CircuitInfo>,
+    },
+    /// Something could not be done.
+    Error {
+        /// What it is about, in one word: `invite`, `add`, `send`, `directory`, `network`, `storage`.
+        about: String,
+        /// One sentence for a person, with what to do about it.
+        message: String,
+    },
+}
+
+/// Steps on the way to being ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Progress {
+    /// Fetching the list of relays and checking its signatures.
+    FetchingDirectory,
+    /// Opening an encrypted link to a guard.
+    ConnectingGuard,
+    /// Building the first circuit of three hops.
+    BuildingCircuit,
+    /// Circuits stand; everything works.
+    Ready,
+}
+
+/// Whether a contact can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContactState {
+    /// Looking for the contact.
+    Connecting,
+    /// Joined: what is sent now arrives now.
+    Connected,
+    /// Not found at any meeting; still trying now and then.
+    Offline,
+}
+
+/// How far an outgoing message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryState {
+    /// On this device's disk.
+    Queued,
+    /// Handed to a circuit that reaches the contact.
+    Sent,
+    /// Stored by the recipient, who said so.
+    Delivered,
+}
+
+/// One complete circuit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitInfo {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The contact that it carries, for conversations.
+    pub contact: Option<ContactId>,
+    /// Nicknames of the client's own hops, from the guard on.
+    pub path: Vec<String>,
+}
+
+/// What a circuit is for; circuits of different purposes are never shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Built in advance, given to whoever needs one next.
+    Spare,
+    /// Waits at a rendezvous relay for the visitor who holds an invite.
+    Invite,
+    /// Waits at a rendezvous relay for a contact.
+    Meeting,
+    /// Carries a contact's messages.
+    Conversation,
+}
+
+/// One message as a conversation's history keeps it, decoded from a record of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// With whom.
+    pub contact: ContactId,
+    /// The message.
+    pub id: MessageId,
+    /// Its text.
+    pub text: String,
+    /// When it was queued or stored on this device.
+    pub at: UnixTime,
+    /// For one's own, how far it has come; `None` for the contact's.
+    pub outgoing: Option<DeliveryState>,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MessageId({self})")
+    }
+}
+
+impl Serialize for MessageId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
+        bytes.try_into().map(Self).map_err(|_| serde::de::Error::custom("a message id has 32 hexadecimal digits"))
+    }
+}

@@ -1,0 +1,12 @@
+//! Allium's protocol, all of it and nothing else.
+//!
+//! No IO, no clock, no global randomness: inputs and the time go in, transmits, timers and events come out, and
+//! randomness is passed in. So the same code runs in the page, in the native client, in a relay and in a simulator.
+//!
+//! # Layout
+//!
+//! - [`time`]: the clock readings that drivers hand in
+//! - [`client`]: the engine behind the page and the native client
+
+pub mod client;
+pub mod time;
