@@ -6,7 +6,9 @@
 //! # Layout
 //!
 //! - [`time`]: the clock readings that drivers hand in
+//! - [`wire`]: reading and writing of binary formats
 //! - [`client`]: the engine behind the page and the native client
 
 pub mod client;
 pub mod time;
+pub mod wire;
