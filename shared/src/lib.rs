@@ -7,6 +7,8 @@
 //!
 //! - [`time`]: the clock readings that drivers hand in
 //! - [`client`]: the engine behind the page and the native client
+//! - [`crypto`]: onion layers, circuit handshakes, keys
 
 pub mod client;
+pub mod crypto;
 pub mod time;
