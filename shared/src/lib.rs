@@ -8,7 +8,9 @@
 //! - [`time`]: the clock readings that drivers hand in
 //! - [`wire`]: reading and writing of binary formats
 //! - [`client`]: the engine behind the page and the native client
+//! - [`crypto`]: onion layers, circuit handshakes, keys
 
 pub mod client;
+pub mod crypto;
 pub mod time;
 pub mod wire;
