@@ -13,12 +13,14 @@
 //! - `descriptor`: what a relay says of itself
 //! - `relay`: the part of it that the consensus repeats: names, addresses, roles, keys
 //! - `consensus`: the signed list
+//! - `registry`: what an authority holds, and when it makes a new list
 //! - `keys`: the keys that sign it
 
 mod authorities;
 mod consensus;
 mod descriptor;
 mod keys;
+mod registry;
 mod relay;
 
 pub use authorities::{Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, NetworkId};
@@ -27,4 +29,5 @@ pub use consensus::{
 };
 pub use descriptor::{DescriptorError, MAX_DESCRIPTOR_LEN, RelayDescriptor};
 pub use keys::{AuthorityIdentity, AuthorityKeypair};
+pub use registry::{PublishError, Published, Registry, RegistryConfig};
 pub use relay::{InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles};
