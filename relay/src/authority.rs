@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::AuthorityConfig;
-use crate::directory::fetch::{self, Schedule};
+use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
@@ -115,7 +115,7 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     if signs {
         tokio::join!(serving, sign(state, directory, keypair, file, shutdown));
     } else {
-        let schedule = Schedule { every: config.fetch_every, mirrors: false };
+        let schedule = Schedule { every: config.fetch_every, sources: Sources::Signer };
         tokio::join!(serving, fetch::run(directory, schedule, |consensus| !consensus.relays().is_empty(), shutdown));
     }
     Ok(())

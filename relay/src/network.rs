@@ -29,7 +29,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::config::ConfigError;
 use crate::directory::Directory;
-use crate::directory::fetch::{self, Schedule};
+use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::TrustError;
 use crate::http::server::{self, ListenError};
 use crate::keys::KeysError;
@@ -131,7 +131,7 @@ pub async fn run(options: NetworkOptions, mut shutdown: Shutdown) -> Result<(), 
     files::write_atomic(&list, nodes::to_json(&planned, &nodes).as_bytes()).map_err(io(&list))?;
 
     let directory = Arc::new(Directory::open(authorities, Clock::start(), None));
-    let schedule = Schedule { every: FETCH_EVERY, mirrors: true };
+    let schedule = Schedule { every: FETCH_EVERY, sources: Sources::Everybody };
     let listed = {
         let expected = expected.clone();
         move |consensus: &allium_shared::netdir::Consensus| expected.lists_all(consensus)

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::{RelayConfig, Trust};
-use crate::directory::fetch::{self, Schedule};
+use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
@@ -105,7 +105,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         .route(link::PATH, any(upgrade))
         .with_state(Arc::new(Links { node: Arc::clone(&node), permits: Arc::new(Semaphore::new(MAX_LINKS)) }))
         .merge(routes::router("relay", node.nickname.as_str(), Arc::clone(&directory)));
-    let schedule = Schedule { every: config.fetch_every, mirrors: true };
+    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities };
     let listed = {
         let entry = entry.clone();
         move |consensus: &allium_shared::netdir::Consensus| consensus.relay(&identity) == Some(&entry)
