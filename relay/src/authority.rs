@@ -31,7 +31,7 @@ use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{self, KeysError};
 use crate::shutdown::Shutdown;
-use crate::{files, http};
+use crate::{files, http, page};
 
 const FILE: &str = "descriptors";
 
@@ -106,11 +106,14 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
         clock,
         limiter: rate::Limiter::new(),
     });
-    let router = Router::new()
+    let mut router = Router::new()
         .route(publish::DESCRIPTOR_PATH, post(take_descriptor))
         .layer(DefaultBodyLimit::max(MAX_DESCRIPTOR_LEN))
         .with_state(Arc::clone(&state))
         .merge(routes::router("authority", config.nickname.as_str(), Arc::clone(&directory)));
+    if let Some(page) = config.page {
+        router = router.merge(page::router(page));
+    }
     let serving = http::server::serve(listener, router, shutdown.clone());
     if signs {
         tokio::join!(serving, sign(state, directory, keypair, file, shutdown));

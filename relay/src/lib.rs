@@ -7,6 +7,7 @@
 //! - [`relay`], [`link`]: a relay and its links
 //! - [`authority`]: a directory authority
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
+//! - [`page`]: the page's files
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`keys`], [`files`]: what is on disk
@@ -23,13 +24,12 @@ pub mod http;
 pub mod keys;
 pub mod link;
 pub mod network;
+pub mod page;
 pub mod random;
 pub mod relay;
 pub mod shutdown;
 
 use std::error::Error;
-
-use allium_shared::netdir::Authorities;
 
 use cli::{AuthorityArgs, Cli, RelayArgs, Subcommand};
 use config::{AuthorityOptions, RelayOptions};
@@ -52,7 +52,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             };
             let config = options.resolve()?;
             if print_entry {
-                println!("{}", Authorities::new(vec![authority::entry(&config)?])?.to_json());
+                println!("{}", authority::entry(&config)?.to_json());
                 return Ok(());
             }
             authority::run(config, shutdown).await?;

@@ -6,12 +6,10 @@
 //! - [`nodes`]: the list of nodes in `nodes.json`
 //! - [`start`]: nodes as tasks or as processes
 //! - [`front`]: the address that people open
-//! - [`page`]: the page's files and what browsers are told about them
 //! - [`ready`]: whether all take part
 
 pub mod front;
 pub mod nodes;
-pub mod page;
 pub mod plan;
 pub mod ready;
 pub mod start;

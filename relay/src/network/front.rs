@@ -9,13 +9,13 @@ use axum::extract::ws::{self, WebSocket};
 use axum::extract::{Path, State, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::any;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
 
-use super::page::{self, Page};
 use crate::directory::{Directory, routes};
+use crate::page;
 use crate::{dial, link};
 
 /// Links that are passed on at once.
@@ -36,7 +36,7 @@ pub fn router(directory: Arc<Directory>, page: PathBuf) -> Router {
         .route("/link/{nickname}", any(pass_on))
         .with_state(links)
         .merge(routes::router("front", "front", directory))
-        .fallback_service(get(page::serve).with_state(Arc::new(Page::new(page))))
+        .merge(page::router(page))
 }
 
 /// Passes a link on to the relay of that name: a development server can proxy one address, but not every relay's.
