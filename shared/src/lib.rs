@@ -7,10 +7,12 @@
 //!
 //! - [`time`]: the clock readings that drivers hand in
 //! - [`wire`]: reading and writing of binary formats
+//! - [`netdir`]: descriptors of relays, the authorities and their consensus
 //! - [`client`]: the engine behind the page and the native client
 //! - [`crypto`]: onion layers, circuit handshakes, keys
 
 pub mod client;
 pub mod crypto;
+pub mod netdir;
 pub mod time;
 pub mod wire;
