@@ -8,7 +8,9 @@
 //! - [`time`]: the clock readings that drivers hand in
 //! - [`client`]: the engine behind the page and the native client
 //! - [`crypto`]: onion layers, circuit handshakes, keys
+//! - [`link`]: the Noise handshake and the records between neighbours
 
 pub mod client;
 pub mod crypto;
+pub mod link;
 pub mod time;
