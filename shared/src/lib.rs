@@ -6,6 +6,8 @@
 //! # Layout
 //!
 //! - [`time`]: the clock readings that drivers hand in
+//! - [`wire`]: reading and writing of binary formats
+//! - [`netdir`]: descriptors of relays, the authorities and their consensus
 //! - [`client`]: the engine behind the page and the native client
 //! - [`crypto`]: onion layers, circuit handshakes, keys
 //! - [`link`]: the Noise handshake and the records between neighbours
@@ -13,4 +15,6 @@
 pub mod client;
 pub mod crypto;
 pub mod link;
+pub mod netdir;
 pub mod time;
+pub mod wire;
