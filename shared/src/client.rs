@@ -13,7 +13,7 @@
 //! - `talks`: what joined contacts say
 //! - `contacts`, `store`: what is kept, in memory and on disk
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::api::{
-    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, LinkId, MAX_TEXT_LEN, MessageId,
+    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, LinkId, MAX_TEXT_LEN, MessageId,
     Output, Progress,
 };
 use self::circuits::{CircuitKey, Managed, Task};
@@ -34,10 +34,9 @@ use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::session::OlmAccount;
-use crate::netdir::authorities::Authorities;
-use crate::netdir::consensus::Consensus;
-use crate::netdir::relay::Role;
-use crate::time::{Instant, Now, UnixTime};
+use crate::netdir::Authorities;
+use crate::netdir::Consensus;
+use crate::time::{Instant, Now};
 
 pub mod api;
 mod circuits;
@@ -308,7 +307,7 @@ impl Client {
             stage: Stage::Invited(Box::new(Invited {
                 invite: fragment,
                 introduce_as: introduce_as.unwrap_or_else(|| self.made_up_name()),
-                account: OlmAccount::with_one_time_key(),
+                account: OlmAccount::generate(),
             })),
         };
         let contact = Contact::new(id, record, self.now.instant);

@@ -9,7 +9,7 @@ use crate::circuit::Circuit;
 use crate::crypto::handshake::{ClientHandshake, KeyStream};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
-use crate::messaging::frame::FrameReader;
+use crate::messaging::frame::{Frame, FrameReader};
 use crate::rendezvous::{Meeting, MeetingSecret};
 use crate::time::Instant;
 
@@ -107,8 +107,8 @@ impl Talk {
 pub(super) enum Phase {
     /// Host: waits for the holder of this invite to introduce themselves.
     AwaitIntroduce { invite: u64, secrets: FirstSecrets },
-    /// Host: the new contact is being stored; then this is the first Olm message for it.
-    Welcoming { pre_key: Vec<u8> },
+    /// Host: the new contact is being stored; then it is told this.
+    Welcoming { welcome: Frame },
     /// Host: waits for the contact to have stored what it needs.
     AwaitResume,
     /// Visitor: waits for the host to take it as a contact.

@@ -10,9 +10,8 @@ use super::circuits::CircuitKey;
 use super::relays::jitter;
 use crate::cell::{CELL_LEN, Cell, CircId, LinkEnd};
 use crate::crypto::keys::RelayIdentity;
-use crate::link::handshake::{Established, Initiator};
-use crate::link::record::{MAX_CELLS, Opener, Sealer, padded_count};
-use crate::netdir::relay::RelayEntry;
+use crate::link::{self, Initiator, LinkStep, MAX_CELLS, RelayAddressee, padded_count};
+use crate::netdir::RelayEntry;
 use crate::time::Instant;
 
 /// How long a link may take to open and shake hands.
@@ -37,9 +36,10 @@ pub(super) struct Link {
 }
 
 enum State {
-    Opening(Option<(Initiator, Vec<u8>)>),
-    ShakingHands(Option<Initiator>),
-    Open { sealer: Sealer, opener: Opener },
+    Opening { initiator: Box<Initiator>, first: Vec<u8> },
+    ShakingHands(Box<Initiator>),
+    Open(Box<link::Link>),
+    Closed,
 }
 
 /// A link is of no use any more.
@@ -55,12 +55,13 @@ impl Link {
         now: Instant,
         outputs: &mut impl Extend<Output>,
     ) -> Option<Self> {
-        let (initiator, first) = Initiator::new_anonymous(rng, network, &guard.identity, &guard.link_key).ok()?;
+        let addressee = RelayAddressee { identity: guard.identity, link_key: guard.link_key };
+        let (initiator, first) = Initiator::new_anonymous(rng, network, &addressee).ok()?;
         outputs.extend([Output::OpenLink { link, url: guard.url.as_str().to_owned() }]);
         Some(Self {
             guard: guard.identity,
             circuits: BTreeMap::new(),
-            state: State::Opening(Some((initiator, first))),
+            state: State::Opening { initiator: Box::new(initiator), first },
             deadline: now + OPEN_TIME,
             next_padding: now,
             next_circ: 0,
@@ -70,16 +71,17 @@ impl Link {
 
     /// Whether cells can be sent.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+        matches!(self.state, State::Open(_))
     }
 
     /// The WebSocket is open: the handshake begins.
     pub(super) fn opened(&mut self, link: LinkId, outputs: &mut impl Extend<Output>) {
-        if let State::Opening(begun) = &mut self.state
-            && let Some((initiator, first)) = begun.take()
-        {
-            outputs.extend([Output::SendLink(link, first)]);
-            self.state = State::ShakingHands(Some(initiator));
+        match core::mem::replace(&mut self.state, State::Closed) {
+            State::Opening { initiator, first } => {
+                outputs.extend([Output::SendLink(link, first)]);
+                self.state = State::ShakingHands(initiator);
+            }
+            other => self.state = other,
         }
     }
 
@@ -91,19 +93,21 @@ impl Link {
         now: Instant,
     ) -> Result<Vec<Cell>, Broken> {
         match &mut self.state {
-            State::Opening(_) => Err(Broken),
+            State::Opening { .. } | State::Closed => Err(Broken),
             State::ShakingHands(initiator) => {
-                let Established { sealer, opener, .. } =
-                    initiator.take().ok_or(Broken)?.receive_anonymous(message).map_err(|_| Broken)?;
-                self.state = State::Open { sealer, opener };
+                // Towards a relay that does not know us the handshake ends with its first answer.
+                let Ok(LinkStep::Established { send: None, link }) = initiator.receive(message) else {
+                    return Err(Broken);
+                };
+                self.state = State::Open(link);
                 self.deadline = now + SILENCE;
                 self.next_padding = now + jitter(PADDING.0, PADDING.1, rng);
                 Ok(Vec::new())
             }
-            State::Open { opener, .. } => {
+            State::Open(link) => {
                 self.deadline = now + SILENCE;
-                let cells = opener.open(message).map_err(|_| Broken)?;
-                cells.map(|cell| Cell::decode(cell).map_err(|_| Broken)).collect()
+                let cells = link.opener.open(message).map_err(|_| Broken)?;
+                cells.iter().map(|cell| Cell::decode(cell).map_err(|_| Broken)).collect()
             }
         }
     }
@@ -142,7 +146,7 @@ impl Link {
         now: Instant,
         outputs: &mut impl Extend<Output>,
     ) -> Result<(), Broken> {
-        let State::Open { sealer, .. } = &mut self.state else { return Ok(()) };
+        let State::Open(open) = &mut self.state else { return Ok(()) };
         if self.queue.is_empty() {
             if now < self.next_padding {
                 return Ok(());
@@ -155,7 +159,7 @@ impl Link {
             for _ in cells.len() / CELL_LEN..padded_count(cells.len() / CELL_LEN) {
                 Cell::PADDING.encode(&mut record);
             }
-            sealer.seal(&mut record).map_err(|_| Broken)?;
+            open.sealer.seal(&mut record).map_err(|_| Broken)?;
             outputs.extend([Output::SendLink(link, record)]);
         }
         self.queue.clear();

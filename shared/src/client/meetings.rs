@@ -20,7 +20,7 @@ use crate::crypto::handshake::{
     self, CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic,
 };
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
-use crate::netdir::relay::Role;
+use crate::netdir::Role;
 use crate::rendezvous::{MEETINGS, Meeting};
 
 /// Circuits that may be under construction at once.
@@ -494,7 +494,7 @@ impl Client {
                 visit.knocking = None;
                 self.knock(key);
             }
-            (Task::Visit(visit), RelayMessage::RendezvousAccepted(fragment)) => {
+            (Task::Visit(_), RelayMessage::RendezvousAccepted(fragment)) => {
                 self.admitted(key, fragment);
             }
             _ => self.close_circuit(key, Some(DestroyReason::Protocol)),
@@ -557,7 +557,7 @@ impl Client {
     }
 
     fn join_as_visitor(&mut self, key: CircuitKey, id: ContactId, generation: u64, stream: &mut KeyStream) {
-        let keys = CircuitKeys::from(stream);
+        let keys = CircuitKeys::from(&mut *stream);
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         match &mut contact.record.stage {
             Stage::Invited(_) => {

@@ -7,8 +7,8 @@ use rand_core::Rng;
 
 use crate::circuit::Hop;
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::consensus::Consensus;
-use crate::netdir::relay::{RelayEntry, Role};
+use crate::netdir::Consensus;
+use crate::netdir::{RelayEntry, Role};
 use crate::time::Instant;
 
 /// How many guards have their links open at any time.

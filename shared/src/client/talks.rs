@@ -200,8 +200,6 @@ impl Client {
         };
         let frame =
             Frame::Welcome { identity: account.identity(), meeting_key: *meeting_key.public().as_bytes(), pre_key };
-        let mut welcome = Vec::new();
-        frame.encode(&mut welcome);
         if let Some(talk) = self.talk(key) {
             talk.contact = Some(id);
             talk.phase = Phase::Welcoming { welcome: frame };
@@ -362,7 +360,7 @@ impl Client {
             let next = *next_to_send;
             let Some(contact) = self.contacts.get_mut(&id) else { return };
             let mut in_flight = 0;
-            let mut frame = None;
+            let mut envelope = None;
             for outgoing in &mut contact.outbox {
                 let Some(sealed) = &outgoing.sealed else { break };
                 if sealed.sequence < next {
@@ -373,21 +371,19 @@ impl Client {
                 if sealed.sequence >= contact.durable || !fits {
                     break;
                 }
-                frame = Some(Frame::Envelope {
-                    sequence: sealed.sequence,
-                    id: outgoing.id,
-                    sealed: sealed.bytes.clone(),
-                });
+                let (sequence, id) = (sealed.sequence, outgoing.id);
+                envelope = Some((sequence, Frame::Envelope { sequence, id, sealed: sealed.bytes.clone() }));
                 if outgoing.state == DeliveryState::Queued {
                     outgoing.state = DeliveryState::Sent;
-                    outgoing.put(id, &mut self.store);
-                    self.store.then(Then::Tell(outgoing.event(id)));
+                    outgoing.put(contact.id, &mut self.store);
+                    let event = outgoing.event(contact.id);
+                    self.store.then(Then::Tell(event));
                 }
                 break;
             }
-            let Some(frame) = frame else { return };
+            let Some((sequence, frame)) = envelope else { return };
             if let Some(talk) = self.talk(key) {
-                talk.next_to_send = next + 1;
+                talk.next_to_send = sequence + 1;
             }
             self.send_frame(key, &frame);
         }
