@@ -50,28 +50,40 @@ impl Setup<'_> {
     /// The folders with the programs of `tools`, which are installed as far as they are missing.
     pub(super) fn tools<const N: usize>(self, tools: &[Tool; N]) -> Result<[PathBuf; N], SetupError> {
         let mut bins = [const { PathBuf::new() }; N];
+        let mut lock = None;
         for (tool, bin) in tools.iter().zip(&mut bins) {
+            if let Some(there) = self.installed(tool) {
+                *bin = there;
+                continue;
+            }
+            if lock.is_none() {
+                lock = Some(lock::acquire(self.steps, self.workspace.cache(), "tools")?);
+            }
+            // While this waited for the lock, somebody else may have done the work.
             *bin = match self.installed(tool) {
                 Some(bin) => bin,
                 None => self.install(tool)?,
             };
         }
+        if lock.is_some() {
+            clear(&self.objects())?;
+        }
         Ok(bins)
+    }
+
+    /// What the tools have in common is compiled once, and an interrupted installation goes on where it was.
+    fn objects(self) -> PathBuf {
+        self.workspace.cache().join("unfinished").join("objects")
     }
 
     fn installed(self, tool: &Tool) -> Option<PathBuf> {
         tool.programs_in(self.workspace.tool(tool.name, tool.version))
     }
 
+    /// Installs `tool`; the caller holds the lock.
     fn install(self, tool: &Tool) -> Result<PathBuf, SetupError> {
-        let _lock = lock::acquire(self.steps, self.workspace.cache(), "tools")?;
-        if let Some(bin) = self.installed(tool) {
-            return Ok(bin);
-        }
         let root = self.workspace.tool(tool.name, tool.version);
         let unfinished = self.workspace.cache().join("unfinished").join(tool.name);
-        // What the tools have in common is compiled once, and an interrupted installation goes on where it was.
-        let objects = self.workspace.cache().join("unfinished").join("objects");
         clear(&unfinished)?;
         clear(&root)?;
         self.steps
@@ -87,7 +99,7 @@ impl Setup<'_> {
                     .args(tool.flags)
                     .arg("--root")
                     .arg(&unfinished)
-                    .env("CARGO_TARGET_DIR", &objects)
+                    .env("CARGO_TARGET_DIR", self.objects())
                     // They work for seconds at a time: compiling them fast matters more than running them fast.
                     .env("CARGO_PROFILE_DEV_DEBUG", "0")
                     .env("CARGO_PROFILE_DEV_INCREMENTAL", "false"),
