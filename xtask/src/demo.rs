@@ -1,7 +1,7 @@
 //! A local network with the page, for a person to try.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ pub fn run(workspace: &Workspace, steps: &Steps, options: &DemoOptions) -> Resul
     let log = data.join("network.log");
     let ready = ReadyFile::new(data.join("ready"));
     let mut network = start(workspace, options, &data, &log)?;
-    let outcome = attend(&mut network, &ready, options, &log);
+    let outcome = attend(&mut network, &ready, options, &log, &mut io::stdout());
     // Whatever happened, nothing of it goes on running.
     interrupt::terminate(&mut network)?;
     outcome
@@ -128,7 +128,13 @@ fn start(workspace: &Workspace, options: &DemoOptions, data: &Path, log: &Path) 
 }
 
 /// Waits until the network is ready, says so, and waits for the end.
-fn attend(network: &mut Child, ready: &ReadyFile, options: &DemoOptions, log: &Path) -> Result<(), DemoError> {
+fn attend(
+    network: &mut Child,
+    ready: &ReadyFile,
+    options: &DemoOptions,
+    log: &Path,
+    out: &mut impl Write,
+) -> Result<(), DemoError> {
     let start = Instant::now();
     while !ready.is_new() {
         if interrupt::requested() {
@@ -142,17 +148,15 @@ fn attend(network: &mut Child, ready: &ReadyFile, options: &DemoOptions, log: &P
         }
         thread::sleep(LOOK);
     }
-    let mut stdout = io::stdout().lock();
     writeln!(
-        stdout,
+        out,
         "{} authorities and {} relays are running; their log is {}. Ctrl-C stops them all.",
         options.authorities,
         options.relays,
         log.display()
     )?;
-    writeln!(stdout, "Allium is ready: http://127.0.0.1:{}/", options.port)?;
-    stdout.flush()?;
-    drop(stdout);
+    writeln!(out, "Allium is ready: http://127.0.0.1:{}/", options.port)?;
+    out.flush()?;
     match interrupt::wait(network, None, || false) {
         Ok(status) => Err(DemoError::Died { status, log: log.to_owned(), tail: tail(log) }),
         // This is how a demo is meant to end.
@@ -243,7 +247,7 @@ mod tests {
     }
 
     /// A shell script in the place of a network.
-    fn attended(test: &str, script: &str) -> Result<(), DemoError> {
+    fn attended(test: &str, script: &str) -> (Result<(), DemoError>, String) {
         let dir = folder(test);
         let (log, ready) = (dir.join("network.log"), ReadyFile::new(dir.join("ready")));
         let mut network = Command::new("sh")
@@ -252,21 +256,26 @@ mod tests {
             .stdout(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let outcome = attend(&mut network, &ready, &options(), &log);
+        let mut out = Vec::new();
+        let outcome = attend(&mut network, &ready, &options(), &log, &mut out);
         fs::remove_dir_all(dir).unwrap();
-        outcome
+        (outcome, String::from_utf8(out).unwrap())
     }
 
     #[test]
     fn a_network_that_does_not_start_shows_what_it_said() {
-        let error = attended("unable", "echo address in use; exit 2").unwrap_err().to_string();
+        let (outcome, out) = attended("unable", "echo address in use; exit 2");
+        let error = outcome.unwrap_err().to_string();
         assert!(error.contains("exit status: 2") && error.contains("address in use"), "{error}");
+        assert_eq!(out, "");
     }
 
     #[test]
     fn a_network_that_dies_ends_the_demo_with_an_error() {
-        let error = attended("dies", "touch ready; sleep 0.2; exit 1").unwrap_err().to_string();
+        let (outcome, out) = attended("dies", "touch ready; sleep 0.2; exit 1");
+        let error = outcome.unwrap_err().to_string();
         assert!(error.contains("exit status: 1"), "{error}");
+        assert!(out.ends_with("\nAllium is ready: http://127.0.0.1:7100/\n"), "{out}");
     }
 
     #[test]
