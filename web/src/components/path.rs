@@ -28,8 +28,8 @@ pub fn Path(props: &Props) -> Html {
         let (class, role) = role(at, hops.len());
         // The role is drawn by the style sheet: the list's text holds names and nothing else.
         html! {
-            <li class={classes!("hop", class)} data-role={role} title={format!("{name}: {role}")}>
-                <span>{ name.as_str() }</span>{ " " }
+            <li class={classes!("hop", class)} title={format!("{name}: {role}")}>
+                <span data-role={role}>{ name.as_str() }</span>{ " " }
             </li>
         }
     });
