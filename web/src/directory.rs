@@ -16,7 +16,7 @@ pub const CONSENSUS: &str = "/directory/consensus";
 /// A directory that has not answered for so long counts as not answering.
 const PATIENCE_MILLIS: u32 = 20_000;
 
-/// Fetches a document; an error says in one sentence why there is none.
+/// Fetches a document; an error says in a clause why there is none.
 pub async fn fetch(path: &str) -> Result<Vec<u8>, String> {
     let answer = Box::pin(fetch_patiently(path));
     match select(answer, TimeoutFuture::new(PATIENCE_MILLIS)).await {

@@ -26,7 +26,7 @@ pub enum Notice {
     History(Vec<HistoryEntry>),
     /// The engine's events, in their order.
     Events(Vec<Event>),
-    /// The directory does not answer; another attempt follows.
+    /// The directory gives no answer, for a reason in a clause; another attempt follows.
     DirectoryTrouble(String),
     /// Writing fails and is tried again, or works again.
     StorageTrouble(Option<StorageError>),

@@ -91,8 +91,17 @@ pub enum Invite {
 /// A contact that is being added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adding {
-    /// The name asked for; the final one begins with it.
+    /// The name asked for.
     pub name: Rc<str>,
+}
+
+impl Adding {
+    /// Whether this is what became of the name: the engine may number it, to tell it from another contact of that name,
+    /// and shorten it to make room.
+    fn became(&self, name: &str) -> bool {
+        let unnumbered = name.rsplit_once(" (").map_or(name, |(unnumbered, _)| unnumbered);
+        name.starts_with(&*self.name) || self.name.starts_with(unnumbered)
+    }
 }
 
 /// Where a problem is said: beside what it belongs to.
@@ -185,7 +194,9 @@ impl State {
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
             Notice::History(entries) => self.history(entries),
             Notice::Events(events) => events.into_iter().for_each(|event| self.event(event)),
-            Notice::DirectoryTrouble(reason) => drop(self.problems.insert(Place::Network, reason.into())),
+            Notice::DirectoryTrouble(problem) => {
+                self.problems.insert(Place::Network, strings::directory_trouble(&problem).into());
+            }
             Notice::StorageTrouble(None) => drop(self.problems.remove(&Place::Storage)),
             Notice::StorageTrouble(Some(error)) => {
                 self.problems.insert(Place::Storage, strings::storage_failing(error).into());
@@ -193,8 +204,8 @@ impl State {
         }
     }
 
-    fn history(&mut self, mut entries: Vec<HistoryEntry>) {
-        entries.sort_by_key(|entry| entry.at);
+    /// The store's order is the order in which messages were written or came in; a clock may have been set back since.
+    fn history(&mut self, entries: Vec<HistoryEntry>) {
         let mut conversations: BTreeMap<ContactId, Conversation> = BTreeMap::new();
         for entry in entries {
             conversations.entry(entry.contact).or_default().put(Message {
@@ -246,8 +257,7 @@ impl State {
             return;
         }
         match &self.adding {
-            // The engine may have to append something to tell it from another contact of that name.
-            Some(adding) if name.starts_with(&*adding.name) => {
+            Some(adding) if adding.became(&name) => {
                 self.adding = None;
                 self.added += 1;
                 self.offered = None;

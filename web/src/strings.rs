@@ -185,19 +185,29 @@ pub const ELSEWHERE_WAITING: &str = "The other tab is putting everything away…
 // What goes wrong.
 pub const FAILED_TITLE: &str = "Allium cannot start";
 pub const RELOAD: &str = "Reload the page";
-pub const DIRECTORY_SILENT: &str = "The directory takes too long to answer. Trying again.";
-pub const DIRECTORY_UNREACHABLE: &str = "The directory cannot be reached. Check your connection; trying again.";
+pub const DIRECTORY_SILENT: &str = "the directory takes too long to answer";
+pub const DIRECTORY_UNREACHABLE: &str = "the directory does not answer";
 pub const NO_RANDOMNESS: &str =
     "This browser gives Allium no random numbers, and without them there is no encryption. Use another browser.";
 
 /// The directory answered with an error.
 pub fn directory_refused(status: u16) -> String {
-    format!("The directory has nothing to give right now (status {status}). Trying again.")
+    format!("the directory has nothing to give (status {status})")
+}
+
+/// The directory gives no answer, which is tried again.
+pub fn directory_trouble(problem: &str) -> String {
+    format!("No connection yet: {problem}. Still trying.")
+}
+
+/// The directory's answer is of no use.
+pub fn directory_broken(error: &impl Display) -> String {
+    format!("The directory's answer cannot be used: {error}. Reload the page; if this stays, tell whoever runs it.")
 }
 
 /// The engine did not start.
 pub fn engine_failed(error: &impl Display) -> String {
-    format!("{error}")
+    format!("{error}. Reload the page; if this stays, this version of Allium cannot read what an other one stored.")
 }
 
 /// The store could not be opened or read.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use allium_shared::client::api::{Input, LinkId, Output};
 use allium_shared::client::{Client, Config, history_entry};
+use allium_shared::netdir::Authorities;
 use allium_shared::time::{Instant, Now, UnixTime};
 use futures_channel::mpsc;
 use futures_util::future::{Either, pending, ready, select};
@@ -84,8 +85,11 @@ async fn fetch_config(tell: &Callback<Notice>) -> Result<Config, String> {
     let mut pause = DIRECTORY_RETRY_MILLIS;
     loop {
         match directory::fetch(directory::AUTHORITIES).await {
-            Ok(bytes) => return Config::from_authorities(&bytes).map_err(|error| strings::engine_failed(&error)),
-            Err(reason) => tell.emit(Notice::DirectoryTrouble(reason)),
+            Ok(bytes) => {
+                let authorities = Authorities::from_json(&bytes).map_err(|error| strings::directory_broken(&error))?;
+                return Ok(Config::new(authorities));
+            }
+            Err(problem) => tell.emit(Notice::DirectoryTrouble(problem)),
         }
         TimeoutFuture::new(pause).await;
         pause = (pause * 2).min(DIRECTORY_RETRY_MILLIS_MAX);

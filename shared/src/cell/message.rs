@@ -1,0 +1,330 @@
+//! Relay messages: what a `Relay` cell says once its onion layers are off.
+//!
+//! ```text
+//!  0     1        3        5                                493
+//!  ├ cmd ┼ stream ┼ length ┼ data (≤ 488), then zeros ────────┤
+//! ```
+
+use thiserror::Error;
+
+use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
+use super::{BODY_LEN, Cell, CircId, Command, commands};
+
+/// Length of a relay message with its filling, in bytes: a cell's body without the onion's tag.
+pub const PAYLOAD_LEN: usize = 493;
+
+/// The most data that one message carries, in bytes.
+pub const MAX_DATA_LEN: usize = PAYLOAD_LEN - 5;
+
+/// Length of a rendezvous cookie, in bytes.
+pub const COOKIE_LEN: usize = 20;
+
+/// Names a meeting at a rendezvous relay; good for one meeting.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cookie(pub [u8; COOKIE_LEN]);
+
+impl core::fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Cookie(..)")
+    }
+}
+
+/// Names a stream within a circuit; zero where the message concerns the circuit itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u16);
+
+commands! {
+    /// What a relay message is; Tor's numbers where the meaning is Tor's (tor-spec, rend-spec-v3).
+    RelayCommand {
+        /// Bytes of a stream.
+        Data = 2,
+        /// Nothing: padding up to a chosen hop.
+        Drop = 10,
+        /// One of three fragments that ask the last hop to extend the circuit. The first names the relay.
+        Extend = 14,
+        /// One of three fragments of the next relay's answer.
+        Extended = 15,
+        /// Wait here for a visitor who has this cookie.
+        EstablishRendezvous = 33,
+        /// One of three fragments that a visitor has for whoever waits. The first carries the cookie.
+        Rendezvous1 = 36,
+        /// The same, handed to whoever waits.
+        Rendezvous2 = 37,
+        /// The rendezvous relay keeps the cookie and waits.
+        RendezvousEstablished = 39,
+        /// One of three fragments of the answer of whoever waits; after the third the two circuits are joined.
+        RendezvousAccept = 50,
+        /// The same, handed to the visitor.
+        RendezvousAccepted = 51,
+        /// Nobody waits here with that cookie. The visitor's circuit stays usable.
+        RendezvousUnknown = 52,
+    }
+}
+
+/// A relay message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayMessage {
+    /// See [`RelayCommand::Data`].
+    Data {
+        /// The stream; not zero.
+        stream: StreamId,
+        /// At most [`MAX_DATA_LEN`] bytes.
+        data: Vec<u8>,
+    },
+    /// See [`RelayCommand::Drop`].
+    Drop,
+    /// See [`RelayCommand::Extend`].
+    Extend {
+        /// The Ed25519 identity of the next relay, with the first fragment only.
+        relay: Option<[u8; 32]>,
+        /// The fragment.
+        fragment: Fragment,
+    },
+    /// See [`RelayCommand::Extended`].
+    Extended(Fragment),
+    /// See [`RelayCommand::EstablishRendezvous`].
+    EstablishRendezvous(Cookie),
+    /// See [`RelayCommand::RendezvousEstablished`].
+    RendezvousEstablished,
+    /// See [`RelayCommand::Rendezvous1`].
+    Rendezvous1 {
+        /// The cookie, with the first fragment only.
+        cookie: Option<Cookie>,
+        /// The fragment.
+        fragment: Fragment,
+    },
+    /// See [`RelayCommand::Rendezvous2`].
+    Rendezvous2(Fragment),
+    /// See [`RelayCommand::RendezvousAccept`].
+    RendezvousAccept(Fragment),
+    /// See [`RelayCommand::RendezvousAccepted`].
+    RendezvousAccepted(Fragment),
+    /// See [`RelayCommand::RendezvousUnknown`].
+    RendezvousUnknown,
+}
+
+impl RelayMessage {
+    /// The message's command.
+    pub const fn command(&self) -> RelayCommand {
+        match self {
+            Self::Data { .. } => RelayCommand::Data,
+            Self::Drop => RelayCommand::Drop,
+            Self::Extend { .. } => RelayCommand::Extend,
+            Self::Extended(_) => RelayCommand::Extended,
+            Self::EstablishRendezvous(_) => RelayCommand::EstablishRendezvous,
+            Self::RendezvousEstablished => RelayCommand::RendezvousEstablished,
+            Self::Rendezvous1 { .. } => RelayCommand::Rendezvous1,
+            Self::Rendezvous2(_) => RelayCommand::Rendezvous2,
+            Self::RendezvousAccept(_) => RelayCommand::RendezvousAccept,
+            Self::RendezvousAccepted(_) => RelayCommand::RendezvousAccepted,
+            Self::RendezvousUnknown => RelayCommand::RendezvousUnknown,
+        }
+    }
+
+    /// Whether the message may travel only in a `RelayEarly` cell: the first fragment of an `Extend`.
+    pub const fn is_early(&self) -> bool {
+        matches!(self, Self::Extend { fragment: Fragment { index: 0, .. }, .. })
+    }
+
+    /// The message in a cell whose onion layers are off.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`].
+    pub fn in_cell(cell: &Cell) -> Result<Self, RelayMessageError> {
+        let mut payload = [0; PAYLOAD_LEN];
+        payload.copy_from_slice(&cell.body[BODY_LEN - PAYLOAD_LEN..]);
+        Self::decode(&payload)
+    }
+
+    /// A cell with this message, for the onion layers to be put on; its tag is still zeros.
+    pub fn to_cell(&self, circ: CircId, command: Command) -> Cell {
+        let mut payload = [0; PAYLOAD_LEN];
+        self.encode(&mut payload);
+        let mut cell = Cell { circ, command, body: [0; BODY_LEN] };
+        cell.body[BODY_LEN - PAYLOAD_LEN..].copy_from_slice(&payload);
+        cell
+    }
+
+    /// Writes the message into the payload of a cell; data beyond [`MAX_DATA_LEN`] is not sent.
+    pub fn encode(&self, payload: &mut [u8; PAYLOAD_LEN]) {
+        let mut data = Vec::with_capacity(MAX_DATA_LEN);
+        let mut stream = StreamId(0);
+        match self {
+            Self::Data { stream: id, data: bytes } => {
+                stream = *id;
+                data.extend_from_slice(bytes);
+            }
+            Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => {}
+            Self::EstablishRendezvous(cookie) => data.extend_from_slice(&cookie.0),
+            Self::Extend { relay, fragment } => put_fragment(&mut data, fragment, relay.as_ref().map(|id| &id[..])),
+            Self::Rendezvous1 { cookie, fragment } => {
+                put_fragment(&mut data, fragment, cookie.as_ref().map(|cookie| &cookie.0[..]));
+            }
+            Self::Extended(fragment)
+            | Self::Rendezvous2(fragment)
+            | Self::RendezvousAccept(fragment)
+            | Self::RendezvousAccepted(fragment) => put_fragment(&mut data, fragment, None),
+        }
+        data.truncate(MAX_DATA_LEN);
+        *payload = [0; PAYLOAD_LEN];
+        payload[0] = self.command() as u8;
+        payload[1..3].copy_from_slice(&stream.0.to_be_bytes());
+        // MAX_DATA_LEN fits u16.
+        payload[3..5].copy_from_slice(&(data.len() as u16).to_be_bytes());
+        payload[5..5 + data.len()].copy_from_slice(&data);
+    }
+
+    /// Reads the message of a cell's payload.
+    ///
+    /// # Errors
+    ///
+    /// If the payload is no message of this version.
+    pub fn decode(payload: &[u8; PAYLOAD_LEN]) -> Result<Self, RelayMessageError> {
+        let [command, s0, s1, l0, l1, rest @ ..] = payload;
+        let command = RelayCommand::from_u8(*command).ok_or(RelayMessageError::UnknownCommand(*command))?;
+        let stream = StreamId(u16::from_be_bytes([*s0, *s1]));
+        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let data = rest.get(..len).ok_or(RelayMessageError::TooLong { command, len })?;
+        if (stream.0 != 0) != (command == RelayCommand::Data) {
+            return Err(RelayMessageError::Stream { command, stream: stream.0 });
+        }
+        let wrong_len = RelayMessageError::WrongLength { command, len };
+        let message = match command {
+            RelayCommand::Data => return Ok(Self::Data { stream, data: data.to_vec() }),
+            RelayCommand::Drop => return Ok(Self::Drop),
+            RelayCommand::RendezvousEstablished => (data.is_empty()).then_some(Self::RendezvousEstablished),
+            RelayCommand::RendezvousUnknown => (data.is_empty()).then_some(Self::RendezvousUnknown),
+            RelayCommand::EstablishRendezvous => {
+                data.try_into().ok().map(|cookie| Self::EstablishRendezvous(Cookie(cookie)))
+            }
+            RelayCommand::Extend => {
+                take_fragment::<32>(data)?.map(|(relay, fragment)| Self::Extend { relay, fragment })
+            }
+            RelayCommand::Rendezvous1 => take_fragment::<COOKIE_LEN>(data)?
+                .map(|(cookie, fragment)| Self::Rendezvous1 { cookie: cookie.map(Cookie), fragment }),
+            RelayCommand::Extended => take_plain_fragment(data)?.map(Self::Extended),
+            RelayCommand::Rendezvous2 => take_plain_fragment(data)?.map(Self::Rendezvous2),
+            RelayCommand::RendezvousAccept => take_plain_fragment(data)?.map(Self::RendezvousAccept),
+            RelayCommand::RendezvousAccepted => take_plain_fragment(data)?.map(Self::RendezvousAccepted),
+        };
+        message.ok_or(wrong_len)
+    }
+}
+
+fn put_fragment(data: &mut Vec<u8>, fragment: &Fragment, head: Option<&[u8]>) {
+    data.push(fragment.index);
+    data.extend_from_slice(head.unwrap_or_default());
+    data.extend_from_slice(&fragment.chunk);
+}
+
+/// `index ‖ chunk`.
+fn take_plain_fragment(data: &[u8]) -> Result<Option<Fragment>, RelayMessageError> {
+    let Some((index, chunk)) = data.split_first() else { return Ok(None) };
+    if *index >= FRAGMENTS {
+        return Err(RelayMessageError::Fragment(*index));
+    }
+    Ok(chunk.try_into().ok().map(|chunk: [u8; CHUNK_LEN]| Fragment { index: *index, chunk }))
+}
+
+type Headed<const N: usize> = (Option<[u8; N]>, Fragment);
+
+/// `index ‖ head (first fragment only) ‖ chunk`.
+fn take_fragment<const N: usize>(data: &[u8]) -> Result<Option<Headed<N>>, RelayMessageError> {
+    if data.first() != Some(&0) {
+        return Ok(take_plain_fragment(data)?.map(|fragment| (None, fragment)));
+    }
+    let Some((head, chunk)) = data.get(1..).and_then(|rest| rest.split_first_chunk::<N>()) else { return Ok(None) };
+    Ok(chunk.try_into().ok().map(|chunk: [u8; CHUNK_LEN]| (Some(*head), Fragment { index: 0, chunk })))
+}
+
+/// What was wrong with a relay message; ends the circuit that brought it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RelayMessageError {
+    /// No such command.
+    #[error("the peer sent a relay message with the unknown command {0}")]
+    UnknownCommand(u8),
+    /// The length runs over the payload.
+    #[error("the peer sent a {command:?} message that claims {len} bytes of data")]
+    TooLong {
+        /// The message's command.
+        command: RelayCommand,
+        /// The length that it claims.
+        len: usize,
+    },
+    /// The data has not the length that the command wants.
+    #[error("the peer sent a {command:?} message with {len} bytes of data, which is not its length")]
+    WrongLength {
+        /// The message's command.
+        command: RelayCommand,
+        /// The length of its data.
+        len: usize,
+    },
+    /// A stream where none belongs, or none where one does.
+    #[error("the peer sent a {command:?} message on stream {stream}")]
+    Stream {
+        /// The message's command.
+        command: RelayCommand,
+        /// The stream.
+        stream: u16,
+    },
+    /// A fragment's index above two.
+    #[error("the peer sent handshake fragment {0}; there are three")]
+    Fragment(u8),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip(message: &RelayMessage) -> [u8; PAYLOAD_LEN] {
+        let mut payload = [0xee; PAYLOAD_LEN];
+        message.encode(&mut payload);
+        assert_eq!(RelayMessage::decode(&payload).as_ref(), Ok(message));
+        payload
+    }
+
+    #[test]
+    fn every_message_has_these_first_bytes() {
+        let fragment = |index| Fragment { index, chunk: [7; CHUNK_LEN] };
+        let cases: [(RelayMessage, &[u8]); 13] = [
+            (RelayMessage::Data { stream: StreamId(1), data: vec![9, 8] }, &[2, 0, 1, 0, 2, 9, 8, 0]),
+            (RelayMessage::Drop, &[10, 0, 0, 0, 0, 0]),
+            (RelayMessage::Extend { relay: Some([5; 32]), fragment: fragment(0) }, &[14, 0, 0, 1, 0xe8, 0, 5]),
+            (RelayMessage::Extend { relay: None, fragment: fragment(2) }, &[14, 0, 0, 1, 0xc8, 2, 7]),
+            (RelayMessage::Extended(fragment(0)), &[15, 0, 0, 1, 0xc8, 0, 7]),
+            (RelayMessage::EstablishRendezvous(Cookie([3; 20])), &[33, 0, 0, 0, 20, 3, 3]),
+            (RelayMessage::RendezvousEstablished, &[39, 0, 0, 0, 0, 0]),
+            (
+                RelayMessage::Rendezvous1 { cookie: Some(Cookie([4; 20])), fragment: fragment(0) },
+                &[36, 0, 0, 1, 0xdc, 0, 4],
+            ),
+            (RelayMessage::Rendezvous1 { cookie: None, fragment: fragment(1) }, &[36, 0, 0, 1, 0xc8, 1, 7]),
+            (RelayMessage::Rendezvous2(fragment(1)), &[37, 0, 0, 1, 0xc8, 1, 7]),
+            (RelayMessage::RendezvousAccept(fragment(2)), &[50, 0, 0, 1, 0xc8, 2, 7]),
+            (RelayMessage::RendezvousAccepted(fragment(2)), &[51, 0, 0, 1, 0xc8, 2, 7]),
+            (RelayMessage::RendezvousUnknown, &[52, 0, 0, 0, 0, 0]),
+        ];
+        for (message, head) in cases {
+            assert_eq!(&round_trip(&message)[..head.len()], head, "{message:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_is_total(bytes in proptest::collection::vec(any::<u8>(), PAYLOAD_LEN), command in 0_u8..60) {
+            let mut payload: [u8; PAYLOAD_LEN] = bytes.try_into().unwrap();
+            payload[0] = command;
+            if let Ok(message) = RelayMessage::decode(&payload) {
+                round_trip(&message);
+            }
+        }
+
+        #[test]
+        fn data_of_any_length_survives(data in proptest::collection::vec(any::<u8>(), 0..=MAX_DATA_LEN)) {
+            round_trip(&RelayMessage::Data { stream: StreamId(7), data });
+        }
+    }
+}

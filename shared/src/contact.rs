@@ -1,0 +1,3 @@
+//! How two people become contacts.
+
+pub mod invite;

@@ -1,0 +1,218 @@
+//! Invites: all that a stranger needs to meet the inviter once, as the fragment of a link.
+//!
+//! ```text
+//! version u8 ‖ network (8) ‖ key (32) ‖ secret (16) ‖ count u8 ‖ count × (relay (32) ‖ cookie (20)) ‖ check (4)
+//! ```
+//!
+//! in base64url without filling. `network` is the beginning of the network's id, `key` the inviter's X25519 key for this
+//! one meeting, `secret` part of its verification string, and `check` the beginning of a hash of all before it, so that a
+//! link that lost a letter on its way is told from one whose relays are gone.
+
+use data_encoding::BASE64URL_NOPAD;
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use crate::cell::message::{COOKIE_LEN, Cookie};
+use crate::crypto::derive::{derive, derive_short};
+use crate::crypto::keys::RelayIdentity;
+use crate::rendezvous::Meeting;
+use crate::wire::{DecodeError, Reader};
+
+const VERSION: u8 = 1;
+const CHECK_LEN: usize = 4;
+const MAX_RELAYS: usize = 4;
+const MAX_LINK_LEN: usize = 4096;
+
+/// At how many relays the inviter waits.
+pub const INVITE_RELAYS: usize = 2;
+
+/// An invite, as the link carries it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// The beginning of the network's id.
+    pub network: [u8; 8],
+    /// The inviter's X25519 key for this meeting.
+    pub key: [u8; 32],
+    /// What only holders of the link know.
+    pub secret: [u8; 16],
+    /// Where the inviter waits, and the cookie for each place.
+    pub places: Vec<(RelayIdentity, Cookie)>,
+}
+
+impl Invite {
+    /// What follows `#` in the link.
+    pub fn to_fragment(&self) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&self.network);
+        bytes.extend_from_slice(&self.key);
+        bytes.extend_from_slice(&self.secret);
+        let places = self.places.get(..MAX_RELAYS).unwrap_or(&self.places);
+        bytes.push(places.len() as u8);
+        for (relay, cookie) in places {
+            bytes.extend_from_slice(relay.as_bytes());
+            bytes.extend_from_slice(&cookie.0);
+        }
+        bytes.extend_from_slice(&check(&bytes));
+        let fragment = BASE64URL_NOPAD.encode(&bytes);
+        bytes.zeroize();
+        fragment
+    }
+
+    /// Reads a link, or only its fragment; white space around and within it (a wrapped line) does not matter.
+    ///
+    /// # Errors
+    ///
+    /// If it is no invite, or not a whole one, or one of a later version.
+    pub fn parse(link: &str) -> Result<Self, InviteError> {
+        if link.len() > MAX_LINK_LEN {
+            return Err(InviteError::NotAnInvite);
+        }
+        let link: String = link.split_whitespace().collect();
+        let fragment = link.rsplit('#').next().unwrap_or_default();
+        if fragment.is_empty() || fragment.contains([':', '/']) {
+            return Err(InviteError::NotAnInvite);
+        }
+        let bytes = BASE64URL_NOPAD.decode(fragment.as_bytes()).map_err(|_| InviteError::Damaged)?;
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(&version) if bytes.len() > CHECK_LEN && is_whole(&bytes) => {
+                return Err(InviteError::Version(version));
+            }
+            _ => return Err(InviteError::Damaged),
+        }
+        if !is_whole(&bytes) {
+            return Err(InviteError::Damaged);
+        }
+        Self::decode(&bytes).map_err(|_| InviteError::Damaged)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        reader.u8()?;
+        let (network, key, secret) = (reader.array()?, reader.array()?, reader.array()?);
+        let count = usize::from(reader.u8()?);
+        if count == 0 || count > MAX_RELAYS {
+            return Err(DecodeError::Invalid("the number of relays"));
+        }
+        let mut places = Vec::with_capacity(count);
+        for _ in 0..count {
+            places.push((RelayIdentity::from(reader.array::<32>()?), Cookie(reader.array::<COOKIE_LEN>()?)));
+        }
+        reader.array::<CHECK_LEN>()?;
+        reader.finish()?;
+        Ok(Self { network, key, secret, places })
+    }
+
+    /// The identity that stands for the inviter in the handshake: a hash of the key.
+    pub fn identity(&self) -> [u8; 32] {
+        invite_identity(&self.key)
+    }
+
+    /// The meetings that the invite names.
+    pub fn meetings(&self) -> impl Iterator<Item = Meeting> + '_ {
+        self.places.iter().map(|(relay, cookie)| Meeting {
+            relay: *relay,
+            cookie: *cookie,
+            verification: derive("invite verification", &[&self.secret, &self.key, relay.as_bytes(), &cookie.0]),
+        })
+    }
+}
+
+/// The identity that stands in the handshake for whoever made an invite, or for a contact's host, with this key.
+pub fn invite_identity(key: &[u8; 32]) -> [u8; 32] {
+    derive("meeting identity", &[key])
+}
+
+impl core::fmt::Debug for Invite {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Invite(..)")
+    }
+}
+
+fn check(bytes: &[u8]) -> [u8; CHECK_LEN] {
+    derive_short("invite check", &[bytes])
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk::<CHECK_LEN>().is_some_and(|(body, sum)| check(body) == *sum)
+}
+
+/// Why a link is not an invite that can be used. Each text is for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InviteError {
+    /// There is nothing of an invite in it.
+    #[error("This is not an invite link. Ask for it again and copy the whole of it.")]
+    NotAnInvite,
+    /// Letters are missing or changed.
+    #[error("This invite link is not whole: part of it was lost or changed on the way. Copy all of it again.")]
+    Damaged,
+    /// Made by a later version.
+    #[error("This invite link was made by a newer version of Allium (format {0}). Reload the page or update to use it.")]
+    Version(u8),
+    /// Made on another network.
+    #[error("This invite link belongs to another network than the one you are on.")]
+    OtherNetwork,
+    /// The network knows none of its relays any more.
+    #[error("The relays that this invite names are gone. Ask for a new invite.")]
+    RelaysGone,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn invite() -> Invite {
+        Invite {
+            network: [1; 8],
+            key: [2; 32],
+            secret: [3; 16],
+            places: vec![
+                (RelayIdentity::from([4; 32]), Cookie([5; 20])),
+                (RelayIdentity::from([6; 32]), Cookie([7; 20])),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_link_survives_what_mail_does_to_it() {
+        let fragment = invite().to_fragment();
+        for link in [
+            fragment.clone(),
+            format!("http://127.0.0.1:7000/#{fragment}"),
+            format!("  https://example.org/a/b#{fragment}\r\n"),
+            format!("http://127.0.0.1:7000/#{}\n {}", &fragment[..40], &fragment[40..]),
+        ] {
+            assert_eq!(Invite::parse(&link), Ok(invite()), "{link}");
+        }
+    }
+
+    #[test]
+    fn broken_links_say_what_is_wrong() {
+        let fragment = invite().to_fragment();
+        assert_eq!(Invite::parse(""), Err(InviteError::NotAnInvite));
+        assert_eq!(Invite::parse("http://127.0.0.1:7000/"), Err(InviteError::NotAnInvite));
+        assert_eq!(Invite::parse(&fragment[1..]), Err(InviteError::Damaged));
+        assert_eq!(Invite::parse(&fragment[..fragment.len() - 4]), Err(InviteError::Damaged));
+        assert_eq!(Invite::parse("hello there"), Err(InviteError::Damaged));
+        let mut later = vec![9, 1, 2, 3];
+        later.extend_from_slice(&check(&later));
+        assert_eq!(Invite::parse(&BASE64URL_NOPAD.encode(&later)), Err(InviteError::Version(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn one_changed_letter_is_noticed(at in 0_usize..200, letter in "[A-Za-z0-9_-]") {
+            let mut fragment = invite().to_fragment();
+            let at = at % fragment.len();
+            fragment.replace_range(at..=at, &letter);
+            prop_assert!(fragment == invite().to_fragment() || Invite::parse(&fragment).is_err());
+        }
+
+        #[test]
+        fn parsing_is_total(link in ".{0,300}") {
+            let _ = Invite::parse(&link);
+        }
+    }
+}

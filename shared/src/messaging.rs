@@ -1,0 +1,8 @@
+//! What two joined contacts say to each other.
+//!
+//! From the outside in: [`frame`] cuts the joined circuit's stream into frames; [`envelope`] is the outer seal of each
+//! message, with its place in the conversation, under keys ratcheted from the hybrid handshake; [`session`] is Olm.
+
+pub mod envelope;
+pub mod frame;
+pub mod session;

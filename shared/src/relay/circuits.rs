@@ -1,0 +1,705 @@
+//! The circuits whose cells arrive on one link of a relay.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::CryptoRng;
+use thiserror::Error;
+
+use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
+use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
+use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
+use crate::crypto::cgo::{RelayBackward, RelayForward};
+use crate::crypto::handshake::{self, CLIENT_MESSAGE_LEN, CircuitKeys, SERVER_MESSAGE_LEN};
+use crate::crypto::keys::{OnionSecret, RelayIdentity};
+use crate::time::Instant;
+
+/// How long a handshake may take, ours or the peer's.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(8);
+
+/// Handshakes of the peer that may be under way at once on one link.
+const MAX_HALF_OPEN: usize = 256;
+
+/// Circuits on one link.
+const MAX_CIRCUITS: usize = 65_536;
+
+/// Cells that a joining circuit may send before the other half has come over.
+const MAX_PENDING: usize = 256;
+
+/// Cookies that a visitor may try on one circuit.
+const MAX_TRIES: u8 = 32;
+
+/// The keys with which a relay answers handshakes.
+#[derive(Debug)]
+pub struct RelayKeys {
+    /// The relay's identity.
+    pub identity: RelayIdentity,
+    /// Its onion key.
+    pub onion: OnionSecret,
+}
+
+/// What a circuit does to the rest of its relay. The driver carries it out at once.
+pub trait Outlet {
+    /// A link of this relay, as its other links know it.
+    type Link: Clone + PartialEq;
+
+    /// Queues a cell on the link that the [`Circuits`] belong to.
+    fn send(&mut self, cell: Cell);
+
+    /// Queues a cell on another link.
+    fn forward(&mut self, link: &Self::Link, cell: Cell);
+
+    /// Hands a note to the owner of another link (or of this one). When that link is gone, an [`Note::Open`] has to come
+    /// back as [`Note::OpenFailed`]; other notes may be dropped, since a closing link tells all whom it concerns.
+    fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
+
+    /// Hands the note to a link towards that relay, opening one if there is none. The relay's address comes from the
+    /// consensus alone. On failure the note comes back as [`Note::OpenFailed`].
+    fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+
+    /// Lets a circuit of this link wait for whoever has the cookie; `false` if it cannot.
+    fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool;
+
+    /// Takes out whoever waits for the cookie.
+    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
+}
+
+/// What the owners of a relay's links tell each other. `circ` is always an id on the recipient's link.
+#[derive(Debug)]
+pub enum Note<L> {
+    /// Open a circuit towards your peer with this handshake.
+    Open {
+        /// Whose circuit is to be extended.
+        origin: (L, CircId),
+        /// The client's handshake message, for the next relay.
+        message: Vec<u8>,
+    },
+    /// The circuit that you wanted opened is open; extend the client's and send your backward half.
+    Opened {
+        /// The circuit that is being extended.
+        circ: CircId,
+        /// The new circuit.
+        next: (L, CircId),
+        /// The next relay's handshake message.
+        message: Vec<u8>,
+    },
+    /// The circuit that you wanted opened could not be.
+    OpenFailed {
+        /// The circuit that was to be extended.
+        circ: CircId,
+        /// Why.
+        reason: DestroyReason,
+    },
+    /// From now on this backward half is yours: cells of `circ` go on to `previous`.
+    Adopt {
+        /// The new circuit.
+        circ: CircId,
+        /// The half that moves cells back to the client.
+        half: Box<RelayBackward>,
+        /// Where they go.
+        previous: (L, CircId),
+    },
+    /// The other part of this circuit is gone.
+    Destroy {
+        /// The circuit.
+        circ: CircId,
+        /// Why.
+        reason: DestroyReason,
+    },
+    /// A visitor has something for whoever waits on this circuit.
+    Visit {
+        /// The waiting circuit.
+        circ: CircId,
+        /// The visitor's circuit.
+        visitor: (L, CircId),
+        /// One third of the visitor's message.
+        fragment: Fragment,
+    },
+    /// Whoever waited answers the visitor on this circuit.
+    Accept {
+        /// The visitor's circuit.
+        circ: CircId,
+        /// One third of the answer.
+        fragment: Fragment,
+        /// With the last third: the waiting circuit's backward half. The two circuits are joined.
+        half: Option<Box<RelayBackward>>,
+    },
+    /// The visitor's circuit is joined to this one.
+    Joined {
+        /// The circuit that waited.
+        circ: CircId,
+        /// The visitor's backward half.
+        half: Box<RelayBackward>,
+    },
+}
+
+impl<L> Note<L> {
+    /// For an [`Note::Open`] that cannot be carried out: who asked, and the note that says so.
+    pub fn into_failure(self, reason: DestroyReason) -> Option<(L, Self)> {
+        match self {
+            Self::Open { origin: (link, circ), .. } => Some((link, Self::OpenFailed { circ, reason })),
+            _ => None,
+        }
+    }
+}
+
+/// The circuits whose cells arrive on one link.
+pub struct Circuits<L> {
+    this: L,
+    end: LinkEnd,
+    peer: Option<RelayIdentity>,
+    keys: Arc<RelayKeys>,
+    entries: HashMap<CircId, Entry<L>>,
+    half_open: HashMap<CircId, Assembler>,
+    deadlines: VecDeque<(Instant, CircId)>,
+    next_id: u32,
+}
+
+enum Entry<L> {
+    /// We sent a CREATE for somebody's EXTEND and collect the answer.
+    Opening { origin: (L, CircId), answer: Assembler },
+    /// The answer is with the owner of the client's side; the backward half is on its way.
+    Opened { origin: (L, CircId) },
+    /// Moves cells back towards the client.
+    Backward { half: Box<RelayBackward>, previous: (L, CircId) },
+    /// Moves cells away from the client.
+    Forward { half: Box<RelayForward>, next: (L, CircId), early: u8 },
+    /// We are the last hop.
+    End(Box<End<L>>),
+    /// A circuit that waited and has accepted; its cells wait for the visitor's backward half.
+    Joining { half: Box<RelayForward>, other: (L, CircId), pending: VecDeque<Cell> },
+    /// Moves cells from one client on to the other.
+    Joined { half: Box<RelayForward>, onward: Box<RelayBackward>, other: (L, CircId) },
+}
+
+struct End<L> {
+    forward: Box<RelayForward>,
+    backward: Box<RelayBackward>,
+    early: u8,
+    state: EndState<L>,
+}
+
+enum EndState<L> {
+    Idle { tries: u8 },
+    /// Collecting the fragments of an EXTEND.
+    Extend { relay: RelayIdentity, message: Assembler },
+    /// The next hop's link is opening a circuit for us.
+    Extending,
+    Waiting { cookie: Cookie },
+    /// Has got `seen` fragments of the visitor's and given `given` of its own.
+    Visited { visitor: (L, CircId), seen: u8, given: u8 },
+    /// Has given `given` fragments to whoever waits and got `seen` of the answer.
+    Visiting { host: (L, CircId), given: u8, seen: u8, tries: u8 },
+}
+
+/// Why a circuit was destroyed for something that its client did.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum CircuitViolation {
+    /// A message that cannot be read.
+    #[error(transparent)]
+    Message(#[from] RelayMessageError),
+    /// A handshake fragment out of its turn.
+    #[error(transparent)]
+    Fragment(#[from] FragmentError),
+    /// A message that this state does not allow.
+    #[error("the client sent {0}, which the circuit's state does not allow")]
+    Unexpected(&'static str),
+    /// A cell that is for nobody.
+    #[error("the last hop does not recognise the cell")]
+    Unrecognised,
+    /// More early cells than a circuit may carry.
+    #[error("the client sent more than {MAX_EARLY} early cells")]
+    TooManyEarly,
+    /// An extension that leads nowhere.
+    #[error("the client asked to extend to this relay or to the one before it")]
+    Loop,
+    /// The client's handshake cannot be answered.
+    #[error("the client's handshake failed")]
+    Handshake,
+    /// More than may be kept for it.
+    #[error("the circuit keeps too much waiting")]
+    TooMuch,
+}
+
+type Outcome = Result<(), CircuitViolation>;
+
+impl<L: Clone + PartialEq> Circuits<L> {
+    /// No circuits yet on link `this`, of which this relay is `end`; `peer` is the relay at the other end, if it is one.
+    pub fn new(this: L, end: LinkEnd, peer: Option<RelayIdentity>, keys: Arc<RelayKeys>) -> Self {
+        Self {
+            this,
+            end,
+            peer,
+            keys,
+            entries: HashMap::new(),
+            half_open: HashMap::new(),
+            deadlines: VecDeque::new(),
+            next_id: 0,
+        }
+    }
+
+    /// How many circuits (and handshakes under way) there are.
+    pub fn len(&self) -> usize {
+        self.entries.len() + self.half_open.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(at, _)| *at)
+    }
+
+    /// Ends handshakes that have taken too long.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outlet<Link = L>) {
+        while let Some((at, circ)) = self.deadlines.front().copied() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop_front();
+            let unfinished = self.half_open.contains_key(&circ)
+                || matches!(self.entries.get(&circ), Some(Entry::Opening { .. } | Entry::Opened { .. }));
+            if unfinished {
+                self.destroy(circ, DestroyReason::Timeout, out);
+            }
+        }
+    }
+
+    /// Handles one cell that the link has brought.
+    pub fn handle_cell(
+        &mut self,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+        mut cell: Cell,
+        out: &mut impl Outlet<Link = L>,
+    ) {
+        let circ = cell.circ;
+        let outcome = match cell.command {
+            Command::Padding => Ok(()),
+            Command::Relay | Command::RelayEarly => match self.entries.get_mut(&circ) {
+                Some(Entry::Forward { half, next, early }) => match half.process(cell.command as u8, &mut cell.body) {
+                    None if !count_early(early, cell.command) => Err(CircuitViolation::TooManyEarly),
+                    None => {
+                        cell.circ = next.1;
+                        out.forward(&next.0, cell);
+                        Ok(())
+                    }
+                    Some(_) => only_drop(&cell),
+                },
+                Some(Entry::Backward { half, previous }) if cell.command == Command::Relay => {
+                    half.pass(cell.command as u8, &mut cell.body);
+                    cell.circ = previous.1;
+                    out.forward(&previous.0, cell);
+                    Ok(())
+                }
+                Some(Entry::Joined { half, onward, other }) if cell.command == Command::Relay => {
+                    pass_joined(half, onward, other, cell, out)
+                }
+                Some(Entry::Joining { pending, .. }) if cell.command == Command::Relay => {
+                    if pending.len() < MAX_PENDING {
+                        pending.push_back(cell);
+                        Ok(())
+                    } else {
+                        Err(CircuitViolation::TooMuch)
+                    }
+                }
+                Some(Entry::End(_)) => self.handle_at_end(cell, out),
+                Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
+                None => {
+                    out.send(Cell::destroy(circ, DestroyReason::NoSuchCircuit));
+                    Ok(())
+                }
+            },
+            Command::Create => self.handle_create(now, rng, &cell, out),
+            Command::Created => self.handle_created(&cell, out),
+            Command::Destroy => {
+                self.forget(circ, cell.destroy_reason(), out);
+                Ok(())
+            }
+        };
+        if outcome.is_err() {
+            self.destroy(circ, DestroyReason::Protocol, out);
+        }
+    }
+
+    /// Handles what another link's owner has to say.
+    pub fn handle_note(&mut self, now: Instant, note: Note<L>, out: &mut impl Outlet<Link = L>) {
+        match note {
+            Note::Open { origin, message } => self.open(now, origin, &message, out),
+            Note::Opened { circ, next, message } => self.opened(circ, next, &message, out),
+            Note::OpenFailed { circ, reason } => {
+                // Only the circuit that asked may end by this: it can be long gone, and its id used anew.
+                if self.end_state(circ).is_some_and(|state| matches!(state, EndState::Extending)) {
+                    self.destroy(circ, reason, out);
+                }
+            }
+            Note::Adopt { circ, half, previous } => match self.entries.get_mut(&circ) {
+                Some(entry @ Entry::Opened { .. }) => *entry = Entry::Backward { half, previous },
+                _ => out.tell(&previous.0, Note::Destroy { circ: previous.1, reason: DestroyReason::LinkClosed }),
+            },
+            Note::Destroy { circ, reason } => {
+                if let Some(entry) = self.entries.remove(&circ) {
+                    // Whoever told us has already forgotten its part.
+                    drop(entry);
+                    out.send(Cell::destroy(circ, reason));
+                }
+            }
+            Note::Visit { circ, visitor, fragment } => {
+                if !self.visited(circ, &visitor, fragment, out) {
+                    out.tell(&visitor.0, Note::Destroy { circ: visitor.1, reason: DestroyReason::Requested });
+                }
+            }
+            Note::Accept { circ, fragment, half } => self.accepted(circ, fragment, half, out),
+            Note::Joined { circ, half } => self.joined(circ, half, out),
+        }
+    }
+
+    /// Ends all circuits because the link is gone; nothing more may be sent on it.
+    pub fn close(&mut self, out: &mut impl Outlet<Link = L>) {
+        self.half_open.clear();
+        self.deadlines.clear();
+        for entry in std::mem::take(&mut self.entries).into_values() {
+            release(entry, DestroyReason::LinkClosed, out);
+        }
+    }
+
+    /// Ends one circuit towards both sides.
+    pub fn destroy(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
+        out.send(Cell::destroy(circ, reason));
+        self.forget(circ, reason, out);
+    }
+
+    fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
+        self.half_open.remove(&circ);
+        if let Some(entry) = self.entries.remove(&circ) {
+            release(entry, reason, out);
+        }
+    }
+
+    fn end_state(&mut self, circ: CircId) -> Option<&mut EndState<L>> {
+        match self.entries.get_mut(&circ) {
+            Some(Entry::End(end)) => Some(&mut end.state),
+            _ => None,
+        }
+    }
+
+    fn handle_create(
+        &mut self,
+        now: Instant,
+        rng: &mut impl CryptoRng,
+        cell: &Cell,
+        out: &mut impl Outlet<Link = L>,
+    ) -> Outcome {
+        let circ = cell.circ;
+        if circ.chosen_by() == self.end || self.entries.contains_key(&circ) {
+            return Err(CircuitViolation::Unexpected("a Create on an id that is not free"));
+        }
+        let fragment = Fragment::in_cell(cell);
+        if !self.half_open.contains_key(&circ) {
+            if self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS {
+                out.send(Cell::destroy(circ, DestroyReason::ResourceLimit));
+                return Ok(());
+            }
+            self.deadlines.push_back((now + HANDSHAKE_TIME, circ));
+        }
+        let Some(message) = self.half_open.entry(circ).or_default().push(&fragment)? else { return Ok(()) };
+        self.half_open.remove(&circ);
+        let message = message.get(..CLIENT_MESSAGE_LEN).unwrap_or_default();
+        let (answer, mut stream) =
+            handshake::respond(rng, self.keys.identity.as_bytes(), &self.keys.onion, b"", message)
+                .map_err(|_| CircuitViolation::Handshake)?;
+        let keys = CircuitKeys::from(&mut stream);
+        let end = End {
+            forward: Box::new(RelayForward::new(&keys.forward)),
+            backward: Box::new(RelayBackward::new(&keys.backward)),
+            early: 0,
+            state: EndState::Idle { tries: 0 },
+        };
+        self.entries.insert(circ, Entry::End(Box::new(end)));
+        for fragment in split(&answer) {
+            out.send(fragment.to_cell(circ, Command::Created));
+        }
+        Ok(())
+    }
+
+    fn handle_created(&mut self, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
+        let fragment = Fragment::in_cell(cell);
+        let Some(entry) = self.entries.get_mut(&cell.circ) else {
+            out.send(Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
+            return Ok(());
+        };
+        let Entry::Opening { origin, answer } = entry else {
+            return Err(CircuitViolation::Unexpected("a Created"));
+        };
+        let Some(mut message) = answer.push(&fragment)? else { return Ok(()) };
+        message.truncate(SERVER_MESSAGE_LEN);
+        let origin = origin.clone();
+        let note = Note::Opened { circ: origin.1, next: (self.this.clone(), cell.circ), message };
+        out.tell(&origin.0, note);
+        *entry = Entry::Opened { origin };
+        Ok(())
+    }
+
+    fn open(&mut self, now: Instant, origin: (L, CircId), message: &[u8], out: &mut impl Outlet<Link = L>) {
+        if self.entries.len() >= MAX_CIRCUITS {
+            let note = Note::OpenFailed { circ: origin.1, reason: DestroyReason::ResourceLimit };
+            return out.tell(&origin.0, note);
+        }
+        // Fewer than MAX_CIRCUITS ids of 2³¹ are taken, so this ends soon.
+        let circ = loop {
+            let circ = self.end.circ_id(self.next_id);
+            self.next_id = self.next_id.wrapping_add(1);
+            if !self.entries.contains_key(&circ) {
+                break circ;
+            }
+        };
+        self.entries.insert(circ, Entry::Opening { origin, answer: Assembler::default() });
+        self.deadlines.push_back((now + HANDSHAKE_TIME, circ));
+        for fragment in split(message) {
+            out.send(fragment.to_cell(circ, Command::Create));
+        }
+    }
+
+    fn opened(&mut self, circ: CircId, next: (L, CircId), message: &[u8], out: &mut impl Outlet<Link = L>) {
+        match self.entries.remove(&circ) {
+            Some(Entry::End(mut end)) if matches!(end.state, EndState::Extending) => {
+                for fragment in split(message) {
+                    originate(&mut end.backward, circ, &RelayMessage::Extended(fragment), out);
+                }
+                let End { forward, backward, early, .. } = *end;
+                let previous = (self.this.clone(), circ);
+                out.tell(&next.0, Note::Adopt { circ: next.1, half: backward, previous });
+                self.entries.insert(circ, Entry::Forward { half: forward, next, early });
+            }
+            other => {
+                out.tell(&next.0, Note::Destroy { circ: next.1, reason: DestroyReason::Requested });
+                if let Some(entry) = other {
+                    self.entries.insert(circ, entry);
+                }
+            }
+        }
+    }
+
+    fn handle_at_end(&mut self, mut cell: Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
+        let circ = cell.circ;
+        let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return Ok(()) };
+        if end.forward.process(cell.command as u8, &mut cell.body).is_none() {
+            return Err(CircuitViolation::Unrecognised);
+        }
+        if !count_early(&mut end.early, cell.command) {
+            return Err(CircuitViolation::TooManyEarly);
+        }
+        let message = RelayMessage::in_cell(&cell)?;
+        if message.is_early() != (cell.command == Command::RelayEarly) {
+            return Err(CircuitViolation::Unexpected("an Extend that is not early, or another message that is"));
+        }
+        match (&mut end.state, message) {
+            (_, RelayMessage::Drop) => Ok(()),
+            (state @ EndState::Idle { .. }, RelayMessage::Extend { relay: Some(relay), fragment }) => {
+                let relay = RelayIdentity::from(relay);
+                if relay == self.keys.identity || Some(relay) == self.peer {
+                    return Err(CircuitViolation::Loop);
+                }
+                let mut message = Assembler::default();
+                message.push(&fragment)?;
+                *state = EndState::Extend { relay, message };
+                Ok(())
+            }
+            (EndState::Extend { relay, message }, RelayMessage::Extend { relay: None, fragment }) => {
+                let Some(mut message) = message.push(&fragment)? else { return Ok(()) };
+                message.truncate(CLIENT_MESSAGE_LEN);
+                let relay = *relay;
+                end.state = EndState::Extending;
+                out.connect(relay, Note::Open { origin: (self.this.clone(), circ), message });
+                Ok(())
+            }
+            (state @ EndState::Idle { .. }, RelayMessage::EstablishRendezvous(cookie)) => {
+                if !out.establish(cookie, circ) {
+                    return Err(CircuitViolation::Unexpected("a cookie that is taken"));
+                }
+                *state = EndState::Waiting { cookie };
+                originate(&mut end.backward, circ, &RelayMessage::RendezvousEstablished, out);
+                Ok(())
+            }
+            (EndState::Idle { tries }, RelayMessage::Rendezvous1 { cookie: Some(cookie), fragment }) => {
+                let tries = *tries + 1;
+                if tries > MAX_TRIES {
+                    return Err(CircuitViolation::Unexpected("too many cookies"));
+                }
+                let Some(host) = out.take_waiting(&cookie) else {
+                    end.state = EndState::Visiting { host: (self.this.clone(), CircId::NONE), given: 1, seen: 0, tries };
+                    return Ok(());
+                };
+                out.tell(&host.0, Note::Visit { circ: host.1, visitor: (self.this.clone(), circ), fragment });
+                end.state = EndState::Visiting { host, given: 1, seen: 0, tries };
+                Ok(())
+            }
+            (
+                EndState::Visiting { host, given, tries, .. },
+                RelayMessage::Rendezvous1 { cookie: None, fragment },
+            ) if fragment.index == *given => {
+                *given += 1;
+                let (given, tries) = (*given, *tries);
+                if host.1 != CircId::NONE {
+                    out.tell(&host.0, Note::Visit { circ: host.1, visitor: (self.this.clone(), circ), fragment });
+                } else if given == 3 {
+                    // Nobody waits. Said after the third fragment, so that none is left over to be misread.
+                    end.state = EndState::Idle { tries };
+                    originate(&mut end.backward, circ, &RelayMessage::RendezvousUnknown, out);
+                }
+                Ok(())
+            }
+            (EndState::Visited { seen: 3, given, visitor }, RelayMessage::RendezvousAccept(fragment))
+                if fragment.index == *given =>
+            {
+                *given += 1;
+                let last = *given == 3;
+                let other = visitor.clone();
+                if last { self.accept_last(circ, other, fragment, out) } else {
+                    out.tell(&other.0, Note::Accept { circ: other.1, fragment, half: None });
+                }
+                Ok(())
+            }
+            _ => Err(CircuitViolation::Unexpected("a relay message")),
+        }
+    }
+
+    /// The one who waited has given the last third of its answer: from now on it talks to the visitor.
+    fn accept_last(
+        &mut self,
+        circ: CircId,
+        other: (L, CircId),
+        fragment: Fragment,
+        out: &mut impl Outlet<Link = L>,
+    ) {
+        if let Some(Entry::End(end)) = self.entries.remove(&circ) {
+            let End { forward, backward, .. } = *end;
+            let joining = Entry::Joining { half: forward, other: other.clone(), pending: VecDeque::new() };
+            self.entries.insert(circ, joining);
+            out.tell(&other.0, Note::Accept { circ: other.1, fragment, half: Some(backward) });
+        }
+    }
+
+    fn visited(
+        &mut self,
+        circ: CircId,
+        visitor: &(L, CircId),
+        fragment: Fragment,
+        out: &mut impl Outlet<Link = L>,
+    ) -> bool {
+        let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return false };
+        let index = fragment.index;
+        match &mut end.state {
+            EndState::Waiting { .. } if index == 0 => {
+                end.state = EndState::Visited { visitor: visitor.clone(), seen: 1, given: 0 };
+            }
+            EndState::Visited { visitor: known, seen, .. } if known == visitor && *seen == index => *seen += 1,
+            _ => return false,
+        }
+        originate(&mut end.backward, circ, &RelayMessage::Rendezvous2(fragment), out);
+        true
+    }
+
+    fn accepted(
+        &mut self,
+        circ: CircId,
+        fragment: Fragment,
+        half: Option<Box<RelayBackward>>,
+        out: &mut impl Outlet<Link = L>,
+    ) {
+        // When the visitor has gone meanwhile, its own end has told whoever waited.
+        let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return };
+        let EndState::Visiting { seen, .. } = &mut end.state else { return };
+        *seen += 1;
+        originate(&mut end.backward, circ, &RelayMessage::RendezvousAccepted(fragment), out);
+        let Some(onward) = half else { return };
+        if let Some(Entry::End(end)) = self.entries.remove(&circ) {
+            let End { forward, backward, state, .. } = *end;
+            if let EndState::Visiting { host: other, .. } = state {
+                out.tell(&other.0, Note::Joined { circ: other.1, half: backward });
+                self.entries.insert(circ, Entry::Joined { half: forward, onward, other });
+            }
+        }
+    }
+
+    fn joined(&mut self, circ: CircId, mut onward: Box<RelayBackward>, out: &mut impl Outlet<Link = L>) {
+        if !matches!(self.entries.get(&circ), Some(Entry::Joining { .. })) {
+            return;
+        }
+        let Some(Entry::Joining { mut half, other, pending }) = self.entries.remove(&circ) else { return };
+        let outcome = pending
+            .into_iter()
+            .try_for_each(|cell| pass_joined(&mut half, &mut onward, &other, cell, out));
+        self.entries.insert(circ, Entry::Joined { half, onward, other });
+        if outcome.is_err() {
+            self.destroy(circ, DestroyReason::Protocol, out);
+        }
+    }
+}
+
+/// Tells whoever holds the other part of a circuit that this part is gone.
+fn release<L: Clone + PartialEq>(entry: Entry<L>, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
+    let other = match entry {
+        Entry::Opening { origin, .. } => {
+            let reason = if reason == DestroyReason::None { DestroyReason::ConnectFailed } else { reason };
+            return out.tell(&origin.0, Note::OpenFailed { circ: origin.1, reason });
+        }
+        // The origin may still take itself to be extending, or have extended already.
+        Entry::Opened { origin } => origin,
+        Entry::Backward { previous, .. } => previous,
+        Entry::Forward { next, .. } => next,
+        Entry::Joining { other, .. } | Entry::Joined { other, .. } => other,
+        Entry::End(end) => match end.state {
+            EndState::Waiting { cookie } => {
+                out.take_waiting(&cookie);
+                return;
+            }
+            EndState::Visited { visitor: other, .. } | EndState::Visiting { host: other, .. } => other,
+            EndState::Idle { .. } | EndState::Extend { .. } | EndState::Extending => return,
+        },
+    };
+    if other.1 != CircId::NONE {
+        out.tell(&other.0, Note::Destroy { circ: other.1, reason });
+    }
+}
+
+fn count_early(early: &mut u8, command: Command) -> bool {
+    if command == Command::RelayEarly {
+        *early += 1;
+    }
+    *early <= MAX_EARLY
+}
+
+fn pass_joined<L>(
+    half: &mut RelayForward,
+    onward: &mut RelayBackward,
+    other: &(L, CircId),
+    mut cell: Cell,
+    out: &mut impl Outlet<Link = L>,
+) -> Outcome {
+    if half.process(cell.command as u8, &mut cell.body).is_some() {
+        return only_drop(&cell);
+    }
+    onward.pass(cell.command as u8, &mut cell.body);
+    cell.circ = other.1;
+    out.forward(&other.0, cell);
+    Ok(())
+}
+
+/// A relay that is not the last hop takes nothing from the client but padding.
+fn only_drop(cell: &Cell) -> Outcome {
+    match RelayMessage::in_cell(cell)? {
+        RelayMessage::Drop => Ok(()),
+        _ => Err(CircuitViolation::Unexpected("a message for a hop that is not the last")),
+    }
+}
+
+fn originate<L>(half: &mut RelayBackward, circ: CircId, message: &RelayMessage, out: &mut impl Outlet<Link = L>) {
+    let mut cell = message.to_cell(circ, Command::Relay);
+    half.originate(cell.command as u8, &mut cell.body);
+    out.send(cell);
+}
