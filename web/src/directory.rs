@@ -1,8 +1,8 @@
 //! The directory's documents, fetched from the server that served the page.
 
+use futures_util::future::{Either, select};
 use gloo_net::http::Request;
 use gloo_timers::future::TimeoutFuture;
-use futures_util::future::{Either, select};
 use web_sys::RequestCache;
 
 use crate::strings;

@@ -320,9 +320,8 @@ impl State {
 
     /// One's own hops on the circuit that carries a contact.
     pub fn path(&self, contact: ContactId) -> Option<&[String]> {
-        let carries = |circuit: &&CircuitInfo| {
-            circuit.purpose == Purpose::Conversation && circuit.contact == Some(contact)
-        };
+        let carries =
+            |circuit: &&CircuitInfo| circuit.purpose == Purpose::Conversation && circuit.contact == Some(contact);
         self.circuits.iter().find(carries).map(|circuit| &*circuit.path)
     }
 

@@ -78,7 +78,9 @@ impl Storage {
         let handle = idb::Transaction::from(transaction.clone());
         match Self::fill(handle, writes).await {
             Ok(TransactionResult::Committed) => Ok(()),
-            _ if transaction.error().is_some_and(|error| error.name() == "QuotaExceededError") => Err(StorageError::Full),
+            _ if transaction.error().is_some_and(|error| error.name() == "QuotaExceededError") => {
+                Err(StorageError::Full)
+            }
             _ => Err(StorageError::Failed),
         }
     }

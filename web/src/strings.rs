@@ -34,15 +34,11 @@ pub const START_AGAIN_TITLE: &str = "Getting you connected again";
 /// A step's name and what it does, for the picture of the start.
 pub fn step_explained(step: Progress) -> (&'static str, &'static str) {
     match step {
-        Progress::FetchingDirectory => {
-            ("Relay list", "Fetching the list of relays and checking who signed it.")
-        }
+        Progress::FetchingDirectory => ("Relay list", "Fetching the list of relays and checking who signed it."),
         Progress::ConnectingGuard => {
             ("First relay", "An encrypted link to your guard, the only relay that sees your address.")
         }
-        Progress::BuildingCircuit => {
-            ("Circuit", "A path through three relays, none of which knows both of its ends.")
-        }
+        Progress::BuildingCircuit => ("Circuit", "A path through three relays, none of which knows both of its ends."),
         Progress::Ready => ("Ready", "Circuits stand."),
     }
 }
@@ -67,12 +63,12 @@ pub const OFFERED_BUTTON: &str = "Choose a name";
 pub const PATH_LABEL: &str = "Path of your messages";
 pub const PATH_NONE: &str = "No path at the moment";
 pub const PATH_YOU: &str = "You";
-pub const PATH_SOMEONE: &str = "Your contact";
+pub const PATH_SOMEONE: &str = "Contact";
 pub const PATH_HIDDEN: &str = "Relays chosen by the other side: hidden from you, as yours are from them";
 pub const PATH_EXPLAINED: &str = "Your circuit: each relay knows only its neighbours";
 pub const PATH_GUARD: &str = "guard";
 pub const PATH_MIDDLE: &str = "middle";
-pub const PATH_MEETING: &str = "meeting point";
+pub const PATH_MEETING: &str = "meeting";
 
 // Invites.
 pub const INVITE_TITLE: &str = "Invite someone";

@@ -82,8 +82,8 @@ fn LinkField(props: &LinkProps) -> Html {
     use_effect_with(*copying, {
         let copying = copying.setter();
         move |now| {
-            let forget = (*now != Copying::Not)
-                .then(|| Timeout::new(FEEDBACK_MILLIS, move || copying.set(Copying::Not)));
+            let forget =
+                (*now != Copying::Not).then(|| Timeout::new(FEEDBACK_MILLIS, move || copying.set(Copying::Not)));
             move || drop(forget)
         }
     });

@@ -52,8 +52,7 @@ pub fn MessageList(props: &Props) -> Html {
     });
 
     // Whoever sends wants to see it, wherever the list stands.
-    let newest_own = conversation.last().filter(|message| message.outgoing.is_some()).map(|message| message.id);
-    use_effect_with(newest_own, {
+    use_effect_with(conversation.last_own(), {
         let list = list.clone();
         move |_| scroll_to_end(&list)
     });

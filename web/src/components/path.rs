@@ -58,8 +58,10 @@ fn role(at: usize, hops: usize) -> (&'static str, &'static str) {
 /// The same without names, to explain how a message travels.
 #[component]
 pub fn PathPicture() -> Html {
-    let hop = |class: &'static str, name: &'static str| html! {
-        <li class={classes!("hop", class)}><span>{ name }</span></li>
+    let hop = |class: &'static str, name: &'static str| {
+        html! {
+            <li class={classes!("hop", class)}><span>{ name }</span></li>
+        }
     };
     html! {
         <ol class="path picture" aria-label={strings::PATH_LABEL}>

@@ -1,7 +1,7 @@
 //! What stands where a conversation will be, once everything works.
 
-use web_sys::HtmlElement;
 use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 use yew::prelude::*;
 
 use super::add_contact::NAME_FIELD;

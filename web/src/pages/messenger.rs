@@ -5,8 +5,8 @@ use std::rc::Rc;
 use allium_shared::client::api::Command;
 use yew::prelude::*;
 
-use crate::components::{AddContact, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome};
 use crate::components::Bloom;
+use crate::components::{AddContact, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome};
 use crate::hooks::{use_actions, use_interval_while_visible};
 use crate::state::{Place, State};
 use crate::strings;

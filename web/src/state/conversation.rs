@@ -71,6 +71,11 @@ impl Conversation {
         self.messages.last()
     }
 
+    /// One's own newest message.
+    pub fn last_own(&self) -> Option<MessageId> {
+        self.messages.iter().rfind(|message| message.outgoing.is_some()).map(|message| message.id)
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.messages.len()
