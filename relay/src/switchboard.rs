@@ -147,7 +147,7 @@ impl Switchboard {
         let (handle, inbox) = self.new_handle();
         self.register(relay, &handle);
         self.tell(&handle, note);
-        tokio::spawn(link::dial(Arc::clone(self), admission, handle, inbox, addressee, url));
+        tokio::spawn(link::open(Arc::clone(self), admission, handle, inbox, addressee, url));
     }
 }
 
