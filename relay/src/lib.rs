@@ -4,16 +4,18 @@
 //! # Layout
 //!
 //! - [`cli`], [`config`]: arguments and files
-//! - [`relay`], [`link`]: a relay and its links
+//! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
 //! - [`authority`]: a directory authority
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
 //! - [`page`]: the page's files
 //! - [`network`]: a whole network on one machine, with the page
+//! - [`chat`], [`store`]: the native client and its disk
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`keys`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`]: what the system gives
 
 pub mod authority;
+pub mod chat;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -28,10 +30,13 @@ pub mod page;
 pub mod random;
 pub mod relay;
 pub mod shutdown;
+pub mod store;
+pub mod switchboard;
 
 use std::error::Error;
 
-use cli::{AuthorityArgs, Cli, RelayArgs, Subcommand};
+use chat::ChatConfig;
+use cli::{AuthorityArgs, ChatArgs, Cli, RelayArgs, Subcommand};
 use config::{AuthorityOptions, RelayOptions};
 
 /// Runs what the command line asks for, until it ends or is told to.
@@ -58,7 +63,10 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             authority::run(config, shutdown).await?;
         }
         Subcommand::Network(options) => network::run(options, shutdown).await?,
-        Subcommand::Chat(_) => {}
+        Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
+            let directory = directory.trim_end_matches('/').to_owned();
+            chat::run(ChatConfig { directory, profile, authorities }, shutdown).await?;
+        }
     }
     Ok(())
 }

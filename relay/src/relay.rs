@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use allium_shared::crypto::keys::{LinkSecret, OnionSecret, RelayIdentity};
-use allium_shared::netdir::{Nickname, RelayEntry, Roles};
+use allium_shared::netdir::RelayEntry;
+use allium_shared::relay::circuits;
+use allium_shared::relay::link::LinkKeys;
 use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::StatusCode;
@@ -12,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::{RelayConfig, Trust};
@@ -23,9 +23,7 @@ use crate::http::server::{self, ListenError};
 use crate::keys::{KeysError, RelayKeys};
 use crate::link;
 use crate::shutdown::Shutdown;
-
-/// Links that a relay has open at once, counting those that others have opened.
-const MAX_LINKS: usize = 16_384;
+use crate::switchboard::Switchboard;
 
 /// Why a relay does not run.
 #[derive(Debug, Error)]
@@ -42,27 +40,6 @@ pub enum RelayError {
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     Random(#[from] io::Error),
-}
-
-/// What all links of a relay share.
-#[derive(Debug)]
-pub struct Node {
-    /// Who the relay is.
-    pub identity: RelayIdentity,
-    /// Its name for people.
-    pub nickname: Nickname,
-    /// What it may be used for.
-    pub roles: Roles,
-    /// Authenticates its links.
-    pub link_secret: LinkSecret,
-    /// Answers circuit handshakes.
-    pub onion_secret: OnionSecret,
-    /// Its copy of the directory: whom it links to, and whose links it takes.
-    pub directory: Arc<Directory>,
-    /// Its clocks.
-    pub clock: Clock,
-    /// When to end.
-    pub shutdown: Shutdown,
 }
 
 /// Runs a relay until the end.
@@ -91,20 +68,14 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         nickname: config.nickname.clone(),
         url: config.url,
     };
-    let node = Arc::new(Node {
-        identity,
-        nickname: config.nickname,
-        roles: config.roles,
-        link_secret: link,
-        onion_secret: onion,
-        directory: Arc::clone(&directory),
-        clock,
-        shutdown: shutdown.clone(),
-    });
-    let router = Router::new()
-        .route(link::PATH, any(upgrade))
-        .with_state(Arc::new(Links { node: Arc::clone(&node), permits: Arc::new(Semaphore::new(MAX_LINKS)) }))
-        .merge(routes::router("relay", node.nickname.as_str(), Arc::clone(&directory)));
+    let circuits = Arc::new(circuits::RelayKeys { identity, onion });
+    let keys = Arc::new(LinkKeys { network: *authorities.network().as_bytes(), link, circuits });
+    let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock);
+    let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
+        "relay",
+        config.nickname.as_str(),
+        Arc::clone(&directory),
+    ));
     let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities };
     let listed = {
         let entry = entry.clone();
@@ -118,18 +89,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     Ok(())
 }
 
-struct Links {
-    node: Arc<Node>,
-    permits: Arc<Semaphore>,
-}
-
-async fn upgrade(State(links): State<Arc<Links>>, upgrade: WebSocketUpgrade) -> Response {
-    let Ok(permit) = Arc::clone(&links.permits).try_acquire_owned() else {
+async fn upgrade(State(switchboard): State<Arc<Switchboard>>, upgrade: WebSocketUpgrade) -> Response {
+    let Some(admission) = switchboard.admit() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "this relay has all the links that it can have").into_response();
     };
-    let node = Arc::clone(&links.node);
-    link::bounded(upgrade).on_upgrade(async move |socket| {
-        link::serve_link(socket, node).await;
-        drop(permit);
-    })
+    link::bounded(upgrade).on_upgrade(async move |socket| link::serve(socket, admission, switchboard).await)
 }

@@ -1,1 +1,3 @@
-//! Tests of the whole.
+//! Allium as a whole, under test.
+
+pub mod sim;
