@@ -1,0 +1,7 @@
+//! What components share: the state, and what the browser tells about the page.
+
+mod attention;
+mod store;
+
+pub use self::attention::{use_attention, use_document_title, use_interval_while_visible};
+pub use self::store::{Actions, Store, use_actions};
