@@ -204,7 +204,8 @@ impl<C: BlockCipher> State<C> {
 
 impl State<Aes128Enc> {
     fn encrypt(&mut self, command: u8, body: &mut Body) {
-        self.uiv.encrypt(&self.header(command), body);
+        let header = self.header(command);
+        self.uiv.encrypt(&header, body);
         self.last_tag = *split(body).0;
     }
 }
@@ -212,7 +213,8 @@ impl State<Aes128Enc> {
 impl State<Aes128Dec> {
     fn decrypt(&mut self, command: u8, body: &mut Body) {
         let outer = *split(body).0;
-        self.uiv.decrypt(&self.header(command), body);
+        let header = self.header(command);
+        self.uiv.decrypt(&header, body);
         self.last_tag = outer;
     }
 }

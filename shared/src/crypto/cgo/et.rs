@@ -43,7 +43,7 @@ impl<C: BlockCipher> Et<C> {
 impl Et<Aes128Enc> {
     /// Encrypts one block.
     #[inline]
-    pub(super) fn encrypt(&self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
+    pub(super) fn encrypt(&mut self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
         let mask = self.hash.header_and_payload(header, payload);
         let mut block = xor(block, &mask).into();
         self.cipher.encrypt_block(&mut block);
@@ -54,7 +54,7 @@ impl Et<Aes128Enc> {
 impl Et<Aes128Dec> {
     /// Decrypts one block.
     #[inline]
-    pub(super) fn decrypt(&self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
+    pub(super) fn decrypt(&mut self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
         let mask = self.hash.header_and_payload(header, payload);
         let mut block = xor(block, &mask).into();
         self.cipher.decrypt_block(&mut block);

@@ -31,7 +31,7 @@ impl Prf {
 
     /// Adds `PRF(·,T,0)` to a payload.
     #[inline]
-    pub(super) fn apply(&self, tweak: &Tag, payload: &mut Payload) {
+    pub(super) fn apply(&mut self, tweak: &Tag, payload: &mut Payload) {
         let mut stream = self.blocks::<{ PAYLOAD_BLOCKS as usize }>(tweak, 0);
         self.cipher.encrypt_blocks(&mut stream);
         for (bytes, key) in payload.chunks_mut(16).zip(&stream) {
@@ -42,7 +42,7 @@ impl Prf {
     }
 
     /// Returns the first 80 bytes of `PRF(·,T,1)`, as blocks.
-    pub(super) fn update(&self, tweak: &Tag) -> Zeroizing<[Tag; UPDATE_BLOCKS]> {
+    pub(super) fn update(&mut self, tweak: &Tag) -> Zeroizing<[Tag; UPDATE_BLOCKS]> {
         let mut stream = self.blocks::<UPDATE_BLOCKS>(tweak, PAYLOAD_BLOCKS);
         self.cipher.encrypt_blocks(&mut stream);
         Zeroizing::new(stream.map(Tag::from))
@@ -50,7 +50,7 @@ impl Prf {
 
     /// The counter blocks number `first` and following.
     #[inline]
-    fn blocks<const N: usize>(&self, tweak: &Tag, first: u8) -> [Block<Aes128Enc>; N] {
+    fn blocks<const N: usize>(&mut self, tweak: &Tag, first: u8) -> [Block<Aes128Enc>; N] {
         let mut iv = self.hash.block(tweak);
         let [.., last] = &mut iv;
         *last &= 0xC0;
