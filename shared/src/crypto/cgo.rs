@@ -236,3 +236,9 @@ fn split_mut(body: &mut Body) -> (&mut Tag, &mut Payload) {
     let (tag, payload) = Array::<u8, U509>::cast_from_core_mut(body).split_ref_mut::<U16>();
     (tag.into(), payload.into())
 }
+
+/// The bitwise exclusive or of two blocks.
+#[inline]
+fn xor(a: &Tag, b: &Tag) -> Tag {
+    (u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b)).to_ne_bytes()
+}

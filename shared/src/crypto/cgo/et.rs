@@ -5,7 +5,7 @@ use aes::{Aes128Dec, Aes128Enc};
 use zeroize::{ZeroizeOnDrop, optimization_barrier};
 
 use super::hash::KeyedHash;
-use super::{Header, Payload, Tag};
+use super::{Header, Payload, Tag, xor};
 
 /// A direction of AES-128 with its round keys computed once.
 pub(super) trait BlockCipher {
@@ -70,9 +70,3 @@ impl<C: BlockCipher> Drop for Et<C> {
 }
 
 impl<C: BlockCipher> ZeroizeOnDrop for Et<C> {}
-
-/// The bitwise exclusive or of two blocks.
-#[inline]
-fn xor(a: &Tag, b: &Tag) -> Tag {
-    (u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b)).to_ne_bytes()
-}
