@@ -39,6 +39,8 @@ pub struct ChatConfig {
     pub directory: String,
     /// The folder of the profile; made if it is not there.
     pub profile: PathBuf,
+    /// A file with the authorities' keys; without one they are taken from the directory once, and pinned.
+    pub authorities: Option<PathBuf>,
 }
 
 /// Why a native client cannot go on.
@@ -94,7 +96,7 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
         let wake = chat.client.poll_timeout().map(|at| tokio::time::Instant::from_std(clock.to_system(at)));
         tokio::select! {
             () = shutdown.wait() => break,
-            read = (&mut stdin).take(MAX_LINE_LEN - line.len() as u64).read_until(b'\n', &mut line) => {
+            read = read_line(&mut stdin, &mut line) => {
                 if read? == 0 && (line.len() as u64) < MAX_LINE_LEN {
                     // A last line without its end counts too.
                     if line.is_empty() || !chat.line(&line)? {
@@ -121,6 +123,9 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
 }
 
 async fn authorities(config: &ChatConfig) -> Result<Authorities, ChatError> {
+    if let Some(file) = &config.authorities {
+        return Ok(trust::from_file(file)?);
+    }
     if let Some(pinned) = trust::pinned(&config.profile)? {
         match trust::check(&config.profile, &pinned, &config.directory).await {
             Err(error @ TrustError::Mismatch { .. }) => return Err(error.into()),
@@ -137,6 +142,12 @@ async fn authorities(config: &ChatConfig) -> Result<Authorities, ChatError> {
         config.profile.display()
     );
     Ok(authorities)
+}
+
+/// Reads to the end of a line, or to the longest that is read. When it is cancelled, what was read stays in `line`.
+async fn read_line(stdin: &mut BufReader<tokio::io::Stdin>, line: &mut Vec<u8>) -> io::Result<usize> {
+    let left = MAX_LINE_LEN.saturating_sub(line.len() as u64);
+    stdin.take(left).read_until(b'\n', line).await
 }
 
 async fn sleep_until(wake: Option<tokio::time::Instant>) {

@@ -6,22 +6,26 @@ use std::time::Duration;
 
 use allium_shared::cell::DestroyReason;
 use allium_shared::link::RelayAddressee;
-use allium_shared::link::record::MAX_RECORD_LEN;
 use allium_shared::relay::link::{Progress, RelayLink};
 use allium_shared::time::Instant;
-use axum::extract::ws;
+use axum::extract::{WebSocketUpgrade, ws};
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 
+use crate::dial;
 use crate::random;
 use crate::switchboard::{Admission, Item, Line, LinkHandle, Switchboard};
 
-/// The longest WebSocket message that a link takes, in bytes.
-pub const MAX_MESSAGE_LEN: usize = MAX_RECORD_LEN;
+/// Where a relay takes links.
+pub const PATH: &str = "/link";
 
-/// How long another relay may take to take up a connection.
-const DIAL_TIME: Duration = Duration::from_secs(4);
+/// The longest WebSocket message on a link, in bytes: a record of 31 cells of 514 bytes with its tag of 16, rounded up
+/// to 16 KiB.
+pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
+
+/// What waits to be written to one WebSocket at most, in bytes.
+pub const MAX_WRITE_BUFFER_LEN: usize = 16 * MAX_MESSAGE_LEN;
 
 /// How long a peer may take to hear why its link ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -51,8 +55,18 @@ enum Outgoing {
     Close(String),
 }
 
+/// The upgrade to a WebSocket that takes no message longer than a link's.
+pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .max_message_size(MAX_MESSAGE_LEN)
+        .max_frame_size(MAX_MESSAGE_LEN)
+        .read_buffer_size(MAX_MESSAGE_LEN)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_LEN)
+}
+
 /// Serves a link that somebody has opened to this relay, until it ends.
-pub async fn serve(socket: ws::WebSocket, switchboard: Arc<Switchboard>) {
+pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboard: Arc<Switchboard>) {
     let (sink, stream) = socket.split();
     let stream = stream.map(|message| match message {
         Ok(ws::Message::Binary(bytes)) => Incoming::Binary(bytes.into()),
@@ -69,11 +83,6 @@ pub async fn serve(socket: ws::WebSocket, switchboard: Arc<Switchboard>) {
             }
         }))
     });
-    let Some(admission) = switchboard.admit() else {
-        let mut sink = pin!(sink);
-        let _ = sink.send(Outgoing::Close("this relay has all the links that it takes".to_owned())).await;
-        return;
-    };
     let Ok(rng) = random::rng() else { return tracing::error!("the system gives no randomness") };
     let (handle, inbox) = switchboard.new_handle();
     let now = switchboard.clock().now().instant;
@@ -83,7 +92,7 @@ pub async fn serve(socket: ws::WebSocket, switchboard: Arc<Switchboard>) {
 }
 
 /// Opens a link to another relay and serves it until it ends.
-pub(crate) async fn dial(
+pub(crate) async fn open(
     switchboard: Arc<Switchboard>,
     admission: Admission,
     handle: LinkHandle,
@@ -91,8 +100,8 @@ pub(crate) async fn dial(
     addressee: RelayAddressee,
     url: String,
 ) {
-    match tokio::time::timeout(DIAL_TIME, open(&url)).await {
-        Ok(Ok(socket)) => {
+    match dial::connect(&url).await {
+        Ok(socket) => {
             let (sink, stream) = socket.split();
             let stream = stream.map(|message| match message {
                 Ok(tungstenite::Message::Binary(bytes)) => Incoming::Binary(bytes.into()),
@@ -112,33 +121,19 @@ pub(crate) async fn dial(
             });
             let now = switchboard.clock().now().instant;
             let keys = Arc::clone(switchboard.keys());
-            let link = random::rng()
-                .map_err(|error| error.to_string())
-                .and_then(|rng| {
-                    RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
-                });
+            let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
+                RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
+            });
             match link {
                 Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
                 Err(error) => tracing::warn!(relay = %addressee.identity, error, "cannot begin a link"),
             }
         }
-        Ok(Err(error)) => tracing::info!(relay = %addressee.identity, %error, "cannot open a link"),
-        Err(_) => tracing::info!(relay = %addressee.identity, "opening a link took too long"),
+        Err(error) => tracing::info!(relay = %addressee.identity, %error, "cannot open a link"),
     }
     switchboard.withdraw(&handle);
     refuse_rest(&mut inbox, &switchboard);
     drop(admission);
-}
-
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-/// Opens a WebSocket for a link.
-pub(crate) async fn open(url: &str) -> Result<Socket, tungstenite::Error> {
-    let config = tungstenite::protocol::WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_LEN))
-        .max_frame_size(Some(MAX_MESSAGE_LEN));
-    let (socket, _) = tokio_tungstenite::connect_async_with_config(url, Some(config), true).await?;
-    Ok(socket)
 }
 
 async fn run<E>(
@@ -229,12 +224,7 @@ where
     }
 }
 
-fn handle_item(
-    link: &mut RelayLink<LinkHandle>,
-    item: Item,
-    line: &mut Line<'_>,
-    now: Instant,
-) {
+fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
         Item::Cell(cell) => link.handle_forwarded(cell, line),
         Item::Note(note) => link.handle_note(now, note, line),

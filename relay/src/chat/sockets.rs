@@ -1,17 +1,13 @@
 //! The WebSockets of a client's links.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use allium_shared::client::api::{Input, LinkId};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::link;
-
-/// How long a relay may take to take up a connection.
-const OPEN_TIME: Duration = Duration::from_secs(4);
+use crate::dial;
 
 /// All WebSockets; what they bring goes to the engine's inputs.
 pub(super) struct Sockets {
@@ -56,10 +52,9 @@ async fn carry(
     mut messages: mpsc::UnboundedReceiver<Vec<u8>>,
     inputs: &mpsc::UnboundedSender<Input>,
 ) {
-    let socket = match tokio::time::timeout(OPEN_TIME, link::open(url)).await {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(error)) => return tracing::info!(%error, "cannot open a link to a guard"),
-        Err(_) => return tracing::info!("opening a link to a guard took too long"),
+    let socket = match dial::connect(url).await {
+        Ok(socket) => socket,
+        Err(error) => return tracing::info!(%error, "cannot open a link to a guard"),
     };
     let (mut sink, mut stream) = socket.split();
     if inputs.send(Input::LinkOpened(id)).is_err() {
