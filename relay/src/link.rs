@@ -121,11 +121,9 @@ pub(crate) async fn open(
             });
             let now = switchboard.clock().now().instant;
             let keys = Arc::clone(switchboard.keys());
-            let link = random::rng()
-                .map_err(|error| error.to_string())
-                .and_then(|rng| {
-                    RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
-                });
+            let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
+                RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
+            });
             match link {
                 Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
                 Err(error) => tracing::warn!(relay = %addressee.identity, error, "cannot begin a link"),
@@ -226,12 +224,7 @@ where
     }
 }
 
-fn handle_item(
-    link: &mut RelayLink<LinkHandle>,
-    item: Item,
-    line: &mut Line<'_>,
-    now: Instant,
-) {
+fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
         Item::Cell(cell) => link.handle_forwarded(cell, line),
         Item::Note(note) => link.handle_note(now, note, line),

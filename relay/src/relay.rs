@@ -71,10 +71,11 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let circuits = Arc::new(circuits::RelayKeys { identity, onion });
     let keys = Arc::new(LinkKeys { network: *authorities.network().as_bytes(), link, circuits });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock);
-    let router = Router::new()
-        .route(link::PATH, any(upgrade))
-        .with_state(switchboard)
-        .merge(routes::router("relay", config.nickname.as_str(), Arc::clone(&directory)));
+    let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
+        "relay",
+        config.nickname.as_str(),
+        Arc::clone(&directory),
+    ));
     let schedule = Schedule { every: config.fetch_every, mirrors: true };
     let listed = {
         let entry = entry.clone();

@@ -93,8 +93,9 @@ impl Switchboard {
 
     /// A place among the links; none when there are as many as the relay takes.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
-        let admitted =
-            self.links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |links| (links < MAX_LINKS).then_some(links + 1));
+        let admitted = self
+            .links
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |links| (links < MAX_LINKS).then_some(links + 1));
         admitted.is_ok().then(|| Admission(Arc::clone(self)))
     }
 

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::api::{
-    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, LinkId, MAX_TEXT_LEN, MessageId,
-    Output, Progress,
+    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, LinkId, MAX_TEXT_LEN, MessageId, Output,
+    Progress,
 };
 use self::circuits::{CircuitKey, Managed, Task};
 use self::contacts::{Contact, ContactRecord, Invited, OpenInvite, Outgoing, Stage, unique_name};
@@ -144,12 +144,7 @@ impl Client {
     /// # Errors
     ///
     /// If a record cannot be read: better not to begin than to lose it.
-    pub fn new(
-        config: Config,
-        records: Vec<(String, Vec<u8>)>,
-        seed: [u8; 32],
-        now: Now,
-    ) -> Result<Self, ClientError> {
+    pub fn new(config: Config, records: Vec<(String, Vec<u8>)>, seed: [u8; 32], now: Now) -> Result<Self, ClientError> {
         let restored = Restored::read(records, now)?;
         let mut client = Self {
             config,
@@ -157,13 +152,7 @@ impl Client {
             now,
             outputs: VecDeque::new(),
             store: Store::default(),
-            directory: Directory {
-                consensus: None,
-                fetching: false,
-                failures: 0,
-                next_fetch: now.instant,
-                told: None,
-            },
+            directory: Directory { consensus: None, fetching: false, failures: 0, next_fetch: now.instant, told: None },
             relays: Relays::new(restored.profile.guards.clone()),
             links: BTreeMap::new(),
             circuits: BTreeMap::new(),

@@ -278,9 +278,8 @@ impl Sim {
     }
 
     fn client_happening(&mut self, n: usize, happening: Happening) {
-        let link = |person: &Person, end: End| {
-            person.links.iter().find(|(_, other)| **other == end).map(|(link, _)| *link)
-        };
+        let link =
+            |person: &Person, end: End| person.links.iter().find(|(_, other)| **other == end).map(|(link, _)| *link);
         let input = match happening {
             Happening::Wake(_) => {
                 if self.clients[n].wake.is_none_or(|wake| wake > self.now) {
@@ -474,8 +473,7 @@ impl Sim {
                             return;
                         };
                         let end = self.new_socket(Node::Relay(n));
-                        let addressee =
-                            RelayAddressee { identity: peer, link_key: self.relays[to].entry.link_key };
+                        let addressee = RelayAddressee { identity: peer, link_key: self.relays[to].entry.link_key };
                         let (keys, rng) = (self.relays[n].keys.clone(), self.fork());
                         let link = RelayLink::initiate(end, keys, rng, &addressee, now).expect("a key");
                         self.relays[n].links.insert(end, link);

@@ -138,14 +138,7 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            since: now,
-            queue: VecDeque::new(),
-            rounds: 0,
-            next_round: now,
-            running: false,
-            complained: false,
-        }
+        Self { since: now, queue: VecDeque::new(), rounds: 0, next_round: now, running: false, complained: false }
     }
 }
 
@@ -193,14 +186,8 @@ impl Contact {
 
     /// Takes a message into the outbox.
     pub(super) fn queue(&mut self, id: MessageId, text: String, at: UnixTime, store: &mut Store) {
-        let outgoing = Outgoing {
-            number: self.record.next_message,
-            id,
-            text,
-            at,
-            state: DeliveryState::Queued,
-            sealed: None,
-        };
+        let outgoing =
+            Outgoing { number: self.record.next_message, id, text, at, state: DeliveryState::Queued, sealed: None };
         self.record.next_message += 1;
         let event = outgoing.event(self.id);
         outgoing.put(self.id, store);
@@ -333,13 +320,7 @@ fn text_of(content: &[u8]) -> Option<String> {
 
 impl Outgoing {
     pub(super) fn event(&self, contact: ContactId) -> Event {
-        Event::Outgoing {
-            contact,
-            id: self.id,
-            text: self.text.clone(),
-            queued_at: self.at,
-            state: self.state,
-        }
+        Event::Outgoing { contact, id: self.id, text: self.text.clone(), queued_at: self.at, state: self.state }
     }
 
     pub(super) fn put(&self, contact: ContactId, store: &mut Store) {
@@ -370,11 +351,7 @@ impl OpenInvite {
             network,
             key: *self.key.secret().public().as_bytes(),
             secret: self.secret,
-            places: self
-                .places
-                .iter()
-                .map(|(relay, cookie)| (*relay, crate::cell::message::Cookie(*cookie)))
-                .collect(),
+            places: self.places.iter().map(|(relay, cookie)| (*relay, crate::cell::message::Cookie(*cookie))).collect(),
         }
     }
 }

@@ -221,10 +221,8 @@ impl Client {
         for key in outdated {
             self.close_circuit(key, Some(DestroyReason::Requested));
         }
-        let mut waiting = self
-            .waits()
-            .filter(|(_, place)| matches!(place, Place::Contact { contact, .. } if *contact == id))
-            .count();
+        let mut waiting =
+            self.waits().filter(|(_, place)| matches!(place, Place::Contact { contact, .. } if *contact == id)).count();
         let Some(consensus) = &self.directory.consensus else { return };
         let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
         if waiting >= MEETINGS {

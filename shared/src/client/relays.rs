@@ -131,9 +131,7 @@ impl Relays {
         exclude: &[RelayIdentity],
     ) -> Vec<RelayIdentity> {
         self.choose_with(consensus, rng, now, count, |relay| {
-            relay.has(Role::Rendezvous)
-                && !self.guards.contains(&relay.identity)
-                && !exclude.contains(&relay.identity)
+            relay.has(Role::Rendezvous) && !self.guards.contains(&relay.identity) && !exclude.contains(&relay.identity)
         })
     }
 

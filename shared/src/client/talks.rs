@@ -92,8 +92,7 @@ impl Client {
             }
             (_, Frame::Pong(_)) => Ok(()),
             (Phase::AwaitIntroduce { .. }, Frame::Introduce { identity, one_time_key, name }) => {
-                let Phase::AwaitIntroduce { invite, secrets } =
-                    core::mem::replace(&mut talk.phase, Phase::AwaitResume)
+                let Phase::AwaitIntroduce { invite, secrets } = core::mem::replace(&mut talk.phase, Phase::AwaitResume)
                 else {
                     return Err(Violation);
                 };
