@@ -139,7 +139,7 @@ impl<'a> Verification<'a> {
         .run()?;
         let mut fetch = deny("Fetch the advisories", &["fetch", "db"]);
         match self.steps.step(fetch.name).tolerant().limit(ADVISORIES_LIMIT).run(&mut fetch.command) {
-            Ok(()) => deny("Check for advisories", &["check", "--disable-fetch", "advisories"]).run(),
+            Ok(()) => deny("Check for advisories", &["--offline", "check", "advisories"]).run(),
             Err(StepError::Interrupted) => Err(StepError::Interrupted),
             Err(_) => {
                 self.steps.note("  SKIP  Advisories are NOT checked: their database cannot be reached from here");
