@@ -240,10 +240,7 @@ mod tests {
     fn padding_on_a_circuit_is_refused() {
         let mut bytes = [0; CELL_LEN];
         bytes[3] = 7;
-        assert_eq!(
-            Cell::decode(&bytes),
-            Err(CellError::CircIdMismatch { command: Command::Padding, circ: CircId(7) })
-        );
+        assert_eq!(Cell::decode(&bytes), Err(CellError::CircIdMismatch { command: Command::Padding, circ: CircId(7) }));
         bytes[4] = 200;
         assert_eq!(Cell::decode(&bytes), Err(CellError::UnknownCommand(200)));
     }

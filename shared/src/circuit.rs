@@ -177,9 +177,7 @@ impl Circuit {
     ) -> Result<Received, CircuitError> {
         match cell.command {
             Command::Destroy => Ok(Received::Destroyed(cell.destroy_reason())),
-            Command::Created if self.layers.is_empty() => {
-                self.answer(rng, &Fragment::in_cell(&cell), out)
-            }
+            Command::Created if self.layers.is_empty() => self.answer(rng, &Fragment::in_cell(&cell), out),
             Command::Relay => {
                 let command = cell.command as u8;
                 for (hop, layer) in self.layers.iter_mut().enumerate() {
@@ -234,10 +232,8 @@ impl Circuit {
         let Some((handshake, _)) = self.pending.take() else { return Ok(Received::Nothing) };
         let mut stream = handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default())?;
         let keys = CircuitKeys::from(&mut stream);
-        self.layers.push(Layer {
-            forward: ClientForward::new(&keys.forward),
-            backward: ClientBackward::new(&keys.backward),
-        });
+        self.layers
+            .push(Layer { forward: ClientForward::new(&keys.forward), backward: ClientBackward::new(&keys.backward) });
         if self.is_open() {
             return Ok(Received::Open);
         }
@@ -263,10 +259,7 @@ impl Circuit {
     }
 }
 
-fn start(
-    rng: &mut impl CryptoRng,
-    hop: &Hop,
-) -> Result<(ClientHandshake, [u8; CLIENT_MESSAGE_LEN]), CircuitError> {
+fn start(rng: &mut impl CryptoRng, hop: &Hop) -> Result<(ClientHandshake, [u8; CLIENT_MESSAGE_LEN]), CircuitError> {
     let server = ServerPublic { identity: *hop.identity.as_bytes(), onion_key: *hop.onion_key.as_bytes() };
     Ok(ClientHandshake::start(rng, &server, b"")?)
 }

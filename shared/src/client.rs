@@ -1,6 +1,629 @@
 //! The client's engine: one state machine behind the page and the native client.
 //!
-//! The driver's rule: after each [`Client::handle`] take outputs with [`Client::poll_output`] until there are none, then
-//! sleep until [`Client::poll_timeout`] or the next input, whichever comes first.
+//! The driver's rule: after [`Client::new`] and after each [`Client::handle`] take outputs with [`Client::poll_output`]
+//! until there are none, then sleep until [`Client::poll_timeout`] or the next input, whichever comes first.
+//!
+//! # Layout
+//!
+//! - [`api`]: what goes in and what comes out
+//! - `relays`: guards, paths, and which relays have failed
+//! - `links`: links to guards
+//! - `circuits`: the circuits and their tasks
+//! - `meetings`: waiting for and looking for contacts
+//! - `talks`: what joined contacts say
+//! - `contacts`, `store`: what is kept, in memory and on disk
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use self::api::{
+    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, LinkId, MAX_TEXT_LEN, MessageId, Output,
+    Progress,
+};
+use self::circuits::{CircuitKey, Managed, Task};
+use self::contacts::{Contact, ContactRecord, Invited, OpenInvite, Outgoing, Stage, unique_name};
+use self::links::Link;
+use self::relays::{Relays, jitter};
+use self::store::{Direction, Key, MessageRecord, Store, Then};
+use crate::cell::{Cell, DestroyReason};
+use crate::contact::invite::{Invite, InviteError};
+use crate::crypto::keys::RelayIdentity;
+use crate::messaging::session::OlmAccount;
+use crate::netdir::Authorities;
+use crate::netdir::Consensus;
+use crate::time::{Instant, Now};
 
 pub mod api;
+mod circuits;
+mod contacts;
+mod links;
+mod meetings;
+mod relays;
+mod store;
+mod talks;
+
+pub use self::store::history_entry;
+
+/// Circuits that are kept ready.
+const SPARES: usize = 2;
+
+/// How long one hop of a circuit may take.
+const HOP_TIME: Duration = Duration::from_secs(3);
+
+/// How soon a failed fetch of the consensus is tried again, at first and at most.
+const FETCH_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// The shortest time between two fetches of the consensus.
+const FETCH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After this time without a contact it counts as offline.
+const OFFLINE_AFTER: Duration = Duration::from_secs(20);
+
+/// Invites that may be open at once.
+const MAX_INVITES: usize = 32;
+
+/// Messages that may wait for one contact.
+const MAX_OUTBOX: usize = 10_000;
+
+/// What an engine needs to know of its network.
+#[derive(Clone, Debug)]
+pub struct Config {
+    authorities: Authorities,
+}
+
+impl Config {
+    /// A client of the network of these authorities.
+    pub fn new(authorities: Authorities) -> Self {
+        Self { authorities }
+    }
+}
+
+/// Why an engine cannot begin with what its store holds.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// A record that this version did not write.
+    #[error("the profile's record {key} cannot be read: {problem}")]
+    Record {
+        /// The record's key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// The engine of one profile.
+pub struct Client {
+    config: Config,
+    rng: ChaCha20Rng,
+    now: Now,
+    outputs: VecDeque<Output>,
+    store: Store,
+    directory: Directory,
+    relays: Relays,
+    links: BTreeMap<LinkId, Link>,
+    circuits: BTreeMap<CircuitKey, Managed>,
+    contacts: BTreeMap<ContactId, Contact>,
+    invites: BTreeMap<u64, OpenInvite>,
+    profile: Profile,
+    next_link: u64,
+    next_circuit: u64,
+    progress: Progress,
+    /// Whether any circuit was ever complete.
+    proven: bool,
+}
+
+/// The record of the profile itself.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Profile {
+    guards: Vec<RelayIdentity>,
+    next_contact: u64,
+    next_invite: u64,
+}
+
+/// The consensus and its next fetch.
+#[derive(Debug)]
+struct Directory {
+    consensus: Option<Consensus>,
+    fetching: bool,
+    failures: u32,
+    next_fetch: Instant,
+    /// The last error that the person was told.
+    told: Option<String>,
+}
+
+impl Client {
+    /// Starts the engine with everything that an earlier run has stored: records with their keys, in any order.
+    ///
+    /// `seed` has to be fresh randomness from the system.
+    ///
+    /// # Errors
+    ///
+    /// If a record cannot be read: better not to begin than to lose it.
+    pub fn new(config: Config, records: Vec<(String, Vec<u8>)>, seed: [u8; 32], now: Now) -> Result<Self, ClientError> {
+        let restored = Restored::read(records, now)?;
+        let mut client = Self {
+            config,
+            rng: ChaCha20Rng::from_seed(seed),
+            now,
+            outputs: VecDeque::new(),
+            store: Store::default(),
+            directory: Directory { consensus: None, fetching: false, failures: 0, next_fetch: now.instant, told: None },
+            relays: Relays::new(restored.profile.guards.clone()),
+            links: BTreeMap::new(),
+            circuits: BTreeMap::new(),
+            contacts: restored.contacts,
+            invites: restored.invites,
+            profile: restored.profile,
+            next_link: 0,
+            next_circuit: 0,
+            progress: Progress::FetchingDirectory,
+            proven: false,
+        };
+        client.event(Event::Progress { step: client.progress });
+        let mut events = Vec::new();
+        for contact in client.contacts.values() {
+            events.push(contact.event());
+            events.extend(contact.unshown.values().map(|record| Event::Message {
+                contact: contact.id,
+                id: record.id,
+                text: record.text.clone(),
+                received_at: record.at,
+            }));
+        }
+        client.outputs.extend(events.into_iter().map(Output::Event));
+        client.settle();
+        Ok(client)
+    }
+
+    /// Takes an input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Command(command) => self.command(command),
+            Input::LinkOpened(id) => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.opened(id, &mut self.outputs);
+                }
+            }
+            Input::LinkMessage(id, message) => self.link_message(id, message),
+            Input::LinkClosed(id) => self.link_lost(id),
+            Input::Consensus(result) => self.consensus(result),
+            Input::Persisted(batch) => self.persisted(batch),
+            Input::Timeout => {}
+        }
+        self.settle();
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle`] with [`Input::Timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let links = self.links.values().map(Link::poll_timeout);
+        let circuits = self.circuits.values().filter_map(|managed| {
+            let ping = match &managed.task {
+                Task::Talk(talk) => Some(talk.poll_timeout()),
+                _ => None,
+            };
+            managed.deadline.into_iter().chain(ping).min()
+        });
+        let contacts = self.contacts.values().filter(|contact| contact.talk.is_none()).flat_map(|contact| {
+            let offline = (contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
+            let round = (!contact.is_host() && !contact.search.running).then_some(contact.search.next_round);
+            offline.into_iter().chain(round)
+        });
+        let fetch = (!self.directory.fetching).then_some(self.directory.next_fetch);
+        let chance = self.relays.next_chance(self.now.instant);
+        links.chain(circuits).chain(contacts).chain(fetch).chain(chance).min()
+    }
+
+    /// The contact with this name.
+    pub fn find_contact(&self, name: &str) -> Option<ContactId> {
+        self.contacts.values().find(|contact| contact.record.name == name).map(|contact| contact.id)
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Invite => self.make_invite(),
+            Command::Add { link, name, introduce_as } => {
+                if let Err(message) = self.add(&link, &name, introduce_as) {
+                    self.error("add", message);
+                }
+            }
+            Command::Send { to, text } => self.send_text(to, text),
+            Command::Circuits => {
+                let nickname = |id: &RelayIdentity| {
+                    let relay = self.directory.consensus.as_ref()?.relay(id)?;
+                    Some(relay.nickname.as_str().to_owned())
+                };
+                let list = self.circuits.values().filter_map(|managed| managed.info(nickname)).collect();
+                self.event(Event::Circuits { list });
+            }
+            Command::Shown { contact, id } => {
+                if let Some(contact) = self.contacts.get_mut(&contact) {
+                    contact.shown(id, &mut self.store);
+                }
+            }
+        }
+    }
+
+    fn make_invite(&mut self) {
+        if self.invites.len() >= MAX_INVITES {
+            let message = format!("There are {MAX_INVITES} invites that nobody has taken. Use one of them first.");
+            return self.error("invite", message);
+        }
+        let id = self.profile.next_invite;
+        self.profile.next_invite += 1;
+        self.put_profile();
+        self.begin_invite(id);
+    }
+
+    fn add(&mut self, link: &str, name: &str, introduce_as: Option<String>) -> Result<(), String> {
+        let invite = Invite::parse(link).map_err(|error| error.to_string())?;
+        if invite.network != self.network_prefix() {
+            return Err(InviteError::OtherNetwork.to_string());
+        }
+        let fragment = invite.to_fragment();
+        if self.invites.values().any(|own| *own.key.secret().public().as_bytes() == invite.key) {
+            return Err("This is an invite of your own: give it to somebody else.".to_owned());
+        }
+        let is_known = |contact: &Contact| match &contact.record.stage {
+            Stage::Invited(invited) => invited.invite == fragment,
+            Stage::Met(met) => matches!(met.part, contacts::Part::Visitor { key } if key == invite.key),
+        };
+        if let Some(contact) = self.contacts.values().find(|contact| is_known(contact)) {
+            return Err(format!("This invite is used already, for {}.", contact.record.name));
+        }
+        if let Some(consensus) = &self.directory.consensus
+            && !invite.places.iter().any(|(relay, _)| consensus.relay(relay).is_some())
+        {
+            return Err(InviteError::RelaysGone.to_string());
+        }
+        let id = ContactId(self.profile.next_contact);
+        self.profile.next_contact += 1;
+        self.put_profile();
+        let names = self.contacts.values().map(|contact| contact.record.name.as_str());
+        let record = ContactRecord {
+            name: unique_name(name, names),
+            next_message: 0,
+            stage: Stage::Invited(Box::new(Invited {
+                invite: fragment,
+                introduce_as: introduce_as.unwrap_or_else(|| self.made_up_name()),
+                account: OlmAccount::generate(),
+            })),
+        };
+        let contact = Contact::new(id, record, self.now.instant);
+        contact.put(&mut self.store);
+        self.store.then(Then::Tell(contact.event()));
+        self.contacts.insert(id, contact);
+        Ok(())
+    }
+
+    fn send_text(&mut self, to: ContactId, text: String) {
+        if text.is_empty() || text.len() > MAX_TEXT_LEN {
+            let message = format!("A message has 1 to {MAX_TEXT_LEN} bytes; this one has {}.", text.len());
+            return self.error("send", message);
+        }
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        match self.contacts.get_mut(&to) {
+            None => self.error("send", "There is no such contact.".to_owned()),
+            Some(contact) if contact.outbox.len() >= MAX_OUTBOX => {
+                let message = format!("{MAX_OUTBOX} messages already wait for {}.", contact.record.name);
+                self.error("send", message);
+            }
+            Some(contact) => contact.queue(MessageId(id), text, self.now.unix, &mut self.store),
+        }
+    }
+
+    fn consensus(&mut self, result: Result<Vec<u8>, String>) {
+        let now = self.now.instant;
+        self.directory.fetching = false;
+        let checked = result.and_then(|bytes| {
+            Consensus::verify(&bytes, &self.config.authorities, self.now.unix).map_err(|error| error.to_string())
+        });
+        match checked {
+            Ok(consensus) => {
+                self.directory.failures = 0;
+                self.directory.told = None;
+                let left = consensus.validity().fresh_until.saturating_sub(self.now.unix.as_secs());
+                let pause = Duration::from_secs(left).clamp(FETCH_INTERVAL, FETCH_INTERVAL * 120);
+                self.directory.next_fetch = now + jitter(pause, pause + FETCH_INTERVAL / 4, &mut self.rng);
+                let newer = self.directory.consensus.as_ref().is_none_or(|known| consensus.is_newer_than(known));
+                if newer {
+                    self.directory.consensus = Some(consensus);
+                }
+            }
+            Err(problem) => {
+                let pause = (FETCH_RETRY.0 * (1 << self.directory.failures.min(8))).min(FETCH_RETRY.1);
+                self.directory.failures += 1;
+                self.directory.next_fetch = now + pause;
+                // A list at hand goes on serving; without one the person has to know, once for each reason.
+                if self.directory.consensus.is_none() && self.directory.told.as_ref() != Some(&problem) {
+                    self.error("directory", format!("The list of relays cannot be had: {problem}. Still trying."));
+                    self.directory.told = Some(problem);
+                }
+            }
+        }
+    }
+
+    fn link_message(&mut self, id: LinkId, mut message: Vec<u8>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let was_open = link.is_open();
+        let Ok(cells) = link.receive(&mut message, &mut self.rng, self.now.instant) else {
+            let guard = link.guard;
+            self.relays.failed(guard, self.now.instant);
+            return self.close_link(id);
+        };
+        if !was_open {
+            let guard = link.guard;
+            self.relays.works(&guard);
+        }
+        for cell in cells {
+            self.cell(id, cell);
+        }
+    }
+
+    fn cell(&mut self, id: LinkId, cell: Cell) {
+        let Some(link) = self.links.get(&id) else { return };
+        // A cell of a circuit that was just closed here is still on its way: nothing to say about it.
+        let Some(key) = link.circuits.get(&cell.circ).copied() else { return };
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        let mut cells = Vec::new();
+        let reached = managed.circuit.reached();
+        let received = managed.circuit.handle(&mut self.rng, cell, &mut cells);
+        if managed.circuit.reached() > reached {
+            managed.deadline = Some(self.now.instant + HOP_TIME);
+            if let Some(hop) = managed.circuit.path().get(reached) {
+                self.relays.works(&hop.identity);
+            }
+        }
+        self.send_cells(id, &cells);
+        match received {
+            Ok(received) => self.received(key, received),
+            Err(_) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+        }
+    }
+
+    fn send_cells(&mut self, id: LinkId, cells: &[Cell]) {
+        if let Some(link) = self.links.get_mut(&id) {
+            cells.iter().for_each(|cell| link.send(cell));
+        }
+    }
+
+    fn link_lost(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.relays.failed(link.guard, self.now.instant);
+        for key in link.circuits.into_values() {
+            self.circuit_lost(key);
+        }
+    }
+
+    fn close_link(&mut self, id: LinkId) {
+        self.outputs.push_back(Output::CloseLink(id));
+        self.link_lost(id);
+    }
+
+    /// Ends a circuit: with a reason, its guard is told.
+    fn close_circuit(&mut self, key: CircuitKey, reason: Option<DestroyReason>) {
+        if let Some(managed) = self.circuits.get(&key) {
+            let (id, circ) = (managed.link, managed.circuit.circ_id());
+            if let Some(link) = self.links.get_mut(&id) {
+                link.circuits.remove(&circ);
+                if let Some(reason) = reason {
+                    link.send(&Cell::destroy(circ, reason));
+                }
+            }
+        }
+        self.circuit_lost(key);
+    }
+
+    fn persisted(&mut self, batch: BatchId) {
+        for then in self.store.persisted(batch) {
+            self.follow(then);
+        }
+    }
+
+    fn follow(&mut self, then: Then) {
+        match then {
+            Then::Tell(event) => self.event(event),
+            Then::Transmit(contact, durable) => {
+                if let Some(contact) = self.contacts.get_mut(&contact) {
+                    contact.durable = contact.durable.max(durable);
+                }
+                self.transmit(contact);
+            }
+            Then::Stored(contact, stored) => self.acknowledge(contact, stored),
+            Then::Greeted(key) => self.greeted(key),
+        }
+    }
+
+    /// Brings everything to where it should be by now, and sends what is queued.
+    fn settle(&mut self) {
+        self.check_deadlines();
+        self.fetch();
+        self.keep_links();
+        self.keep_circuits();
+        self.report_progress();
+        loop {
+            let follows = self.store.flush(&mut self.outputs);
+            if follows.is_empty() {
+                break;
+            }
+            for then in follows {
+                self.follow(then);
+            }
+        }
+        let mut broken = Vec::new();
+        for (id, link) in &mut self.links {
+            if link.flush(*id, &mut self.rng, self.now.instant, &mut self.outputs).is_err() {
+                broken.push(*id);
+            }
+        }
+        for id in broken {
+            self.close_link(id);
+        }
+    }
+
+    fn check_deadlines(&mut self) {
+        let now = self.now.instant;
+        let overdue: Vec<_> = self.links.iter().filter(|(_, link)| link.is_overdue(now)).map(|(id, _)| *id).collect();
+        for id in overdue {
+            self.close_link(id);
+        }
+        let overdue: Vec<_> = self
+            .circuits
+            .iter()
+            .filter(|(_, managed)| managed.deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in overdue {
+            self.close_circuit(key, Some(DestroyReason::Timeout));
+        }
+        self.check_talks();
+        let mut events = Vec::new();
+        for contact in self.contacts.values_mut() {
+            let waited = now.saturating_since(contact.search.since) >= OFFLINE_AFTER;
+            if contact.talk.is_none() && contact.state == ContactState::Connecting && waited {
+                contact.state = ContactState::Offline;
+                events.push(contact.event());
+            }
+        }
+        events.into_iter().for_each(|event| self.event(event));
+    }
+
+    fn fetch(&mut self) {
+        if !self.directory.fetching && self.directory.next_fetch <= self.now.instant {
+            self.directory.fetching = true;
+            self.outputs.push_back(Output::FetchConsensus);
+        }
+    }
+
+    /// Opens links to the guards in use, and closes those that serve nothing any more.
+    fn keep_links(&mut self) {
+        let Some(consensus) = &self.directory.consensus else { return };
+        let now = self.now.instant;
+        let (primary, grown) = self.relays.primary_guards(consensus, &mut self.rng, now);
+        for guard in &primary {
+            if self.links.values().any(|link| link.guard == *guard) {
+                continue;
+            }
+            let Some(relay) = consensus.relay(guard) else { continue };
+            let id = LinkId(self.next_link);
+            self.next_link += 1;
+            let network = self.config.authorities.network().as_bytes();
+            if let Some(link) = Link::open(id, relay, network, &mut self.rng, now, &mut self.outputs) {
+                self.links.insert(id, link);
+            }
+        }
+        let idle: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.is_open() && link.circuits.is_empty() && !primary.contains(&link.guard))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
+            self.links.remove(&id);
+            self.outputs.push_back(Output::CloseLink(id));
+        }
+        if grown {
+            self.put_profile();
+        }
+    }
+
+    fn report_progress(&mut self) {
+        let connected = self.links.values().any(Link::is_open);
+        let step = match (&self.directory.consensus, connected) {
+            (None, _) => Progress::FetchingDirectory,
+            (Some(_), false) => Progress::ConnectingGuard,
+            (Some(_), true) if !self.proven => Progress::BuildingCircuit,
+            (Some(_), true) => Progress::Ready,
+        };
+        if step != self.progress {
+            self.progress = step;
+            self.event(Event::Progress { step });
+        }
+    }
+
+    fn put_profile(&mut self) {
+        self.profile.guards = self.relays.guards().to_vec();
+        self.store.put(Key::Profile.to_string(), &self.profile);
+    }
+
+    fn network_prefix(&self) -> [u8; 8] {
+        let mut prefix = [0; 8];
+        prefix.copy_from_slice(&self.config.authorities.network().as_bytes()[..8]);
+        prefix
+    }
+
+    fn made_up_name(&mut self) -> String {
+        format!("Guest {:04}", self.rng.next_u32() % 10_000)
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn error(&mut self, about: &str, message: String) {
+        self.event(Event::Error { about: about.to_owned(), message });
+    }
+}
+
+/// What an earlier run has left.
+struct Restored {
+    profile: Profile,
+    contacts: BTreeMap<ContactId, Contact>,
+    invites: BTreeMap<u64, OpenInvite>,
+}
+
+impl Restored {
+    fn read(records: Vec<(String, Vec<u8>)>, now: Now) -> Result<Self, ClientError> {
+        fn parse<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result<T, ClientError> {
+            serde_json::from_slice(value)
+                .map_err(|error| ClientError::Record { key: key.to_owned(), problem: error.to_string() })
+        }
+        let mut restored = Self { profile: Profile::default(), contacts: BTreeMap::new(), invites: BTreeMap::new() };
+        let mut messages = BTreeMap::new();
+        for (key, value) in &records {
+            match Key::parse(key) {
+                Some(Key::Profile) => restored.profile = parse(key, value)?,
+                Some(Key::Contact(id)) => {
+                    restored.contacts.insert(id, Contact::new(id, parse(key, value)?, now.instant));
+                }
+                Some(Key::Invite(id)) => {
+                    restored.invites.insert(id, parse(key, value)?);
+                }
+                Some(Key::Message(id, number)) => {
+                    messages.insert((id, number), parse::<MessageRecord>(key, value)?);
+                }
+                None => {
+                    let problem = "this version does not know it".to_owned();
+                    return Err(ClientError::Record { key: key.clone(), problem });
+                }
+            }
+        }
+        // A link that was never given out binds nobody.
+        restored.invites.retain(|_, invite| invite.published);
+        for ((id, number), record) in messages {
+            let Some(contact) = restored.contacts.get_mut(&id) else { continue };
+            match record.direction {
+                Direction::In { shown: false } => {
+                    contact.unshown.insert(number, record);
+                }
+                Direction::Out { state: state @ (DeliveryState::Queued | DeliveryState::Sent), sealed } => {
+                    let MessageRecord { id, text, at, .. } = record;
+                    contact.outbox.push_back(Outgoing { number, id, text, at, state, sealed });
+                }
+                Direction::In { shown: true } | Direction::Out { .. } => {}
+            }
+        }
+        Ok(restored)
+    }
+}

@@ -5,6 +5,15 @@
 //!
 //! # Layout
 //!
+//! - [`derive`](mod@derive): values derived from a secret under a label
 //! - [`cgo`]: Counter Galois Onion, the layers that cells wear on a circuit
+//! - [`handshake`]: the hybrid handshake by which a client and a hop agree on keys
+//! - [`keys`]: the long-lived keys of nodes
+//! - [`ntor_v3`]: the classical handshake inside the hybrid one
 
 pub mod cgo;
+pub mod derive;
+pub mod handshake;
+mod key_stream;
+pub mod keys;
+pub mod ntor_v3;

@@ -7,10 +7,26 @@
 //!
 //! - [`time`]: the clock readings that drivers hand in
 //! - [`wire`]: reading and writing of binary formats
-//! - [`client`]: the engine behind the page and the native client
+//! - [`cell`]: cells, relay messages and handshake fragments
 //! - [`crypto`]: onion layers, circuit handshakes, keys
+//! - [`link`]: the encrypted link between two neighbours
+//! - [`circuit`]: circuits at the end that builds them
+//! - [`relay`]: circuits at the relays that they pass
+//! - [`netdir`]: descriptors of relays, the authorities and their consensus
+//! - [`rendezvous`]: where two contacts meet again
+//! - [`contact`]: invites
+//! - [`messaging`]: what two contacts say to each other
+//! - [`client`]: the engine behind the page and the native client
 
+pub mod cell;
+pub mod circuit;
 pub mod client;
+pub mod contact;
 pub mod crypto;
+pub mod link;
+pub mod messaging;
+pub mod netdir;
+pub mod relay;
+pub mod rendezvous;
 pub mod time;
 pub mod wire;

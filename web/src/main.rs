@@ -1,2 +1,36 @@
-//! placeholder
-fn main() {}
+//! Allium's page: the protocol's engine driven by a browser, and drawn with Yew.
+//!
+//! # Layout
+//!
+//! - [`app`]: the root component: one state, one driver, one of the pages
+//! - [`state`]: what is drawn, reduced from events; no browser in it
+//! - [`driver`]: runs the engine with [`socket`], [`directory`], [`storage`] and [`tab_lock`]
+//! - [`pages`], [`components`], [`hooks`]: the drawing
+//! - [`strings`], [`format`]: texts, dates and times
+//! - [`address`]: invites in the page's address
+//! - [`last_words`]: what is said after a fault of the page itself
+
+mod address;
+mod app;
+mod components;
+mod directory;
+mod driver;
+mod format;
+mod hooks;
+mod last_words;
+mod pages;
+mod socket;
+mod state;
+mod storage;
+mod strings;
+mod tab_lock;
+
+fn main() {
+    // Before anything else can look at the address or remember it.
+    let offered = address::take_invite();
+    last_words::prepare();
+    let root = web_sys::window().and_then(|window| window.document()?.get_element_by_id("app"));
+    if let Some(root) = root {
+        yew::Renderer::<app::App>::with_root_and_props(root, app::Props { offered }).render();
+    }
+}

@@ -1,2 +1,78 @@
-//! placeholder
-fn main() {}
+//! Allium's chores: set-up, demo, verification.
+//!
+//! # Layout
+//!
+//! - [`args`]: what the command line may say.
+//! - [`workspace`]: where things lie, in the repository and in the user's cache.
+//! - [`step`]: one long piece of work with a name, a spinner, a log and a word on what to do when it fails.
+//! - [`interrupt`]: Ctrl-C and SIGTERM, and children that end with their parent.
+//! - [`setup`]: compiler target, tools and browser, installed once per user.
+//! - [`artifacts`]: the two things that are shipped: the page in `dist/` and the binary `allium`.
+//! - [`demo`] and [`verify`]: the two commands that everybody uses.
+
+mod args;
+mod artifacts;
+mod demo;
+mod interrupt;
+mod setup;
+mod step;
+mod verify;
+mod workspace;
+
+use std::process::ExitCode;
+
+use args::Task;
+use setup::{Setup, SetupError};
+use step::{StepError, Steps};
+use workspace::Workspace;
+
+/// What a shell expects of a program that Ctrl-C has ended.
+const EXIT_INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Step(StepError::Interrupted) | Failure::Setup(SetupError::Step(StepError::Interrupted))) => {
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
+        Err(failure) => {
+            eprintln!("\nerror: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let task = args::parse();
+    interrupt::install()?;
+    let workspace = Workspace::locate()?;
+    let steps = Steps::new(workspace.logs())?;
+    match task {
+        Task::Setup => {
+            Setup::new(&workspace, &steps).everything()?;
+        }
+        Task::Build => {
+            artifacts::build(&workspace, &steps)?;
+        }
+        Task::Demo(options) => demo::run(&workspace, &steps, &options)?,
+        Task::Verify { full } => verify::run(&workspace, &steps, full)?,
+    }
+    Ok(())
+}
+
+/// Why a chore ended early.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Interrupt(#[from] interrupt::InstallError),
+    #[error(transparent)]
+    Workspace(#[from] workspace::LocateError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+    #[error("a file of the verification could not be written: {0}")]
+    Io(#[from] std::io::Error),
+}

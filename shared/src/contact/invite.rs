@@ -147,7 +147,9 @@ pub enum InviteError {
     #[error("This invite link is not whole: part of it was lost or changed on the way. Copy all of it again.")]
     Damaged,
     /// Made by a later version.
-    #[error("This invite link was made by a newer version of Allium (format {0}). Reload the page or update to use it.")]
+    #[error(
+        "This invite link was made by a newer version of Allium (format {0}). Reload the page or update to use it."
+    )]
     Version(u8),
     /// Made on another network.
     #[error("This invite link belongs to another network than the one you are on.")]

@@ -9,9 +9,11 @@ use vodozemac::olm::{Account, AccountPickle, OlmMessage, Session, SessionConfig,
 pub struct OlmAccount(Account);
 
 impl OlmAccount {
-    /// New keys; vodozemac draws them from the system.
+    /// New keys, a one-time key among them; vodozemac draws them from the system.
     pub fn generate() -> Self {
-        Self(Account::new())
+        let mut account = Account::new();
+        account.generate_one_time_keys(1);
+        Self(account)
     }
 
     /// The identity key.
@@ -19,11 +21,8 @@ impl OlmAccount {
         self.0.curve25519_key().to_bytes()
     }
 
-    /// A one-time key for the contact to begin a session with: the same until a session has used it.
-    pub fn one_time_key(&mut self) -> [u8; 32] {
-        if self.0.stored_one_time_key_count() == 0 {
-            self.0.generate_one_time_keys(1);
-        }
+    /// The one-time key for the contact to begin a session with, until a session has used it; then zeros.
+    pub fn one_time_key(&self) -> [u8; 32] {
         // Marking a key as published takes it out of this list; we publish to one contact only and never mark.
         self.0.one_time_keys().values().next().map(Curve25519PublicKey::to_bytes).unwrap_or_default()
     }
@@ -152,9 +151,8 @@ mod tests {
         fn stored<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> T {
             serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
         }
-        let mut visitor = OlmAccount::generate();
+        let visitor = OlmAccount::generate();
         let key = visitor.one_time_key();
-        assert_eq!(visitor.one_time_key(), key);
         let mut visitor = stored(&visitor);
         assert_eq!(visitor.one_time_key(), key);
 

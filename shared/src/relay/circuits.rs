@@ -181,16 +181,32 @@ struct End<L> {
 }
 
 enum EndState<L> {
-    Idle { tries: u8 },
+    Idle {
+        tries: u8,
+    },
     /// Collecting the fragments of an EXTEND.
-    Extend { relay: RelayIdentity, message: Assembler },
+    Extend {
+        relay: RelayIdentity,
+        message: Assembler,
+    },
     /// The next hop's link is opening a circuit for us.
     Extending,
-    Waiting { cookie: Cookie },
+    Waiting {
+        cookie: Cookie,
+    },
     /// Has got `seen` fragments of the visitor's and given `given` of its own.
-    Visited { visitor: (L, CircId), seen: u8, given: u8 },
+    Visited {
+        visitor: (L, CircId),
+        seen: u8,
+        given: u8,
+    },
     /// Has given `given` fragments to whoever waits and got `seen` of the answer.
-    Visiting { host: (L, CircId), given: u8, seen: u8, tries: u8 },
+    Visiting {
+        host: (L, CircId),
+        given: u8,
+        seen: u8,
+        tries: u8,
+    },
 }
 
 /// Why a circuit was destroyed for something that its client did.
@@ -531,17 +547,17 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     return Err(CircuitViolation::Unexpected("too many cookies"));
                 }
                 let Some(host) = out.take_waiting(&cookie) else {
-                    end.state = EndState::Visiting { host: (self.this.clone(), CircId::NONE), given: 1, seen: 0, tries };
+                    end.state =
+                        EndState::Visiting { host: (self.this.clone(), CircId::NONE), given: 1, seen: 0, tries };
                     return Ok(());
                 };
                 out.tell(&host.0, Note::Visit { circ: host.1, visitor: (self.this.clone(), circ), fragment });
                 end.state = EndState::Visiting { host, given: 1, seen: 0, tries };
                 Ok(())
             }
-            (
-                EndState::Visiting { host, given, tries, .. },
-                RelayMessage::Rendezvous1 { cookie: None, fragment },
-            ) if fragment.index == *given => {
+            (EndState::Visiting { host, given, tries, .. }, RelayMessage::Rendezvous1 { cookie: None, fragment })
+                if fragment.index == *given =>
+            {
                 *given += 1;
                 let (given, tries) = (*given, *tries);
                 if host.1 != CircId::NONE {
@@ -559,7 +575,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 *given += 1;
                 let last = *given == 3;
                 let other = visitor.clone();
-                if last { self.accept_last(circ, other, fragment, out) } else {
+                if last {
+                    self.accept_last(circ, other, fragment, out)
+                } else {
                     out.tell(&other.0, Note::Accept { circ: other.1, fragment, half: None });
                 }
                 Ok(())
@@ -569,13 +587,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// The one who waited has given the last third of its answer: from now on it talks to the visitor.
-    fn accept_last(
-        &mut self,
-        circ: CircId,
-        other: (L, CircId),
-        fragment: Fragment,
-        out: &mut impl Outlet<Link = L>,
-    ) {
+    fn accept_last(&mut self, circ: CircId, other: (L, CircId), fragment: Fragment, out: &mut impl Outlet<Link = L>) {
         if let Some(Entry::End(end)) = self.entries.remove(&circ) {
             let End { forward, backward, .. } = *end;
             let joining = Entry::Joining { half: forward, other: other.clone(), pending: VecDeque::new() };
@@ -631,9 +643,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             return;
         }
         let Some(Entry::Joining { mut half, other, pending }) = self.entries.remove(&circ) else { return };
-        let outcome = pending
-            .into_iter()
-            .try_for_each(|cell| pass_joined(&mut half, &mut onward, &other, cell, out));
+        let outcome = pending.into_iter().try_for_each(|cell| pass_joined(&mut half, &mut onward, &other, cell, out));
         self.entries.insert(circ, Entry::Joined { half, onward, other });
         if outcome.is_err() {
             self.destroy(circ, DestroyReason::Protocol, out);

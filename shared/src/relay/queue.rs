@@ -17,6 +17,7 @@ pub struct CellQueue {
     circuits: HashMap<CircId, VecDeque<Cell>>,
     quiet: VecDeque<CircId>,
     busy: VecDeque<CircId>,
+    overruns: Vec<CircId>,
     len: usize,
 }
 
@@ -30,7 +31,7 @@ impl CellQueue {
     ///
     /// # Errors
     ///
-    /// [`Overrun`] when the circuit already has [`MAX_QUEUED`] cells waiting. They are dropped, and the circuit must be
+    /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They are dropped, and the circuit must be
     /// destroyed: nothing is ever dropped from a circuit that lives.
     pub fn push(&mut self, cell: Cell) -> Result<(), Overrun> {
         let circ = cell.circ;
@@ -43,6 +44,7 @@ impl CellQueue {
             Entry::Occupied(mut entry) => {
                 self.len -= entry.get().len();
                 entry.get_mut().clear();
+                self.overruns.push(circ);
                 return Err(Overrun(circ));
             }
         }
@@ -66,6 +68,11 @@ impl CellQueue {
                 return Some(cell);
             }
         }
+    }
+
+    /// A circuit that has overrun its queue since the last call.
+    pub fn take_overrun(&mut self) -> Option<CircId> {
+        self.overruns.pop()
     }
 
     /// How many cells wait, over all circuits.

@@ -1,0 +1,270 @@
+//! `allium chat`: the engine of the page, driven by lines of JSON on standard input and output.
+//!
+//! # Layout
+//!
+//! - [`lines`]: what the lines say
+//! - `sockets`: the WebSockets of the engine's links
+
+pub mod lines;
+mod sockets;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use allium_shared::client::api::{Command, ContactId, Event, Input, Output, Progress};
+use allium_shared::client::{Client, ClientError, Config};
+use allium_shared::netdir::{Authorities, MAX_CONSENSUS_LEN};
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::sync::mpsc;
+
+use self::lines::{Order, Report};
+use self::sockets::Sockets;
+use crate::clock::Clock;
+use crate::directory::fetch::CONSENSUS_PATH;
+use crate::directory::trust::{self, TrustError};
+use crate::http::client as http;
+use crate::random;
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError};
+
+/// The longest line that is read, in bytes.
+const MAX_LINE_LEN: u64 = 256 * 1024;
+
+/// What a native client is to do.
+#[derive(Clone, Debug)]
+pub struct ChatConfig {
+    /// A directory's address, without a slash at the end.
+    pub directory: String,
+    /// The folder of the profile; made if it is not there.
+    pub profile: PathBuf,
+    /// A file with the authorities' keys; without one they are taken from the directory once, and pinned.
+    pub authorities: Option<PathBuf>,
+}
+
+/// Why a native client cannot go on.
+#[derive(Debug, Error)]
+pub enum ChatError {
+    /// The authorities' keys are not to be had, or have changed.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The profile cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The profile holds what this version did not write.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The system refused something.
+    #[error("standard input or output: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs a native client until its input or the program ends.
+///
+/// # Errors
+///
+/// If it cannot begin, or can no longer write to its profile or its output.
+pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatError> {
+    let authorities = authorities(&config).await?;
+    let (inputs, mut inbox) = mpsc::unbounded_channel();
+    let (failed, mut failure) = mpsc::unbounded_channel();
+    let done = inputs.clone();
+    let (store, records) = Store::open(&config.profile, move |batch| {
+        // Nobody listens any more when the program is about to end.
+        match batch {
+            Ok(batch) => drop(done.send(Input::Persisted(batch))),
+            Err(error) => drop(failed.send(error)),
+        }
+    })?;
+    let clock = Clock::start();
+    let client = Client::new(Config::new(authorities), records, random::seed()?, clock.now())?;
+    let mut chat = Chat {
+        client,
+        clock,
+        store,
+        sockets: Sockets::new(inputs.clone()),
+        inputs,
+        directory: config.directory,
+        names: BTreeMap::new(),
+        ready: false,
+    };
+    chat.settle()?;
+    let mut stdin = BufReader::new(tokio::io::stdin());
+    let mut line = Vec::new();
+    loop {
+        let wake = chat.client.poll_timeout().map(|at| tokio::time::Instant::from_std(clock.to_system(at)));
+        tokio::select! {
+            () = shutdown.wait() => break,
+            read = read_line(&mut stdin, &mut line) => {
+                if read? == 0 && (line.len() as u64) < MAX_LINE_LEN {
+                    // A last line without its end counts too.
+                    if line.is_empty() || !chat.line(&line)? {
+                        break;
+                    }
+                    line.clear();
+                } else if line.last() == Some(&b'\n') {
+                    if !chat.line(&line)? {
+                        break;
+                    }
+                    line.clear();
+                } else if line.len() as u64 >= MAX_LINE_LEN {
+                    chat.report(&Report::error("input", format!("a line has more than {MAX_LINE_LEN} bytes")))?;
+                    break;
+                }
+            }
+            Some(input) = inbox.recv() => chat.handle(input)?,
+            Some(error) = failure.recv() => return Err(error.into()),
+            () = sleep_until(wake) => chat.handle(Input::Timeout)?,
+        }
+    }
+    chat.store.close();
+    Ok(())
+}
+
+async fn authorities(config: &ChatConfig) -> Result<Authorities, ChatError> {
+    if let Some(file) = &config.authorities {
+        return Ok(trust::from_file(file)?);
+    }
+    if let Some(pinned) = trust::pinned(&config.profile)? {
+        match trust::check(&config.profile, &pinned, &config.directory).await {
+            Err(error @ TrustError::Mismatch { .. }) => return Err(error.into()),
+            // A directory that cannot be asked now takes nothing away from keys that are known.
+            Ok(()) | Err(_) => return Ok(pinned),
+        }
+    }
+    let authorities = trust::fetch(&config.directory).await?;
+    trust::pin(&config.profile, &authorities)?;
+    eprintln!(
+        "allium: took the authorities' keys of network {} from {} and pinned them in {}",
+        authorities.network(),
+        config.directory,
+        config.profile.display()
+    );
+    Ok(authorities)
+}
+
+/// Reads to the end of a line, or to the longest that is read. When it is cancelled, what was read stays in `line`.
+async fn read_line(stdin: &mut BufReader<tokio::io::Stdin>, line: &mut Vec<u8>) -> io::Result<usize> {
+    let left = MAX_LINE_LEN.saturating_sub(line.len() as u64);
+    stdin.take(left).read_until(b'\n', line).await
+}
+
+async fn sleep_until(wake: Option<tokio::time::Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Chat {
+    client: Client,
+    clock: Clock,
+    store: Store,
+    sockets: Sockets,
+    inputs: mpsc::UnboundedSender<Input>,
+    directory: String,
+    names: BTreeMap<ContactId, String>,
+    ready: bool,
+}
+
+impl Chat {
+    fn handle(&mut self, input: Input) -> io::Result<()> {
+        self.client.handle(self.clock.now(), input);
+        self.settle()
+    }
+
+    /// Does what the engine wants done.
+    fn settle(&mut self) -> io::Result<()> {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                Output::OpenLink { link, url } => self.sockets.open(link, url),
+                Output::SendLink(link, message) => self.sockets.send(link, message),
+                Output::CloseLink(link) => self.sockets.close(link),
+                Output::FetchConsensus => self.fetch(),
+                Output::Persist(batch, writes) => self.store.write(batch, writes),
+                Output::Event(event) => self.event(event)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self) {
+        let url = format!("{}{CONSENSUS_PATH}", self.directory);
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let fetched = http::get(&url, None, MAX_CONSENSUS_LEN).await;
+            let bytes = fetched.map(|fetched| fetched.body.unwrap_or_default().to_vec());
+            let _ = inputs.send(Input::Consensus(bytes.map_err(|error| error.to_string())));
+        });
+    }
+
+    /// Takes one line of input; `false` when it was the last one that is wanted.
+    fn line(&mut self, line: &[u8]) -> io::Result<bool> {
+        let order = match lines::parse(line) {
+            Ok(None) => return Ok(true),
+            Ok(Some(order)) => order,
+            Err(error) => {
+                self.report(&Report::error("input", error))?;
+                return Ok(true);
+            }
+        };
+        let command = match order {
+            Order::Quit => return Ok(false),
+            Order::Invite => Command::Invite,
+            Order::Add { link, name, introduce_as } => Command::Add { link, name, introduce_as },
+            Order::Circuits => Command::Circuits,
+            Order::Send { to, text } => match self.client.find_contact(&to) {
+                Some(to) => Command::Send { to, text },
+                None => {
+                    self.report(&Report::error("send", format!("there is no contact named {to:?}")))?;
+                    return Ok(true);
+                }
+            },
+        };
+        self.handle(Input::Command(command))?;
+        Ok(true)
+    }
+
+    fn event(&mut self, event: Event) -> io::Result<()> {
+        let name = |names: &BTreeMap<ContactId, String>, id: ContactId| names.get(&id).cloned().unwrap_or_default();
+        match event {
+            Event::Progress { step } => {
+                tracing::info!(?step, "progress");
+                if step == Progress::Ready && !self.ready {
+                    self.ready = true;
+                    self.report(&Report::Ready)?;
+                }
+                Ok(())
+            }
+            Event::Invite { fragment, .. } => {
+                self.report(&Report::Invite { link: format!("{}/#{fragment}", self.directory) })
+            }
+            Event::Contact { id, name, state } => {
+                self.names.insert(id, name.clone());
+                self.report(&Report::Contact { name, state })
+            }
+            Event::Message { contact, id, text, .. } => {
+                let from = name(&self.names, contact);
+                self.report(&Report::Message { from, id, text })?;
+                // The line is out: after a restart it is not to be repeated.
+                self.client.handle(self.clock.now(), Input::Command(Command::Shown { contact, id }));
+                Ok(())
+            }
+            Event::Outgoing { contact, id, state, .. } => {
+                let to = name(&self.names, contact);
+                Report::delivery(state, to, id).map_or(Ok(()), |report| self.report(&report))
+            }
+            Event::Circuits { list } => self.report(&Report::circuits(&list)),
+            Event::Error { about, message } => self.report(&Report::Error { about, message }),
+        }
+    }
+
+    fn report(&self, report: &Report) -> io::Result<()> {
+        let mut line = serde_json::to_vec(report)?;
+        line.push(b'\n');
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&line)?;
+        stdout.flush()
+    }
+}

@@ -1,0 +1,99 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::config::{AuthorityOptions, RelayOptions};
+use crate::network::NetworkOptions;
+
+/// Allium: an onion-routed instant messenger. This program runs its relays, its directory authorities, a whole network
+/// on one machine, and a client without a page.
+#[derive(Debug, Parser)]
+#[command(name = "allium", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Subcommand,
+}
+
+/// What the program can run.
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    /// Run a relay
+    Relay(RelayArgs),
+    /// Run a directory authority
+    Authority(AuthorityArgs),
+    /// Run a network of authorities and relays on this machine, with the page, for development
+    Network(NetworkOptions),
+    /// Chat without a page: JSON lines on standard input and output
+    Chat(ChatArgs),
+}
+
+/// Arguments of `allium relay`.
+#[derive(Args, Debug)]
+pub struct RelayArgs {
+    /// A TOML file with the settings that follow, without the dashes; flags win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The settings.
+    #[command(flatten)]
+    pub options: RelayOptions,
+}
+
+/// Arguments of `allium authority`.
+#[derive(Args, Debug)]
+pub struct AuthorityArgs {
+    /// A TOML file with the settings that follow, without the dashes; flags win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print this authority's entry for the file with all authorities, made with its key, and end
+    #[arg(long)]
+    pub print_entry: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub options: AuthorityOptions,
+}
+
+/// Arguments of `allium chat`.
+#[derive(Args, Debug)]
+pub struct ChatArgs {
+    /// The directory to take the list of relays from, such as http://127.0.0.1:7000
+    #[arg(long, value_name = "URL")]
+    pub directory: String,
+    /// The folder with this client's keys, contacts and messages; made if need be
+    #[arg(long, value_name = "DIR")]
+    pub profile: PathBuf,
+    /// A JSON file with the authorities' keys [default: taken from the directory on first use, then pinned]
+    #[arg(long, value_name = "FILE")]
+    pub authorities: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_understood() {
+        let cli = Cli::try_parse_from(["allium", "relay", "--roles", "guard,middle", "--config", "a.toml"]).unwrap();
+        let Subcommand::Relay(args) = cli.command else { panic!("not a relay") };
+        assert_eq!(args.options.roles.unwrap().len(), 2);
+        let cli = Cli::try_parse_from(["allium", "network", "--processes"]).unwrap();
+        let Subcommand::Network(options) = cli.command else { panic!("not a network") };
+        assert_eq!((options.relays, options.authorities, options.port, options.processes), (8, 3, 7000, true));
+        for arguments in [
+            &["allium", "relay", "--roles", "king"][..],
+            &["allium", "relay", "--nickname", "a b"],
+            &["allium", "network", "--relays", "0"],
+            &["allium", "chat", "--profile", "p"],
+        ] {
+            assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What a node goes by: a TOML file, flags, or both; flags win.
+
+mod toml_file;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use allium_shared::netdir::{LinkUrl, Nickname, RegistryConfig, Role, Roles};
+use clap::Args;
+use serde::Deserialize;
+use thiserror::Error;
+
+pub use toml_file::FileError;
+
+/// The roles that this version can play.
+pub const OFFERED_ROLES: [Role; 3] = [Role::Guard, Role::Middle, Role::Rendezvous];
+
+/// The longest that any interval may be: a week.
+const MAX_INTERVAL: u64 = 7 * 24 * 60 * 60;
+
+/// Why a node's configuration is none.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is of no use.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something has to be said that has not been.
+    #[error("{0} is missing: give --{0}, or {0} in the file that --config names")]
+    Missing(&'static str),
+    /// An address that others can use cannot be guessed.
+    #[error("others cannot reach {0}: give --url with the address under which they can")]
+    NoUrl(SocketAddr),
+    /// Neither keys nor a place to take them from.
+    #[error("give --authorities FILE with the authorities' keys, or --directory URL to take them from on first use")]
+    NoTrust,
+    /// Not an address of a directory.
+    #[error("{0} is not an address like http://host:port")]
+    DirectoryUrl(String),
+    /// A role that this version does not have.
+    #[error("the role {0} is not offered yet")]
+    RoleNotOffered(Role),
+    /// An interval out of bounds.
+    #[error("{what} has to be 1 to {MAX_INTERVAL} seconds, not {secs}")]
+    Interval {
+        /// The setting.
+        what: &'static str,
+        /// What it was set to.
+        secs: u64,
+    },
+}
+
+/// What can be said of a relay, in flags or in a file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RelayOptions {
+    /// The relay's name for people: 1 to 19 ASCII letters and digits
+    #[arg(long, value_name = "NAME")]
+    pub nickname: Option<Nickname>,
+    /// Where to listen for links and for HTTP [default: 0.0.0.0:7100]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The address under which others reach this relay's links, such as ws://relay.example:7100/link
+    /// [default: from --listen, where that names an address]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<LinkUrl>,
+    /// The folder for keys and the last consensus; made if need be
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What the relay may be used for, separated by commas [default: guard,middle,rendezvous]
+    #[arg(long, value_name = "ROLES", value_delimiter = ',')]
+    pub roles: Option<Vec<Role>>,
+    /// A JSON file with the authorities' nicknames, keys and addresses
+    #[arg(long, value_name = "FILE")]
+    pub authorities: Option<PathBuf>,
+    /// A directory to take the authorities' keys from on first use, where no file is given; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub directory: Option<Vec<String>>,
+    /// How often to tell the authorities that the relay is there [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub publish_every: Option<u64>,
+    /// How often to look for a new consensus [default: 2]
+    #[arg(long, value_name = "SECONDS")]
+    pub fetch_every: Option<u64>,
+}
+
+/// What can be said of an authority, in flags or in a file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AuthorityOptions {
+    /// The authority's name for people: 1 to 19 ASCII letters and digits
+    #[arg(long, value_name = "NAME")]
+    pub nickname: Option<Nickname>,
+    /// Where to listen for HTTP [default: 0.0.0.0:7000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The address under which others reach this authority, such as http://authority.example:7000
+    /// [default: from --listen, where that names an address]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The folder for the key, the descriptors and the last consensus; made if need be
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A JSON file with all authorities' nicknames, keys and addresses, this one's too; the first one signs
+    /// [default: this authority alone]
+    #[arg(long, value_name = "FILE")]
+    pub authorities: Option<PathBuf>,
+    /// How long a relay stays listed that does not renew its descriptor [default: 1200]
+    #[arg(long, value_name = "SECONDS")]
+    pub drop_after: Option<u64>,
+    /// How long a consensus stays the newest when nothing changes [default: 1800]
+    #[arg(long, value_name = "SECONDS")]
+    pub fresh_for: Option<u64>,
+    /// How long a consensus counts [default: 10800]
+    #[arg(long, value_name = "SECONDS")]
+    pub valid_for: Option<u64>,
+    /// How often the authorities that do not sign look for a new consensus [default: 2]
+    #[arg(long, value_name = "SECONDS")]
+    pub fetch_every: Option<u64>,
+    /// Serve the page in this folder too, as built by cargo xtask build [default: no page]
+    #[arg(long, value_name = "DIR")]
+    pub page: Option<PathBuf>,
+    /// Numbers that all nodes and clients go by; only in the file.
+    #[arg(skip)]
+    pub parameters: Option<BTreeMap<String, i64>>,
+}
+
+/// Where a relay learns the authorities' keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// From a file.
+    File(PathBuf),
+    /// From the first of these directories that answers; once, then they are pinned.
+    Directories(Vec<String>),
+}
+
+/// What a relay goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayConfig {
+    /// Its name for people.
+    pub nickname: Nickname,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where others reach its links.
+    pub url: LinkUrl,
+    /// Its folder.
+    pub data: PathBuf,
+    /// What it may be used for.
+    pub roles: Roles,
+    /// Where it learns the authorities' keys.
+    pub trust: Trust,
+    /// How often it publishes its descriptor.
+    pub publish_every: Duration,
+    /// How often it fetches the consensus.
+    pub fetch_every: Duration,
+}
+
+/// What an authority goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityConfig {
+    /// Its name for people.
+    pub nickname: Nickname,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where others reach it, without a slash at the end.
+    pub url: String,
+    /// Its folder.
+    pub data: PathBuf,
+    /// The file with all authorities, unless it is alone.
+    pub authorities: Option<PathBuf>,
+    /// The folder of the page that it serves, if any.
+    pub page: Option<PathBuf>,
+    /// By what it makes the consensus.
+    pub registry: RegistryConfig,
+    /// How often it fetches the consensus, where another makes it.
+    pub fetch_every: Duration,
+}
+
+impl RelayOptions {
+    /// These options, and `file`'s where they say nothing.
+    pub fn or(self, file: Self) -> Self {
+        // Keys in a file outweigh no flag that says where to take them from, and the other way round.
+        let trust_in_flags = self.authorities.is_some() || self.directory.is_some();
+        Self {
+            nickname: self.nickname.or(file.nickname),
+            listen: self.listen.or(file.listen),
+            url: self.url.or(file.url),
+            data: self.data.or(file.data),
+            roles: self.roles.or(file.roles),
+            authorities: self.authorities.or(file.authorities.filter(|_| !trust_in_flags)),
+            directory: self.directory.or(file.directory.filter(|_| !trust_in_flags)),
+            publish_every: self.publish_every.or(file.publish_every),
+            fetch_every: self.fetch_every.or(file.fetch_every),
+        }
+    }
+
+    /// The configuration that they make.
+    pub fn resolve(self) -> Result<RelayConfig, ConfigError> {
+        let listen = self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7100)));
+        let url = match self.url {
+            Some(url) => url,
+            None => reachable(listen)
+                .and_then(|listen| format!("ws://{listen}/link").parse().ok())
+                .ok_or(ConfigError::NoUrl(listen))?,
+        };
+        let roles = self.roles.unwrap_or_else(|| OFFERED_ROLES.to_vec());
+        if let Some(role) = roles.iter().find(|role| !OFFERED_ROLES.contains(role)) {
+            return Err(ConfigError::RoleNotOffered(*role));
+        }
+        let trust = match (self.authorities, self.directory) {
+            (Some(file), _) => Trust::File(file),
+            (None, Some(urls)) if !urls.is_empty() => {
+                Trust::Directories(urls.iter().map(|url| directory_url(url)).collect::<Result<_, _>>()?)
+            }
+            _ => return Err(ConfigError::NoTrust),
+        };
+        Ok(RelayConfig {
+            nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
+            listen,
+            url,
+            data: self.data.ok_or(ConfigError::Missing("data"))?,
+            roles: roles.into_iter().collect(),
+            trust,
+            publish_every: interval("publish-every", self.publish_every, 300)?,
+            fetch_every: interval("fetch-every", self.fetch_every, 2)?,
+        })
+    }
+}
+
+impl AuthorityOptions {
+    /// These options, and `file`'s where they say nothing.
+    pub fn or(self, file: Self) -> Self {
+        Self {
+            nickname: self.nickname.or(file.nickname),
+            listen: self.listen.or(file.listen),
+            url: self.url.or(file.url),
+            data: self.data.or(file.data),
+            authorities: self.authorities.or(file.authorities),
+            drop_after: self.drop_after.or(file.drop_after),
+            fresh_for: self.fresh_for.or(file.fresh_for),
+            valid_for: self.valid_for.or(file.valid_for),
+            fetch_every: self.fetch_every.or(file.fetch_every),
+            page: self.page.or(file.page),
+            parameters: self.parameters.or(file.parameters),
+        }
+    }
+
+    /// The configuration that they make.
+    pub fn resolve(self) -> Result<AuthorityConfig, ConfigError> {
+        let listen = self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7000)));
+        let url = match self.url {
+            Some(url) => directory_url(&url)?,
+            None => format!("http://{}", reachable(listen).ok_or(ConfigError::NoUrl(listen))?),
+        };
+        Ok(AuthorityConfig {
+            nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
+            listen,
+            url,
+            data: self.data.ok_or(ConfigError::Missing("data"))?,
+            authorities: self.authorities,
+            page: self.page,
+            registry: RegistryConfig {
+                drop_after: interval("drop-after", self.drop_after, 1200)?,
+                fresh_for: interval("fresh-for", self.fresh_for, 1800)?,
+                valid_for: interval("valid-for", self.valid_for, 10_800)?,
+                parameters: self.parameters.unwrap_or_default(),
+            },
+            fetch_every: interval("fetch-every", self.fetch_every, 2)?,
+        })
+    }
+}
+
+/// An address of a directory as people write it, without a slash at the end.
+pub fn directory_url(url: &str) -> Result<String, ConfigError> {
+    let trimmed = url.trim().trim_end_matches('/');
+    let host = trimmed.strip_prefix("http://").unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>?#@\\/".contains(&byte);
+    if host.is_empty() || !host.bytes().all(plain) || trimmed.len() > LinkUrl::MAX_LEN {
+        return Err(ConfigError::DirectoryUrl(url.to_owned()));
+    }
+    Ok(trimmed.to_owned())
+}
+
+fn reachable(listen: SocketAddr) -> Option<SocketAddr> {
+    let unspecified = match listen.ip() {
+        IpAddr::V4(ip) => ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unspecified(),
+    };
+    (!unspecified && listen.port() != 0).then_some(listen)
+}
+
+fn interval(what: &'static str, secs: Option<u64>, default: u64) -> Result<Duration, ConfigError> {
+    match secs.unwrap_or(default) {
+        secs @ 1..=MAX_INTERVAL => Ok(Duration::from_secs(secs)),
+        secs => Err(ConfigError::Interval { what, secs }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

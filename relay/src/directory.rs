@@ -1,0 +1,90 @@
+//! A node's copy of the directory: verified, kept on disk, and served to whoever asks.
+//!
+//! # Layout
+//!
+//! - [`fetch`]: keeps the copy up to date
+//! - [`publish`]: tells the authorities of a relay
+//! - [`routes`]: serves the copy
+//! - [`trust`]: where the authorities' keys come from
+
+pub mod fetch;
+pub mod publish;
+pub mod routes;
+pub mod trust;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use allium_shared::netdir::{Authorities, Consensus, ConsensusError, MAX_CONSENSUS_LEN};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::files;
+
+const FILE: &str = "consensus";
+
+/// A node's copy of the directory. Whatever is in it has been verified.
+#[derive(Debug)]
+pub struct Directory {
+    authorities: Arc<Authorities>,
+    clock: Clock,
+    file: Option<PathBuf>,
+    consensus: watch::Sender<Option<Arc<Consensus>>>,
+}
+
+impl Directory {
+    /// The copy in a data folder; one without a folder begins empty and stays in memory.
+    pub fn open(authorities: Arc<Authorities>, clock: Clock, data: Option<&Path>) -> Self {
+        let file = data.map(|data| data.join(FILE));
+        let directory = Self { authorities, clock, file, consensus: watch::Sender::new(None) };
+        if let Some(path) = &directory.file {
+            match files::read_bounded(path, MAX_CONSENSUS_LEN) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => match directory.verify(&bytes) {
+                    Ok(consensus) => drop(directory.consensus.send_replace(Some(Arc::new(consensus)))),
+                    Err(error) => tracing::info!(%error, "the stored consensus is of no use any more"),
+                },
+                Err(error) => tracing::warn!(%error, "cannot read the stored consensus"),
+            }
+        }
+        directory
+    }
+
+    /// The authorities whose signatures count.
+    pub const fn authorities(&self) -> &Arc<Authorities> {
+        &self.authorities
+    }
+
+    /// The consensus, if there is one yet.
+    pub fn current(&self) -> Option<Arc<Consensus>> {
+        self.consensus.borrow().clone()
+    }
+
+    /// The consensus and all that follow.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Consensus>>> {
+        self.consensus.subscribe()
+    }
+
+    /// Takes a consensus that somebody has sent, if it counts and is newer; says whether it did.
+    pub async fn accept(&self, bytes: &[u8]) -> Result<bool, ConsensusError> {
+        let consensus = Arc::new(self.verify(bytes)?);
+        let newer = self.consensus.send_if_modified(|current| {
+            let newer = current.as_ref().is_none_or(|current| consensus.is_newer_than(current));
+            if newer {
+                *current = Some(Arc::clone(&consensus));
+            }
+            newer
+        });
+        if newer && let Some(path) = self.file.clone() {
+            let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, consensus.as_bytes())).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, "cannot store the consensus");
+            }
+        }
+        Ok(newer)
+    }
+
+    fn verify(&self, bytes: &[u8]) -> Result<Consensus, ConsensusError> {
+        Consensus::verify(bytes, &self.authorities, self.clock.now().unix)
+    }
+}

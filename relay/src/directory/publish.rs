@@ -1,0 +1,71 @@
+//! Tells the authorities that a relay is there, again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use allium_shared::crypto::keys::IdentityKeypair;
+use allium_shared::netdir::{Authorities, Authority, RelayDescriptor, RelayEntry};
+use axum::body::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::http::client;
+use crate::shutdown::Shutdown;
+
+/// Where an authority takes descriptors.
+pub const DESCRIPTOR_PATH: &str = "/directory/descriptor";
+
+/// How soon an authority that could not be reached is tried again; the pause doubles from here.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Publishes to all authorities until the end, each at its own pace so that a dead one holds up no other.
+pub async fn run(
+    keypair: &IdentityKeypair,
+    entry: RelayEntry,
+    authorities: Arc<Authorities>,
+    every: Duration,
+    clock: Clock,
+    mut shutdown: Shutdown,
+) {
+    let published = clock.now().unix.as_secs();
+    let mut descriptor = RelayDescriptor { published, entry };
+    let sender = watch::Sender::new(Bytes::from(descriptor.sign(keypair, authorities.network())));
+    let mut publishers = JoinSet::new();
+    for authority in authorities.iter() {
+        publishers.spawn(publish_to(authority.clone(), sender.subscribe(), every));
+    }
+    while shutdown.unless(tokio::time::sleep(every)).await.is_some() {
+        // Authorities take only what is later, also when the clock has been set back a little.
+        descriptor.published = clock.now().unix.as_secs().max(descriptor.published + 1);
+        sender.send_replace(descriptor.sign(keypair, authorities.network()).into());
+    }
+}
+
+async fn publish_to(authority: Authority, mut descriptors: watch::Receiver<Bytes>, every: Duration) {
+    let url = format!("{}{DESCRIPTOR_PATH}", authority.url);
+    let mut failing = false;
+    loop {
+        let descriptor = descriptors.borrow_and_update().clone();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Err(error) = client::post(&url, descriptor.clone()).await else {
+                failing = false;
+                break;
+            };
+            if !failing {
+                tracing::warn!(authority = %authority.nickname, %error, "an authority does not take our descriptor");
+                failing = true;
+            }
+            // Asked again, it would give the same answer.
+            if matches!(error, client::HttpError::Refused { .. }) || descriptors.has_changed().unwrap_or(true) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(every);
+        }
+        if descriptors.changed().await.is_err() {
+            return;
+        }
+    }
+}

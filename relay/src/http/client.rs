@@ -1,0 +1,137 @@
+//! Small requests to other nodes, each on a connection of its own.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::InvalidUri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::net::TcpStream;
+
+/// How long a request may take from beginning to end.
+const REQUEST_TIME: Duration = Duration::from_secs(3);
+
+/// The longest answer to a refused request that is passed on to people.
+const MAX_REASON_LEN: usize = 512;
+
+/// Why a request has failed.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// Not an address.
+    #[error("it is not an address: {0}")]
+    Address(#[from] InvalidUri),
+    /// Not an `http://` address with a host.
+    #[error("the address does not begin with http:// and a host")]
+    Scheme,
+    /// Nothing came in time.
+    #[error("there was no answer within {} s", REQUEST_TIME.as_secs())]
+    Timeout,
+    /// There is nobody.
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    /// The connection broke, or the peer does not speak HTTP.
+    #[error("the connection failed: {0}")]
+    Protocol(#[from] hyper::Error),
+    /// The answer is longer than it may be.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// The peer did not do it.
+    #[error("it was answered with {status}: {reason}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// The peer's reason.
+        reason: String,
+    },
+}
+
+/// What was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The body; `None` when it is what the entity tag in the request names.
+    pub body: Option<Bytes>,
+    /// The body's entity tag, for the next time.
+    pub etag: Option<HeaderValue>,
+}
+
+/// Fetches a document of at most `max` bytes, unless it is still the one that `etag` names.
+pub async fn get(url: &str, etag: Option<&HeaderValue>, max: usize) -> Result<Fetched, HttpError> {
+    let (status, etag, body) = request(Method::GET, url, etag, Bytes::new(), max).await?;
+    Ok(Fetched { body: (status != StatusCode::NOT_MODIFIED).then_some(body), etag })
+}
+
+/// Hands a document over.
+pub async fn post(url: &str, body: Bytes) -> Result<(), HttpError> {
+    request(Method::POST, url, None, body, MAX_REASON_LEN).await.map(|_| ())
+}
+
+type Answer = (StatusCode, Option<HeaderValue>, Bytes);
+
+async fn request(
+    method: Method,
+    url: &str,
+    etag: Option<&HeaderValue>,
+    body: Bytes,
+    max: usize,
+) -> Result<Answer, HttpError> {
+    let uri: Uri = url.parse()?;
+    let request = exchange(method, &uri, etag, body, max);
+    tokio::time::timeout(REQUEST_TIME, request).await.map_err(|_| HttpError::Timeout)?
+}
+
+async fn exchange(
+    method: Method,
+    uri: &Uri,
+    etag: Option<&HeaderValue>,
+    body: Bytes,
+    max: usize,
+) -> Result<Answer, HttpError> {
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(HttpError::Scheme) };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(HttpError::Connect)?;
+    stream.set_nodelay(true).map_err(HttpError::Connect)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let mut builder = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, authority.as_str())
+        .header(header::CONNECTION, "close");
+    if let Some(etag) = etag {
+        builder = builder.header(header::IF_NONE_MATCH, etag);
+    }
+    // All parts come from a URI that was parsed.
+    let request = builder.body(Full::new(body)).map_err(|_| HttpError::Scheme)?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let etag = response.headers().get(header::ETAG).cloned();
+        let refused = !status.is_success() && status != StatusCode::NOT_MODIFIED;
+        let max = if refused { MAX_REASON_LEN } else { max };
+        let body = match Limited::new(response.into_body(), max).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) if refused => Bytes::new(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(HttpError::TooLong(max)),
+            Err(error) => return Err(error.downcast().map_or(HttpError::Timeout, |error| HttpError::Protocol(*error))),
+        };
+        if refused {
+            // The reason ends up in somebody's terminal.
+            let reason = String::from_utf8_lossy(&body).chars().filter(|char| !char.is_control()).collect();
+            return Err(HttpError::Refused { status, reason });
+        }
+        Ok((status, etag, body))
+    };
+    // The answer's future borrows from the connection's task, so both run here and end together.
+    let mut connection = std::pin::pin!(connection);
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        ended = &mut connection => match ended {
+            // The whole answer may already be here when the peer closes.
+            Ok(()) => answer.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}

@@ -1,0 +1,72 @@
+//! Allium's servers and its native client: everything that touches sockets, disks and clocks, driving the protocol of
+//! `allium-shared`.
+//!
+//! # Layout
+//!
+//! - [`cli`], [`config`]: arguments and files
+//! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
+//! - [`authority`]: a directory authority
+//! - [`directory`]: a node's copy of the directory: fetched, verified, served
+//! - [`page`]: the page's files
+//! - [`network`]: a whole network on one machine, with the page
+//! - [`chat`], [`store`]: the native client and its disk
+//! - [`http`], [`dial`]: HTTP and WebSockets, bounded
+//! - [`keys`], [`files`]: what is on disk
+//! - [`clock`], [`random`], [`shutdown`]: what the system gives
+
+pub mod authority;
+pub mod chat;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dial;
+pub mod directory;
+pub mod files;
+pub mod http;
+pub mod keys;
+pub mod link;
+pub mod network;
+pub mod page;
+pub mod random;
+pub mod relay;
+pub mod shutdown;
+pub mod store;
+pub mod switchboard;
+
+use std::error::Error;
+
+use chat::ChatConfig;
+use cli::{AuthorityArgs, ChatArgs, Cli, RelayArgs, Subcommand};
+use config::{AuthorityOptions, RelayOptions};
+
+/// Runs what the command line asks for, until it ends or is told to.
+pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let shutdown = shutdown::from_environment()?;
+    match cli.command {
+        Subcommand::Relay(RelayArgs { config, options }) => {
+            let options = match config {
+                Some(file) => options.or(RelayOptions::from_file(&file)?),
+                None => options,
+            };
+            relay::run(options.resolve()?, shutdown).await?;
+        }
+        Subcommand::Authority(AuthorityArgs { config, print_entry, options }) => {
+            let options = match config {
+                Some(file) => options.or(AuthorityOptions::from_file(&file)?),
+                None => options,
+            };
+            let config = options.resolve()?;
+            if print_entry {
+                println!("{}", authority::entry(&config)?.to_json());
+                return Ok(());
+            }
+            authority::run(config, shutdown).await?;
+        }
+        Subcommand::Network(options) => network::run(options, shutdown).await?,
+        Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
+            let directory = directory.trim_end_matches('/').to_owned();
+            chat::run(ChatConfig { directory, profile, authorities }, shutdown).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Drives one link of a relay: a WebSocket on one side, the relay's other links on the other.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allium_shared::cell::DestroyReason;
+use allium_shared::link::RelayAddressee;
+use allium_shared::relay::link::{Progress, RelayLink};
+use allium_shared::time::Instant;
+use axum::extract::{WebSocketUpgrade, ws};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite;
+
+use crate::dial;
+use crate::random;
+use crate::switchboard::{Admission, Item, Line, LinkHandle, Switchboard};
+
+/// Where a relay takes links.
+pub const PATH: &str = "/link";
+
+/// The longest WebSocket message on a link, in bytes: a record of 31 cells of 514 bytes with its tag of 16, rounded up
+/// to 16 KiB.
+pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
+
+/// What waits to be written to one WebSocket at most, in bytes.
+pub const MAX_WRITE_BUFFER_LEN: usize = 16 * MAX_MESSAGE_LEN;
+
+/// How long a peer may take to hear why its link ends.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// How often timers are looked at while the socket takes nothing.
+const STALLED_TIME: Duration = Duration::from_millis(250);
+
+/// Items that are taken from other links before the socket gets its turn.
+const BATCH: usize = 64;
+
+/// The longest reason that a WebSocket close frame can carry, in bytes.
+const MAX_REASON_LEN: usize = 123;
+
+/// What a WebSocket brings.
+enum Incoming {
+    Binary(Vec<u8>),
+    /// Pings and their answers, which the WebSocket layer sees to.
+    Nothing,
+    /// What no link carries, said in words.
+    Unfit(String),
+    Closed,
+}
+
+/// What a WebSocket takes.
+enum Outgoing {
+    Binary(Vec<u8>),
+    Close(String),
+}
+
+/// The upgrade to a WebSocket that takes no message longer than a link's.
+pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .max_message_size(MAX_MESSAGE_LEN)
+        .max_frame_size(MAX_MESSAGE_LEN)
+        .read_buffer_size(MAX_MESSAGE_LEN)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_LEN)
+}
+
+/// Serves a link that somebody has opened to this relay, until it ends.
+pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboard: Arc<Switchboard>) {
+    let (sink, stream) = socket.split();
+    let stream = stream.map(|message| match message {
+        Ok(ws::Message::Binary(bytes)) => Incoming::Binary(bytes.into()),
+        Ok(ws::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
+        Ok(ws::Message::Ping(_) | ws::Message::Pong(_)) => Incoming::Nothing,
+        Ok(ws::Message::Close(_)) => Incoming::Closed,
+        Err(error) => Incoming::Unfit(error.to_string()),
+    });
+    let sink = sink.with(|message| {
+        future::ready(Ok::<_, axum::Error>(match message {
+            Outgoing::Binary(bytes) => ws::Message::Binary(bytes.into()),
+            Outgoing::Close(reason) => {
+                ws::Message::Close(Some(ws::CloseFrame { code: ws::close_code::PROTOCOL, reason: reason.into() }))
+            }
+        }))
+    });
+    let Ok(rng) = random::rng() else { return tracing::error!("the system gives no randomness") };
+    let (handle, inbox) = switchboard.new_handle();
+    let now = switchboard.clock().now().instant;
+    let link = RelayLink::respond(handle.clone(), Arc::clone(switchboard.keys()), rng, now);
+    run(link, handle, inbox, stream, sink, &switchboard).await;
+    drop(admission);
+}
+
+/// Opens a link to another relay and serves it until it ends.
+pub(crate) async fn open(
+    switchboard: Arc<Switchboard>,
+    admission: Admission,
+    handle: LinkHandle,
+    mut inbox: mpsc::UnboundedReceiver<Item>,
+    addressee: RelayAddressee,
+    url: String,
+) {
+    match dial::connect(&url).await {
+        Ok(socket) => {
+            let (sink, stream) = socket.split();
+            let stream = stream.map(|message| match message {
+                Ok(tungstenite::Message::Binary(bytes)) => Incoming::Binary(bytes.into()),
+                Ok(tungstenite::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
+                Ok(tungstenite::Message::Close(_)) => Incoming::Closed,
+                Ok(_) => Incoming::Nothing,
+                Err(error) => Incoming::Unfit(error.to_string()),
+            });
+            let sink = sink.with(|message| {
+                future::ready(Ok::<_, tungstenite::Error>(match message {
+                    Outgoing::Binary(bytes) => tungstenite::Message::Binary(bytes.into()),
+                    Outgoing::Close(reason) => tungstenite::Message::Close(Some(tungstenite::protocol::CloseFrame {
+                        code: tungstenite::protocol::frame::coding::CloseCode::Protocol,
+                        reason: reason.into(),
+                    })),
+                }))
+            });
+            let now = switchboard.clock().now().instant;
+            let keys = Arc::clone(switchboard.keys());
+            let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
+                RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
+            });
+            match link {
+                Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
+                Err(error) => tracing::warn!(relay = %addressee.identity, error, "cannot begin a link"),
+            }
+        }
+        Err(error) => tracing::info!(relay = %addressee.identity, %error, "cannot open a link"),
+    }
+    switchboard.withdraw(&handle);
+    refuse_rest(&mut inbox, &switchboard);
+    drop(admission);
+}
+
+async fn run<E>(
+    mut link: RelayLink<LinkHandle>,
+    handle: LinkHandle,
+    mut inbox: mpsc::UnboundedReceiver<Item>,
+    stream: impl Stream<Item = Incoming>,
+    sink: impl Sink<Outgoing, Error = E>,
+    switchboard: &Arc<Switchboard>,
+) {
+    let mut stream = pin!(stream);
+    let mut sink = pin!(sink);
+    let reason = carry(&mut link, &handle, &mut inbox, &mut stream, &mut sink, switchboard).await;
+    switchboard.withdraw(&handle);
+    link.close(&mut Line(switchboard));
+    refuse_rest(&mut inbox, switchboard);
+    if let Some(mut reason) = reason {
+        tracing::debug!(reason, "a link ends");
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_LEN));
+        let _ = tokio::time::timeout(CLOSE_TIME, sink.send(Outgoing::Close(reason))).await;
+    }
+}
+
+/// Moves messages until the link ends; gives the reason where the peer should hear one.
+async fn carry<St, Si, E>(
+    link: &mut RelayLink<LinkHandle>,
+    handle: &LinkHandle,
+    inbox: &mut mpsc::UnboundedReceiver<Item>,
+    stream: &mut St,
+    sink: &mut Si,
+    switchboard: &Arc<Switchboard>,
+) -> Option<String>
+where
+    St: Stream<Item = Incoming> + Unpin,
+    Si: Sink<Outgoing, Error = E> + Unpin,
+{
+    let clock = switchboard.clock();
+    let mut line = Line(switchboard);
+    // One message at a time is given to the socket: what comes meanwhile fills the next record.
+    let mut flushing = false;
+    loop {
+        let now = clock.now().instant;
+        if !flushing {
+            match link.poll_transmit(now) {
+                Ok(Some(message)) => {
+                    sink.feed(Outgoing::Binary(message)).await.ok()?;
+                    flushing = true;
+                }
+                Ok(None) => {}
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+        let mut wake = tokio::time::Instant::from_std(clock.to_system(link.poll_timeout()));
+        if flushing {
+            // Padding that is due while the socket takes nothing must not keep this loop awake.
+            wake = wake.max(tokio::time::Instant::now() + STALLED_TIME);
+        }
+        tokio::select! {
+            flushed = future::poll_fn(|context| sink.poll_flush_unpin(context)), if flushing => {
+                flushed.ok()?;
+                flushing = false;
+            }
+            Some(item) = inbox.recv() => {
+                handle_item(link, item, &mut line, now);
+                for _ in 1..BATCH {
+                    let Ok(item) = inbox.try_recv() else { break };
+                    handle_item(link, item, &mut line, now);
+                }
+            }
+            message = stream.next() => match message {
+                Some(Incoming::Binary(mut bytes)) => {
+                    match link.handle_message(clock.now().instant, &mut bytes, &mut line) {
+                        Ok(Progress::Established(Some(relay))) => switchboard.register(relay, handle),
+                        Ok(_) => {}
+                        Err(error) => return Some(error.to_string()),
+                    }
+                }
+                Some(Incoming::Nothing) => {}
+                Some(Incoming::Unfit(reason)) => return Some(reason),
+                Some(Incoming::Closed) | None => return None,
+            },
+            () = tokio::time::sleep_until(wake) => {
+                if let Err(error) = link.handle_timeout(clock.now().instant, &mut line) {
+                    return Some(error.to_string());
+                }
+            }
+        }
+    }
+}
+
+fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
+    match item {
+        Item::Cell(cell) => link.handle_forwarded(cell, line),
+        Item::Note(note) => link.handle_note(now, note, line),
+    }
+}
+
+/// Answers what other links still wanted of a link that is gone.
+fn refuse_rest(inbox: &mut mpsc::UnboundedReceiver<Item>, switchboard: &Arc<Switchboard>) {
+    inbox.close();
+    while let Ok(item) = inbox.try_recv() {
+        if let Item::Note(note) = item {
+            switchboard.refuse(note, DestroyReason::ConnectFailed);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The native client's disk: the engine's records in one redb file.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use allium_shared::client::api::{BatchId, Write};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::files;
+
+const FILE: &str = "profile.redb";
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+
+/// Why a profile cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder or file cannot be made or read.
+    #[error("cannot use the profile's folder: {0}")]
+    Io(#[from] io::Error),
+    /// Another process uses the profile.
+    #[error("another Allium is using this profile; end it first, or name another folder with --profile")]
+    InUse,
+    /// The file cannot be read or written.
+    #[error("cannot use the profile's file: {0}")]
+    Database(#[source] Box<redb::Error>),
+}
+
+/// All records that a profile holds, with their keys.
+pub type Records = Vec<(String, Vec<u8>)>;
+
+/// Writes batches in their order, each durable before it is reported.
+#[derive(Debug)]
+pub struct Store {
+    batches: Option<mpsc::UnboundedSender<(BatchId, Vec<Write>)>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the profile in a folder, or makes it; gives it with all that it holds.
+    ///
+    /// `done` gets the last batch of each group that has become durable, or the error after which nothing is written any
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// If the folder or the file cannot be used, or another process uses it.
+    pub fn open(
+        folder: &Path,
+        done: impl Fn(Result<BatchId, StoreError>) + Send + 'static,
+    ) -> Result<(Self, Records), StoreError> {
+        files::create_private_dir(folder)?;
+        let path = folder.join(FILE);
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+        let database = Database::create(&path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+            error => database(error),
+        })?;
+        let records = load(&database)?;
+        let (batches, mut queue) = mpsc::unbounded_channel::<(BatchId, Vec<Write>)>();
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            while let Some(first) = queue.blocking_recv() {
+                // What has queued up meanwhile shares one sync of the disk.
+                let mut group = vec![first];
+                while let Ok(next) = queue.try_recv() {
+                    group.push(next);
+                }
+                let Some(last) = group.last().map(|(batch, _)| *batch) else { continue };
+                let written = write(&database, group.into_iter().flat_map(|(_, writes)| writes));
+                let failed = written.is_err();
+                done(written.map(|()| last));
+                if failed {
+                    return;
+                }
+            }
+        })?;
+        Ok((Self { batches: Some(batches), writer: Some(writer) }, records))
+    }
+
+    /// Writes one batch, atomically; reported by `done` once it survives a crash.
+    pub fn write(&self, batch: BatchId, writes: Vec<Write>) {
+        if let Some(batches) = &self.batches {
+            // Fails only after `done` has been told that nothing is written any more.
+            let _ = batches.send((batch, writes));
+        }
+    }
+
+    /// Waits until all batches are written.
+    pub fn close(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        drop(self.batches.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn load(database: &Database) -> Result<Records, StoreError> {
+    // A fresh file has no table until something is written, so this writes an empty transaction.
+    write(database, [])?;
+    let transaction = database.begin_read().map_err(self::database)?;
+    let table = transaction.open_table(RECORDS).map_err(self::database)?;
+    let mut records = Vec::new();
+    for record in table.iter().map_err(self::database)? {
+        let (key, value) = record.map_err(self::database)?;
+        records.push((key.value().to_owned(), value.value().to_owned()));
+    }
+    Ok(records)
+}
+
+fn write(database: &Database, writes: impl IntoIterator<Item = Write>) -> Result<(), StoreError> {
+    // Transactions are synced to the disk by default.
+    let transaction = database.begin_write().map_err(self::database)?;
+    {
+        let mut table = transaction.open_table(RECORDS).map_err(self::database)?;
+        for Write { key, value } in writes {
+            match value {
+                Some(value) => table.insert(key.as_str(), value.as_slice()).map_err(self::database)?,
+                None => table.remove(key.as_str()).map_err(self::database)?,
+            };
+        }
+    }
+    transaction.commit().map_err(self::database)
+}
+
+fn database(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Database(Box::new(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn put(key: &str, value: &[u8]) -> Write {
+        Write { key: key.to_owned(), value: Some(value.to_vec()) }
+    }
+
+    #[test]
+    fn batches_are_there_after_reopening_and_the_profile_is_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let (told, done) = channel();
+        let (store, records) = Store::open(folder.path(), move |batch| told.send(batch).unwrap()).unwrap();
+        assert!(records.is_empty());
+        assert!(matches!(Store::open(folder.path(), |_| ()), Err(StoreError::InUse)));
+        store.write(BatchId(0), vec![put("b", b"1"), put("a", b"2")]);
+        store.write(BatchId(1), vec![Write { key: "b".to_owned(), value: None }, put("c", b"3")]);
+        while done.recv().unwrap().unwrap() != BatchId(1) {}
+        store.close();
+        let (_store, records) = Store::open(folder.path(), |_| ()).unwrap();
+        assert_eq!(records, [("a".to_owned(), b"2".to_vec()), ("c".to_owned(), b"3".to_vec())]);
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(folder.path().join(FILE)).unwrap().permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the links of a relay share: who waits for whom, and which link leads to which relay.
+//!
+//! Nothing here is touched when a cell passes; only when circuits are opened, joined or extended.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use allium_shared::cell::message::Cookie;
+use allium_shared::cell::{Cell, CircId, DestroyReason};
+use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
+use allium_shared::link::RelayAddressee;
+use allium_shared::relay::circuits::Note;
+use allium_shared::relay::link::{LinkKeys, Switch};
+use allium_shared::relay::rendezvous::RendezvousTable;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::link;
+
+/// Circuits that may wait for somebody at one relay.
+const MAX_WAITING: usize = 100_000;
+
+/// Links that one relay takes at once.
+const MAX_LINKS: usize = 16_384;
+
+/// What reaches the owner of a link from the relay's other links.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A cell to send.
+    Cell(Cell),
+    /// Something to do.
+    Note(Note<LinkHandle>),
+}
+
+/// A link, as the relay's other links know it.
+///
+/// The channel is not bounded, since a link that handles a cell may never wait for another. Its owner empties it without
+/// waiting for anything, into queues that are bounded for each circuit.
+#[derive(Clone, Debug)]
+pub struct LinkHandle {
+    id: u64,
+    items: mpsc::UnboundedSender<Item>,
+}
+
+impl PartialEq for LinkHandle {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+/// What the links of one relay share.
+#[derive(Debug)]
+pub struct Switchboard {
+    keys: Arc<LinkKeys>,
+    directory: Arc<Directory>,
+    clock: Clock,
+    waiting: Mutex<RendezvousTable<LinkHandle>>,
+    relays: Mutex<HashMap<RelayIdentity, LinkHandle>>,
+    links: AtomicUsize,
+    next_id: AtomicU64,
+}
+
+impl Switchboard {
+    /// The switchboard of the relay with these keys.
+    pub fn new(keys: Arc<LinkKeys>, directory: Arc<Directory>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            keys,
+            directory,
+            clock,
+            waiting: Mutex::new(RendezvousTable::new(MAX_WAITING)),
+            relays: Mutex::new(HashMap::new()),
+            links: AtomicUsize::new(0),
+            next_id: AtomicU64::new(0),
+        })
+    }
+
+    /// The relay's keys.
+    pub(crate) const fn keys(&self) -> &Arc<LinkKeys> {
+        &self.keys
+    }
+
+    /// The relay's clock.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How many links there are.
+    pub fn links(&self) -> usize {
+        self.links.load(Ordering::Relaxed)
+    }
+
+    /// A place among the links; none when there are as many as the relay takes.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
+        let admitted = self
+            .links
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |links| (links < MAX_LINKS).then_some(links + 1));
+        admitted.is_ok().then(|| Admission(Arc::clone(self)))
+    }
+
+    /// A handle for a new link, and what it brings.
+    pub(crate) fn new_handle(&self) -> (LinkHandle, mpsc::UnboundedReceiver<Item>) {
+        let (items, inbox) = mpsc::unbounded_channel();
+        (LinkHandle { id: self.next_id.fetch_add(1, Ordering::Relaxed), items }, inbox)
+    }
+
+    /// A link to this relay stands: circuits may be extended over it.
+    pub(crate) fn register(&self, relay: RelayIdentity, link: &LinkHandle) {
+        lock(&self.relays).entry(relay).or_insert_with(|| link.clone());
+    }
+
+    /// A link is gone.
+    pub(crate) fn withdraw(&self, link: &LinkHandle) {
+        lock(&self.relays).retain(|_, other| other != link);
+    }
+
+    /// Where to find a relay, as the consensus has it.
+    pub(crate) fn find(&self, relay: &RelayIdentity) -> Option<(RelayAddressee, String)> {
+        let consensus = self.directory.current()?;
+        let entry = consensus.relay(relay)?;
+        let addressee = RelayAddressee { identity: entry.identity, link_key: entry.link_key };
+        Some((addressee, entry.url.as_str().to_owned()))
+    }
+
+    /// Hands a note to the owner of a link; one that opens a circuit comes back as a failure when the link is gone.
+    pub(crate) fn tell(&self, link: &LinkHandle, note: Note<LinkHandle>) {
+        let Err(mpsc::error::SendError(Item::Note(note))) = link.items.send(Item::Note(note)) else { return };
+        self.refuse(note, DestroyReason::LinkClosed);
+    }
+
+    /// Says to whoever wanted a circuit opened that it cannot be.
+    pub(crate) fn refuse(&self, note: Note<LinkHandle>, reason: DestroyReason) {
+        if let Some((origin, failure)) = note.into_failure(reason) {
+            // When the origin is gone too, nobody is left to tell.
+            let _ = origin.items.send(Item::Note(failure));
+        }
+    }
+
+    fn connect(self: &Arc<Self>, relay: RelayIdentity, note: Note<LinkHandle>) {
+        let known = lock(&self.relays).get(&relay).cloned();
+        if let Some(link) = known {
+            return self.tell(&link, note);
+        }
+        let (Some((addressee, url)), Some(admission)) = (self.find(&relay), self.admit()) else {
+            return self.refuse(note, DestroyReason::ConnectFailed);
+        };
+        let (handle, inbox) = self.new_handle();
+        self.register(relay, &handle);
+        self.tell(&handle, note);
+        tokio::spawn(link::open(Arc::clone(self), admission, handle, inbox, addressee, url));
+    }
+}
+
+/// A link's place among those that the relay takes.
+#[derive(Debug)]
+pub(crate) struct Admission(Arc<Switchboard>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.links.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The switchboard, as a link's state machine sees it.
+pub(crate) struct Line<'a>(pub(crate) &'a Arc<Switchboard>);
+
+impl Switch for Line<'_> {
+    type Link = LinkHandle;
+
+    fn forward(&mut self, link: &LinkHandle, cell: Cell) {
+        // The link's owner has told, or is about to tell, all circuits that the link is gone.
+        let _ = link.items.send(Item::Cell(cell));
+    }
+
+    fn tell(&mut self, link: &LinkHandle, note: Note<LinkHandle>) {
+        self.0.tell(link, note);
+    }
+
+    fn connect(&mut self, relay: RelayIdentity, note: Note<LinkHandle>) {
+        self.0.connect(relay, note);
+    }
+
+    fn establish(&mut self, cookie: Cookie, circuit: (LinkHandle, CircId)) -> bool {
+        lock(&self.0.waiting).establish(cookie, circuit)
+    }
+
+    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(LinkHandle, CircId)> {
+        lock(&self.0.waiting).take(cookie)
+    }
+
+    fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity> {
+        Some(self.0.directory.current()?.relay_by_link_key(key)?.identity)
+    }
+}
+
+/// No code that holds these locks can leave a table half changed, so one that panicked does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,625 @@
+//! Building circuits, and meeting people with them: waiting at rendezvous relays, and looking there.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::api::{ContactId, ContactState, Event, InviteId, LinkId};
+use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, Place, Talk, Task, Visit, Wait, WaitState};
+use super::contacts::{Contact, KeyBytes, OpenInvite, Part, Stage};
+use super::relays::{OWN_HOPS, hop, hops, jitter};
+use super::store::{Key, Then};
+use super::{Client, HOP_TIME, SPARES};
+use crate::cell::DestroyReason;
+use crate::cell::fragment::{Assembler, Fragment, split};
+use crate::cell::message::{Cookie, RelayMessage};
+use crate::circuit::{Circuit, Received, Side};
+use crate::contact::invite::{INVITE_RELAYS, Invite, invite_identity};
+use crate::crypto::handshake::{
+    self, CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic,
+};
+use crate::crypto::keys::{OnionSecret, RelayIdentity};
+use crate::netdir::Role;
+use crate::rendezvous::{MEETINGS, Meeting};
+
+/// Circuits that may be under construction at once.
+const MAX_BUILDING: usize = 16;
+
+/// Relays that a visitor looks at in parallel.
+const VISITS: usize = 2;
+
+/// How many relays of a ranking a visitor tries in one round: the host waits at the first that work.
+const RANKS: usize = 8;
+
+/// The pause between two rounds of a search, at first and at most.
+const ROUND_PAUSE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(10));
+
+/// How long a handshake through a rendezvous relay may take, or what two joined clients say first.
+const MEETING_TIME: Duration = Duration::from_secs(6);
+
+impl Contact {
+    /// Whether we are the one who waits.
+    pub(super) fn is_host(&self) -> bool {
+        self.met().is_some_and(|met| matches!(met.part, Part::Host { .. }))
+    }
+}
+
+impl Client {
+    /// Builds what is missing.
+    pub(super) fn keep_circuits(&mut self) {
+        self.keep_waiting_for_invites();
+        let ids: Vec<_> = self.contacts.keys().copied().collect();
+        for id in ids {
+            match self.contacts.get(&id) {
+                Some(contact) if contact.is_host() => self.keep_waiting_for(id),
+                Some(contact) if contact.talk.is_none() => self.keep_looking_for(id),
+                _ => {}
+            }
+        }
+        let spares = self.circuits.values().filter(|managed| matches!(managed.task, Task::Spare)).count();
+        for _ in spares..SPARES {
+            let Some((link, path)) = self.own_path(OWN_HOPS, None) else { break };
+            if self.build(link, &path, Task::Spare).is_none() {
+                break;
+            }
+        }
+    }
+
+    /// A path of `count` own hops over a guard whose link is open; `last`, if given, is the last of them.
+    fn own_path(&mut self, count: usize, last: Option<RelayIdentity>) -> Option<(LinkId, Vec<RelayIdentity>)> {
+        let consensus = self.directory.consensus.as_ref()?;
+        let (link, guard) = self.relays.guards().iter().find_map(|guard| {
+            let usable = |(_, link): &(&LinkId, &super::links::Link)| link.guard == *guard && link.is_open();
+            let (id, _) = self.links.iter().find(usable).filter(|_| Some(*guard) != last)?;
+            Some((*id, *guard))
+        })?;
+        let mut exclude = vec![guard];
+        exclude.extend(last);
+        let middles = count - exclude.len();
+        let mut path = self.relays.middles(consensus, &mut self.rng, self.now.instant, middles, &exclude);
+        if path.len() < middles {
+            return None;
+        }
+        path.insert(0, guard);
+        path.extend(last);
+        Some((link, path))
+    }
+
+    /// A path of three own hops, and behind them a relay that somebody else chose.
+    fn path_to(&mut self, relay: RelayIdentity) -> Option<(LinkId, Vec<RelayIdentity>)> {
+        self.own_path(OWN_HOPS + 1, Some(relay))
+    }
+
+    fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
+        let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
+        if building >= MAX_BUILDING {
+            return None;
+        }
+        let hops = hops(self.directory.consensus.as_ref()?, path)?;
+        let circ = self.links.get_mut(&link)?.new_circ_id();
+        let mut cells = Vec::new();
+        let circuit = Circuit::build(&mut self.rng, circ, hops, &mut cells).ok()?;
+        let key = CircuitKey(self.next_circuit);
+        self.next_circuit += 1;
+        self.links.get_mut(&link)?.circuits.insert(circ, key);
+        self.send_cells(link, &cells);
+        let deadline = Some(self.now.instant + HOP_TIME);
+        self.circuits.insert(key, Managed { circuit, link, task, deadline });
+        Some(key)
+    }
+
+    /// Sends a message to the last hop of a circuit.
+    fn send_on(&mut self, key: CircuitKey, message: &RelayMessage) {
+        if let Some(managed) = self.circuits.get_mut(&key) {
+            let mut cells = Vec::new();
+            managed.circuit.send(message, &mut cells);
+            let link = managed.link;
+            self.send_cells(link, &cells);
+        }
+    }
+
+    /// What a circuit's cell meant.
+    pub(super) fn received(&mut self, key: CircuitKey, received: Received) {
+        match received {
+            Received::Nothing => {}
+            Received::Open => self.circuit_open(key),
+            Received::Message(_, message) => self.relay_message(key, message),
+            Received::Joined(message) => self.talk_message(key, message),
+            Received::Destroyed(_) => self.close_circuit(key, None),
+        }
+    }
+
+    fn circuit_open(&mut self, key: CircuitKey) {
+        self.proven = true;
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        match &mut managed.task {
+            Task::Spare | Task::Talk(_) => managed.deadline = None,
+            Task::Wait(wait) => {
+                wait.state = WaitState::Establishing;
+                managed.deadline = Some(self.now.instant + HOP_TIME);
+                let message = RelayMessage::EstablishRendezvous(wait.meeting.cookie);
+                self.send_on(key, &message);
+            }
+            Task::Visit(_) => self.knock(key),
+        }
+    }
+
+    /// A circuit is gone, for whatever reason; `key` is out of its link's table already.
+    pub(super) fn circuit_lost(&mut self, key: CircuitKey) {
+        let Some(managed) = self.circuits.remove(&key) else { return };
+        let now = self.now.instant;
+        let building = !managed.circuit.is_open();
+        let refused = matches!(&managed.task, Task::Wait(Wait { state: WaitState::Establishing, .. }));
+        if building || refused {
+            let at = managed.circuit.reached().min(managed.circuit.path().len().saturating_sub(1));
+            if let Some(hop) = managed.circuit.path().get(at) {
+                let relay = hop.identity;
+                self.relays.failed(relay, now);
+                // A guard that does not even answer a CREATE holds up everything: its link goes too.
+                let silent = at == 0 && managed.deadline.is_some_and(|deadline| deadline <= now);
+                if silent && self.links.contains_key(&managed.link) {
+                    self.close_link(managed.link);
+                }
+            }
+        }
+        match managed.task {
+            Task::Spare | Task::Visit(_) => {}
+            Task::Wait(wait) => self.wait_lost(&wait),
+            Task::Talk(talk) => self.talk_lost(key, &talk),
+        }
+    }
+
+    // ---- waiting ----
+
+    /// Chooses places for a new invite; the link is given out once somebody could come.
+    pub(super) fn begin_invite(&mut self, id: u64) {
+        let mut secret = [0; 16];
+        self.rng.fill_bytes(&mut secret);
+        let key = KeyBytes::of(&OnionSecret::generate(&mut self.rng));
+        self.invites.insert(id, OpenInvite { key, secret, places: Vec::new(), published: false });
+    }
+
+    fn keep_waiting_for_invites(&mut self) {
+        let now = self.now.instant;
+        let ids: Vec<_> = self.invites.keys().copied().collect();
+        for id in ids {
+            self.fill_places(id);
+            let Some(invite) = self.invites.get(&id) else { continue };
+            let meetings: Vec<_> = invite.invite(self.network_prefix()).meetings().collect();
+            for meeting in meetings {
+                let place = Place::Invite { invite: id, relay: meeting.relay };
+                if !self.is_waiting(place) && !self.relays.is_failing(&meeting.relay, now) {
+                    self.wait_at(place, meeting);
+                }
+            }
+        }
+    }
+
+    fn fill_places(&mut self, id: u64) {
+        let Some(invite) = self.invites.get_mut(&id) else { return };
+        let Some(consensus) = self.directory.consensus.as_ref().filter(|_| !invite.published) else { return };
+        let taken: Vec<_> = invite.places.iter().map(|(relay, _)| *relay).collect();
+        let count = INVITE_RELAYS.saturating_sub(taken.len());
+        for relay in self.relays.meeting_places(consensus, &mut self.rng, self.now.instant, count, &taken) {
+            let mut cookie = [0; 20];
+            self.rng.fill_bytes(&mut cookie);
+            invite.places.push((relay, cookie));
+        }
+    }
+
+    fn keep_waiting_for(&mut self, id: ContactId) {
+        let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
+        let generation = met.generation;
+        let outdated: Vec<_> = self
+            .waits()
+            .filter(|(_, place)| {
+                matches!(place, Place::Contact { contact, generation: old, .. } if *contact == id && *old != generation)
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in outdated {
+            self.close_circuit(key, Some(DestroyReason::Requested));
+        }
+        let mut waiting =
+            self.waits().filter(|(_, place)| matches!(place, Place::Contact { contact, .. } if *contact == id)).count();
+        let Some(consensus) = &self.directory.consensus else { return };
+        let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
+        if waiting >= MEETINGS {
+            return;
+        }
+        let relays = consensus.with_role(Role::Rendezvous).map(|relay| relay.identity);
+        let meetings: Vec<_> = met
+            .root
+            .rank(generation, relays)
+            .into_iter()
+            .filter(|relay| !self.relays.is_failing(relay, self.now.instant))
+            .map(|relay| met.root.meeting(generation, relay))
+            .collect();
+        for meeting in meetings {
+            let place = Place::Contact { contact: id, generation, relay: meeting.relay };
+            if waiting < MEETINGS && !self.is_waiting(place) && self.wait_at(place, meeting) {
+                waiting += 1;
+            }
+        }
+    }
+
+    fn waits(&self) -> impl Iterator<Item = (CircuitKey, Place)> + '_ {
+        self.circuits.iter().filter_map(|(key, managed)| match &managed.task {
+            Task::Wait(wait) => Some((*key, wait.place)),
+            _ => None,
+        })
+    }
+
+    fn is_waiting(&self, place: Place) -> bool {
+        self.waits().any(|(_, other)| other == place)
+    }
+
+    fn wait_at(&mut self, place: Place, meeting: Meeting) -> bool {
+        let Some((link, path)) = self.own_path(OWN_HOPS, Some(meeting.relay)) else { return false };
+        let wait = Wait { place, meeting, state: WaitState::Building };
+        self.build(link, &path, Task::Wait(wait)).is_some()
+    }
+
+    fn wait_lost(&mut self, wait: &Wait) {
+        // An invite that nobody has seen yet may go elsewhere.
+        if let Place::Invite { invite, relay } = wait.place
+            && let Some(invite) = self.invites.get_mut(&invite)
+            && !invite.published
+        {
+            invite.places.retain(|(place, _)| *place != relay);
+        }
+    }
+
+    /// Gives the link out once somebody waits at all its places.
+    fn publish(&mut self, id: u64) {
+        let prefix = self.network_prefix();
+        let established = |relay: &RelayIdentity| {
+            self.circuits.values().any(|managed| match &managed.task {
+                Task::Wait(wait) => {
+                    wait.place == Place::Invite { invite: id, relay: *relay }
+                        && matches!(wait.state, WaitState::Waiting)
+                }
+                _ => false,
+            })
+        };
+        let Some(invite) = self.invites.get(&id) else { return };
+        let complete = invite.places.len() == INVITE_RELAYS;
+        if invite.published || !complete || !invite.places.iter().all(|(relay, _)| established(relay)) {
+            return;
+        }
+        if let Some(invite) = self.invites.get_mut(&id) {
+            invite.published = true;
+            self.store.put(Key::Invite(id).to_string(), invite);
+            let fragment = invite.invite(prefix).to_fragment();
+            self.store.then(Then::Tell(Event::Invite { id: InviteId(id), fragment }));
+        }
+    }
+
+    // ---- looking ----
+
+    fn keep_looking_for(&mut self, id: ContactId) {
+        let running = self.visits(id).len();
+        let now = self.now.instant;
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        if contact.search.running && contact.search.queue.is_empty() && running == 0 {
+            contact.search.running = false;
+            let pause = (ROUND_PAUSE.0 * (1 << contact.search.rounds.min(8))).min(ROUND_PAUSE.1);
+            contact.search.rounds += 1;
+            contact.search.next_round = now + jitter(pause, pause * 3 / 2, &mut self.rng);
+            self.complain(id);
+        }
+        let Some(contact) = self.contacts.get(&id) else { return };
+        if !contact.search.running {
+            if contact.search.next_round > now || !self.links.values().any(super::links::Link::is_open) {
+                return;
+            }
+            let queue = self.round(contact);
+            if let Some(contact) = self.contacts.get_mut(&id) {
+                contact.search.running = true;
+                contact.search.queue = queue;
+            }
+        }
+        for _ in running..VISITS {
+            let Some(contact) = self.contacts.get_mut(&id) else { return };
+            let Some(meetings) = contact.search.queue.pop_front() else { return };
+            if !self.visit(id, &meetings)
+                && let Some(contact) = self.contacts.get_mut(&id)
+            {
+                // Not now: no link is open, or too much is being built.
+                contact.search.queue.push_front(meetings);
+                return;
+            }
+        }
+    }
+
+    /// All that is to be tried in one round: for each relay, in the ranking's order, this generation and the one before.
+    /// (The host is one behind when the visitor's last word did not reach it.)
+    fn round(&self, contact: &Contact) -> VecDeque<Vec<(u64, Meeting)>> {
+        let Some(consensus) = &self.directory.consensus else { return VecDeque::new() };
+        let mut queue: Vec<Vec<(u64, Meeting)>> = match &contact.record.stage {
+            Stage::Invited(invited) => Invite::parse(&invited.invite)
+                .map(|invite| invite.meetings().map(|meeting| vec![(0, meeting)]).collect())
+                .unwrap_or_default(),
+            Stage::Met(met) => {
+                let rank = |generation| {
+                    let relays = consensus.with_role(Role::Rendezvous).map(|relay| relay.identity);
+                    let mut ranked = met.root.rank(generation, relays);
+                    ranked.truncate(RANKS);
+                    ranked
+                };
+                let current = rank(met.generation);
+                let before = met.generation.checked_sub(1);
+                let earlier = before.map(rank).unwrap_or_default();
+                let late = earlier.iter().filter(|relay| !current.contains(relay));
+                let tries = |relay: &RelayIdentity| {
+                    let now = current.contains(relay).then_some(met.generation);
+                    let before = before.filter(|_| earlier.contains(relay));
+                    now.into_iter().chain(before).map(|g| (g, met.root.meeting(g, *relay))).collect()
+                };
+                current.iter().chain(late).map(tries).collect()
+            }
+        };
+        queue.retain(|meetings: &Vec<(u64, Meeting)>| {
+            meetings.first().is_some_and(|(_, meeting)| consensus.relay(&meeting.relay).is_some())
+        });
+        let failing = |meetings: &Vec<(u64, Meeting)>| {
+            meetings.first().is_some_and(|(_, meeting)| self.relays.is_failing(&meeting.relay, self.now.instant))
+        };
+        // Stable: those that failed lately come last, each group in its order.
+        queue.sort_by_key(failing);
+        queue.into()
+    }
+
+    /// Says once that nobody answers at an invite's relays.
+    fn complain(&mut self, id: ContactId) {
+        let now = self.now.instant;
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let Stage::Invited(invited) = &contact.record.stage else { return };
+        if contact.search.complained || contact.search.rounds < 4 {
+            return;
+        }
+        let Ok(invite) = Invite::parse(&invited.invite) else { return };
+        let Some(consensus) = &self.directory.consensus else { return };
+        let gone = |relay: &RelayIdentity| consensus.relay(relay).is_none() || self.relays.is_failing(relay, now);
+        let name = &contact.record.name;
+        let message = if invite.places.iter().all(|(relay, _)| gone(relay)) {
+            format!(
+                "The relays that the invite of {name} names cannot be reached. Still trying; ask for a new invite if this \
+                 lasts."
+            )
+        } else {
+            format!(
+                "Nobody answers to the invite of {name}: its maker is offline, or somebody has used it. Still trying."
+            )
+        };
+        contact.search.complained = true;
+        self.error("add", message);
+    }
+
+    /// The circuits that look for this contact.
+    fn visits(&self, id: ContactId) -> Vec<CircuitKey> {
+        let is_visit = |managed: &Managed| matches!(&managed.task, Task::Visit(visit) if visit.contact == id);
+        self.circuits.iter().filter(|(_, managed)| is_visit(managed)).map(|(key, _)| *key).collect()
+    }
+
+    /// Sends a circuit to one relay: a spare one with another hop where one fits, else a new one.
+    fn visit(&mut self, contact: ContactId, meetings: &[(u64, Meeting)]) -> bool {
+        let Some((_, meeting)) = meetings.first() else { return true };
+        let relay = meeting.relay;
+        let task = Task::Visit(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None });
+        let spare = self.circuits.iter().find(|(_, managed)| {
+            matches!(managed.task, Task::Spare)
+                && managed.circuit.is_open()
+                && managed.circuit.path().iter().all(|hop| hop.identity != relay)
+        });
+        let Some(key) = spare.map(|(key, _)| *key) else {
+            let Some((link, path)) = self.path_to(relay) else { return false };
+            return self.build(link, &path, task).is_some();
+        };
+        let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
+        let (Some(next), Some(managed)) = (next, self.circuits.get_mut(&key)) else { return true };
+        let mut cells = Vec::new();
+        managed.task = task;
+        managed.deadline = Some(self.now.instant + HOP_TIME);
+        let link = managed.link;
+        if managed.circuit.extend(&mut self.rng, next, &mut cells).is_err() {
+            self.close_circuit(key, Some(DestroyReason::Internal));
+            return true;
+        }
+        self.send_cells(link, &cells);
+        true
+    }
+
+    /// Tries the next cookie at the relay, or goes away.
+    fn knock(&mut self, key: CircuitKey) {
+        let Some(Managed { task: Task::Visit(visit), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        let contact = self.contacts.get(&visit.contact);
+        let (Some((generation, meeting)), Some(contact)) = (visit.meetings.pop_front(), contact) else {
+            return self.close_circuit(key, Some(DestroyReason::Requested));
+        };
+        let host_key = match &contact.record.stage {
+            Stage::Invited(invited) => Invite::parse(&invited.invite).ok().map(|invite| invite.key),
+            Stage::Met(met) => match met.part {
+                Part::Visitor { key } => Some(key),
+                Part::Host { .. } => None,
+            },
+        };
+        let begun = host_key.and_then(|onion_key| {
+            let server = ServerPublic { identity: invite_identity(&onion_key), onion_key };
+            ClientHandshake::start(&mut self.rng, &server, &meeting.verification).ok()
+        });
+        let Some((handshake, message)) = begun else {
+            return self.close_circuit(key, Some(DestroyReason::Requested));
+        };
+        visit.knocking = Some((generation, handshake, Assembler::default()));
+        *deadline = Some(self.now.instant + MEETING_TIME);
+        for fragment in split(&message) {
+            let cookie: Option<Cookie> = (fragment.index == 0).then_some(meeting.cookie);
+            self.send_on(key, &RelayMessage::Rendezvous1 { cookie, fragment });
+        }
+    }
+
+    // ---- meeting ----
+
+    fn relay_message(&mut self, key: CircuitKey, message: RelayMessage) {
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        match (&mut managed.task, message) {
+            (Task::Wait(wait), RelayMessage::RendezvousEstablished)
+                if matches!(wait.state, WaitState::Establishing) =>
+            {
+                wait.state = WaitState::Waiting;
+                managed.deadline = None;
+                if let Place::Invite { invite, .. } = wait.place {
+                    self.publish(invite);
+                }
+            }
+            (Task::Wait(wait), RelayMessage::Rendezvous2(fragment)) => {
+                if matches!(wait.state, WaitState::Waiting) {
+                    wait.state = WaitState::Visited(Assembler::default());
+                    managed.deadline = Some(self.now.instant + MEETING_TIME);
+                }
+                let WaitState::Visited(assembler) = &mut wait.state else {
+                    return self.close_circuit(key, Some(DestroyReason::Protocol));
+                };
+                match assembler.push(&fragment) {
+                    Ok(None) => {}
+                    Ok(Some(message)) => self.admit(key, &message),
+                    Err(_) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+                }
+            }
+            (Task::Visit(visit), RelayMessage::RendezvousUnknown) if visit.knocking.is_some() => {
+                visit.knocking = None;
+                self.knock(key);
+            }
+            (Task::Visit(_), RelayMessage::RendezvousAccepted(fragment)) => {
+                self.admitted(key, fragment);
+            }
+            _ => self.close_circuit(key, Some(DestroyReason::Protocol)),
+        }
+    }
+
+    /// Host: a visitor's handshake is complete; answers it, if it is one of somebody who may come.
+    fn admit(&mut self, key: CircuitKey, message: &[u8]) {
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get(&key) else { return };
+        let (place, verification) = (wait.place, wait.meeting.verification);
+        let secret = match place {
+            Place::Invite { invite, .. } => self.invites.get(&invite).map(|invite| invite.key.secret()),
+            Place::Contact { contact, .. } => {
+                self.contacts.get(&contact).and_then(Contact::met).and_then(|met| match &met.part {
+                    Part::Host { key, .. } => Some(key.secret()),
+                    Part::Visitor { .. } => None,
+                })
+            }
+        };
+        let answered = secret.and_then(|secret| {
+            let identity = invite_identity(secret.public().as_bytes());
+            let message = message.get(..CLIENT_MESSAGE_LEN)?;
+            handshake::respond(&mut self.rng, &identity, &secret, &verification, message).ok()
+        });
+        let Some((answer, mut stream)) = answered else {
+            return self.close_circuit(key, Some(DestroyReason::Protocol));
+        };
+        for fragment in split(&answer) {
+            self.send_on(key, &RelayMessage::RendezvousAccept(fragment));
+        }
+        let keys = CircuitKeys::from(&mut stream);
+        let (contact, phase) = match place {
+            Place::Invite { invite, .. } => {
+                (None, Phase::AwaitIntroduce { invite, secrets: FirstSecrets::read(&mut stream) })
+            }
+            Place::Contact { contact, .. } => (Some(contact), Phase::AwaitResume),
+        };
+        self.begin_talk(key, Side::Host, &keys, contact, phase);
+    }
+
+    /// Visitor: takes one fragment of the host's answer; at the third the two are joined.
+    fn admitted(&mut self, key: CircuitKey, fragment: Fragment) {
+        let Some(Managed { task: Task::Visit(visit), .. }) = self.circuits.get_mut(&key) else { return };
+        let Some((_, _, assembler)) = &mut visit.knocking else {
+            return self.close_circuit(key, Some(DestroyReason::Protocol));
+        };
+        let message = match assembler.push(&fragment) {
+            Ok(None) => return,
+            Ok(Some(message)) => message,
+            Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
+        };
+        let contact = visit.contact;
+        let Some((generation, handshake, _)) = visit.knocking.take() else { return };
+        let message = message.get(..SERVER_MESSAGE_LEN).unwrap_or_default();
+        let Ok(mut stream) = handshake.finish(message) else {
+            return self.close_circuit(key, Some(DestroyReason::Protocol));
+        };
+        self.stop_looking_for(contact, key);
+        self.join_as_visitor(key, contact, generation, &mut stream);
+    }
+
+    fn join_as_visitor(&mut self, key: CircuitKey, id: ContactId, generation: u64, stream: &mut KeyStream) {
+        let keys = CircuitKeys::from(&mut *stream);
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        match &mut contact.record.stage {
+            Stage::Invited(_) => {
+                let phase = Phase::AwaitWelcome { secrets: FirstSecrets::read(stream) };
+                self.begin_talk(key, Side::Visitor, &keys, Some(id), phase);
+                self.introduce(key, id);
+            }
+            Stage::Met(met) => {
+                met.generation = met.generation.max(generation + 1);
+                contact.put(&mut self.store);
+                self.store.then(Then::Greeted(key));
+                self.begin_talk(key, Side::Visitor, &keys, Some(id), Phase::Storing);
+            }
+        }
+    }
+
+    fn begin_talk(
+        &mut self,
+        key: CircuitKey,
+        side: Side,
+        keys: &CircuitKeys,
+        contact: Option<ContactId>,
+        phase: Phase,
+    ) {
+        if let Some(managed) = self.circuits.get_mut(&key) {
+            managed.circuit.join(side, keys);
+            managed.deadline = Some(self.now.instant + MEETING_TIME);
+            managed.task = Task::Talk(Box::new(Talk::new(contact, phase, self.now.instant)));
+        }
+        if let Some(contact) = contact.and_then(|id| self.contacts.get_mut(&id))
+            && !contact.is_host()
+        {
+            // One at a time: a second join would only undo the first.
+            contact.talk = Some(key);
+        }
+    }
+
+    fn stop_looking_for(&mut self, id: ContactId, keep: CircuitKey) {
+        for key in self.visits(id) {
+            if key != keep {
+                self.close_circuit(key, Some(DestroyReason::Requested));
+            }
+        }
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            contact.search.queue.clear();
+            contact.search.running = false;
+        }
+    }
+
+    /// A contact is no longer reached over the circuit that carried it.
+    pub(super) fn contact_lost(&mut self, id: ContactId) {
+        let now = self.now.instant;
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        contact.talk = None;
+        let failed_at_once = contact.state != ContactState::Connected;
+        if !failed_at_once {
+            contact.search = super::contacts::Search::new(now);
+            contact.state = ContactState::Connecting;
+            let event = contact.event();
+            self.event(event);
+        } else if !contact.is_host() {
+            let pause = (ROUND_PAUSE.0 * (1 << contact.search.rounds.min(8))).min(ROUND_PAUSE.1);
+            contact.search.rounds += 1;
+            contact.search.next_round = now + jitter(pause, pause * 3 / 2, &mut self.rng);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What the engine keeps on disk, and what has to wait until it is there.
+//!
+//! All writes of one input make one atomic batch. What must not happen before the batch is durable (an acknowledgement, an
+//! event, a transmission that cannot be repeated alike) is queued behind it.
+
+use std::collections::VecDeque;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::api::{BatchId, ContactId, DeliveryState, Event, HistoryEntry, MessageId, Output, Write};
+use super::circuits::CircuitKey;
+use crate::time::UnixTime;
+
+/// What follows once a batch is durable.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Tell the person.
+    Tell(Event),
+    /// The messages of this contact up to this sequence number may be sent.
+    Transmit(ContactId, u64),
+    /// Messages from this contact below this number are stored: say so.
+    Stored(ContactId, u64),
+    /// The next meetings are stored: answer the handshake on this circuit.
+    Greeted(CircuitKey),
+}
+
+/// Collects writes.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    next_batch: u64,
+    writes: Vec<Write>,
+    then: Vec<Then>,
+    pending: VecDeque<(BatchId, Vec<Then>)>,
+}
+
+impl Store {
+    /// Writes a record with the current batch.
+    pub(super) fn put(&mut self, key: String, record: &impl Serialize) {
+        // Our records have string keys and no failing serializers, so this never gives nothing.
+        let value = serde_json::to_vec(record).ok();
+        self.writes.push(Write { key, value });
+    }
+
+    /// Deletes a record with the current batch.
+    pub(super) fn delete(&mut self, key: String) {
+        self.writes.push(Write { key, value: None });
+    }
+
+    /// Lets something follow once all that was written so far is durable.
+    pub(super) fn then(&mut self, then: Then) {
+        self.then.push(then);
+    }
+
+    /// Ends the current batch; gives what follows at once where there was nothing to write and nothing is under way.
+    pub(super) fn flush(&mut self, outputs: &mut VecDeque<Output>) -> Vec<Then> {
+        let then = std::mem::take(&mut self.then);
+        if self.writes.is_empty() {
+            match self.pending.back_mut() {
+                Some((_, pending)) => pending.extend(then),
+                None => return then,
+            }
+            return Vec::new();
+        }
+        let batch = BatchId(self.next_batch);
+        self.next_batch += 1;
+        self.pending.push_back((batch, then));
+        outputs.push_back(Output::Persist(batch, std::mem::take(&mut self.writes)));
+        Vec::new()
+    }
+
+    /// The batch, and with it all before, is durable.
+    pub(super) fn persisted(&mut self, batch: BatchId) -> Vec<Then> {
+        let mut then = Vec::new();
+        while self.pending.front().is_some_and(|(id, _)| *id <= batch) {
+            then.extend(self.pending.pop_front().into_iter().flat_map(|(_, then)| then));
+        }
+        then
+    }
+}
+
+/// One message, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct MessageRecord {
+    pub(super) id: MessageId,
+    pub(super) text: String,
+    pub(super) at: UnixTime,
+    #[serde(flatten)]
+    pub(super) direction: Direction,
+}
+
+/// Whose message it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "direction", rename_all = "kebab-case")]
+pub(super) enum Direction {
+    /// The contact's; `shown` once the person has seen it.
+    In { shown: bool },
+    /// One's own; `sealed` from its first encryption to its delivery.
+    Out { state: DeliveryState, sealed: Option<Sealed> },
+}
+
+/// An encrypted message that may have to be sent again, always with the same bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    pub(super) sequence: u64,
+    #[serde(with = "base64")]
+    pub(super) bytes: Vec<u8>,
+}
+
+const PROFILE_KEY: &str = "profile";
+
+/// Where a record belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Profile,
+    Contact(ContactId),
+    Invite(u64),
+    /// The `n`th message with a contact.
+    Message(ContactId, u64),
+}
+
+impl Key {
+    pub(super) fn parse(key: &str) -> Option<Self> {
+        fn number(text: &str) -> Option<u64> {
+            (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok())?
+        }
+        if key == PROFILE_KEY {
+            return Some(Self::Profile);
+        }
+        let (kind, rest) = key.split_once('/')?;
+        match kind {
+            "contact" => number(rest).map(|id| Self::Contact(ContactId(id))),
+            "invite" => number(rest).map(Self::Invite),
+            "message" => {
+                let (contact, n) = rest.split_once('/')?;
+                Some(Self::Message(ContactId(number(contact)?), number(n)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl core::fmt::Display for Key {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Profile => f.write_str(PROFILE_KEY),
+            Self::Contact(ContactId(id)) => write!(f, "contact/{id:016x}"),
+            Self::Invite(id) => write!(f, "invite/{id:016x}"),
+            Self::Message(ContactId(id), n) => write!(f, "message/{id:016x}/{n:016x}"),
+        }
+    }
+}
+
+/// The message in a record of the store, if it is one. Keys of one conversation sort in its order.
+pub fn history_entry(key: &str, value: &[u8]) -> Option<HistoryEntry> {
+    let Some(Key::Message(contact, _)) = Key::parse(key) else { return None };
+    let record: MessageRecord = serde_json::from_slice(value).ok()?;
+    let outgoing = match record.direction {
+        Direction::In { .. } => None,
+        Direction::Out { state, .. } => Some(state),
+    };
+    Some(HistoryEntry { contact, id: record.id, text: record.text, at: record.at, outgoing })
+}
+
+mod base64 {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::BASE64;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        BASE64.decode(String::deserialize(deserializer)?.as_bytes()).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back_and_sort_in_order() {
+        for key in [Key::Profile, Key::Contact(ContactId(7)), Key::Invite(u64::MAX), Key::Message(ContactId(1), 2)] {
+            assert_eq!(Key::parse(&key.to_string()), Some(key));
+        }
+        assert!(Key::Message(ContactId(1), 9).to_string() < Key::Message(ContactId(1), 10).to_string());
+        for key in ["", "contact/", "contact/7", "message/0000000000000001", "other/0000000000000001"] {
+            assert_eq!(Key::parse(key), None);
+        }
+    }
+
+    #[test]
+    fn what_follows_waits_for_its_batch_and_all_before() {
+        let mut store = Store::default();
+        let mut outputs = VecDeque::new();
+        store.then(Then::Stored(ContactId(0), 0));
+        assert_eq!(store.flush(&mut outputs).len(), 1, "nothing was written, so nothing has to wait");
+        for n in 1..=2 {
+            store.put(format!("contact/{n}"), &n);
+            store.then(Then::Stored(ContactId(n), n));
+            assert!(store.flush(&mut outputs).is_empty());
+        }
+        store.then(Then::Stored(ContactId(3), 3));
+        assert!(store.flush(&mut outputs).is_empty(), "what follows keeps its turn");
+        assert_eq!(outputs.len(), 2);
+        assert_eq!(store.persisted(BatchId(0)).len(), 1);
+        assert_eq!(store.persisted(BatchId(1)).len(), 2);
+    }
+}

@@ -1,0 +1,200 @@
+use core::convert::Infallible;
+
+use data_encoding::HEXLOWER;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{SeedableRng as _, TryCryptoRng, TryRng};
+use serde_json::Value;
+
+use super::*;
+
+const IDENTITY: [u8; 32] = [7; 32];
+const VERIFICATION: &[u8] = b"known to both";
+
+struct Fixture {
+    rng: ChaCha20Rng,
+    onion_key: OnionSecret,
+    server: ServerPublic,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let onion_key = OnionSecret::generate(&mut rng);
+        let server = ServerPublic { identity: IDENTITY, onion_key: onion_key.public().0 };
+        Self { rng, onion_key, server }
+    }
+
+    fn start(&mut self) -> (ClientHandshake, [u8; CLIENT_MESSAGE_LEN]) {
+        ClientHandshake::start(&mut self.rng, &self.server, VERIFICATION).unwrap()
+    }
+
+    fn respond(&mut self, client_message: &[u8]) -> Result<([u8; SERVER_MESSAGE_LEN], KeyStream), HandshakeError> {
+        respond(&mut self.rng, &IDENTITY, &self.onion_key, VERIFICATION, client_message)
+    }
+}
+
+fn bytes(mut stream: KeyStream) -> [u8; 180] {
+    let mut bytes = [0; 180];
+    stream.read(&mut bytes);
+    bytes
+}
+
+#[test]
+fn both_sides_get_the_same_keys() {
+    let mut fixture = Fixture::new();
+    let (client, client_message) = fixture.start();
+    assert_eq!(wanted_onion_key(&client_message), Some(fixture.server.onion_key));
+    let (server_message, mut server_stream) = fixture.respond(&client_message).unwrap();
+    let mut client_stream = client.finish(&server_message).unwrap();
+    let keys = [CircuitKeys::from(&mut client_stream), CircuitKeys::from(&mut server_stream)];
+    assert_eq!(keys[0].forward, keys[1].forward);
+    assert_eq!(keys[0].backward, keys[1].backward);
+    assert_eq!(keys[0].binding, keys[1].binding);
+    assert_ne!(keys[0].forward, keys[0].backward);
+}
+
+#[test]
+fn messages_fit_three_cells() {
+    const { assert!(CLIENT_MESSAGE_LEN == 1314 && SERVER_MESSAGE_LEN == 1154) };
+    const { assert!(CLIENT_MESSAGE_LEN <= 1360 && SERVER_MESSAGE_LEN <= 1360) };
+}
+
+/// Gives out bytes that were chosen, and no more.
+struct Replay<'a>(&'a [u8]);
+
+impl TryRng for Replay<'_> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        unimplemented!("handshakes take bytes")
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        unimplemented!("handshakes take bytes")
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        let (bytes, rest) = self.0.split_at(out.len());
+        out.copy_from_slice(bytes);
+        self.0 = rest;
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Replay<'_> {}
+
+/// Randomness, messages and key stream stay what they are: other bytes are another version.
+#[test]
+fn the_format_does_not_change() {
+    let vector: Value = serde_json::from_str(include_str!("../../../../tests/vectors/circuit_handshake.json")).unwrap();
+    let field = |name: &str| HEXLOWER.decode(vector[name].as_str().unwrap().as_bytes()).unwrap();
+    let identity = field("identity").try_into().unwrap();
+    let onion_key = OnionSecret::from_bytes(&field("onion_secret").try_into().unwrap());
+    let server = ServerPublic { identity, onion_key: onion_key.public().0 };
+    let verification = field("verification");
+    let (client_random, server_random) = (field("client_random"), field("server_random"));
+
+    let mut random = Replay(&client_random);
+    let (client, client_message) = ClientHandshake::start(&mut random, &server, &verification).unwrap();
+    assert!(random.0.is_empty());
+    assert_eq!(HEXLOWER.encode(&client_message), vector["client_message"]);
+    let mut random = Replay(&server_random);
+    let (server_message, _) = respond(&mut random, &identity, &onion_key, &verification, &client_message).unwrap();
+    assert!(random.0.is_empty());
+    assert_eq!(HEXLOWER.encode(&server_message), vector["server_message"]);
+    assert_eq!(HEXLOWER.encode(&bytes(client.finish(&server_message).unwrap())), vector["key_stream"]);
+}
+
+#[test]
+fn another_onion_key_identity_or_verification_fails_at_the_server() {
+    let mut fixture = Fixture::new();
+    let (_, message) = fixture.start();
+    let Fixture { mut rng, onion_key, .. } = fixture;
+    let mut fails =
+        |identity, key, verification| respond(&mut rng, identity, key, verification, &message).map(drop).unwrap_err();
+
+    let other_key = OnionSecret::from_bytes(&[1; 32]);
+    assert_eq!(fails(&IDENTITY, &other_key, VERIFICATION), NtorError::OtherOnionKey.into());
+    assert_eq!(fails(&[8; 32], &onion_key, VERIFICATION), NtorError::OtherIdentity.into());
+    assert_eq!(fails(&IDENTITY, &onion_key, b""), NtorError::Authentication.into());
+}
+
+#[test]
+fn another_client_cannot_finish() {
+    let mut fixture = Fixture::new();
+    let (_, message) = fixture.start();
+    let (other, _) = fixture.start();
+    let (answer, _) = fixture.respond(&message).unwrap();
+    assert_eq!(other.finish(&answer).map(drop), Err(NtorError::Authentication.into()));
+}
+
+#[test]
+fn wrong_lengths_are_named() {
+    let mut fixture = Fixture::new();
+    let (_, message) = fixture.start();
+    let (answer, _) = fixture.respond(&message).unwrap();
+    for len in [0, 1, 2, 100, CLIENT_MESSAGE_LEN - 1, CLIENT_MESSAGE_LEN + 1, 4096] {
+        let mut wrong = message.to_vec();
+        wrong.resize(len, 0);
+        let expected = HandshakeError::Length { len, expected: CLIENT_MESSAGE_LEN };
+        assert_eq!(fixture.respond(&wrong).map(drop), Err(expected));
+    }
+    for len in [0, 1, 2, 100, SERVER_MESSAGE_LEN - 1, SERVER_MESSAGE_LEN + 1, 4096] {
+        let mut wrong = answer.to_vec();
+        wrong.resize(len, 0);
+        let expected = HandshakeError::Length { len, expected: SERVER_MESSAGE_LEN };
+        assert_eq!(fixture.start().0.finish(&wrong).map(drop), Err(expected));
+    }
+    assert_eq!(wanted_onion_key(&message[..65]), None);
+}
+
+#[test]
+fn other_versions_are_named() {
+    let mut fixture = Fixture::new();
+    let (client, mut message) = fixture.start();
+    let (mut answer, _) = fixture.respond(&message).unwrap();
+    message[1] = 2;
+    assert_eq!(fixture.respond(&message).map(drop), Err(HandshakeError::Version(2)));
+    assert_eq!(fixture.respond(&message[..40]).map(drop), Err(HandshakeError::Version(2)));
+    answer[0] = 1;
+    assert_eq!(client.finish(&answer).map(drop), Err(HandshakeError::Version(257)));
+}
+
+#[test]
+fn every_changed_byte_of_the_server_is_noticed() {
+    let mut fixture = Fixture::new();
+    // One byte of each part: ephemeral key, authentication, and the encrypted ML-KEM ciphertext at both ends.
+    for at in [2, 33, 34, 65, 66, 700, SERVER_MESSAGE_LEN - 1] {
+        let (client, message) = fixture.start();
+        let (mut answer, _) = fixture.respond(&message).unwrap();
+        answer[at] ^= 1;
+        assert_eq!(client.finish(&answer).map(drop), Err(NtorError::Authentication.into()), "byte {at}");
+    }
+}
+
+/// A server that sends another ciphertext than it uses passes ntor v3, and gets another key stream.
+#[test]
+fn another_ml_kem_ciphertext_gives_other_keys() {
+    let mut fixture = Fixture::new();
+    let (client, message) = fixture.start();
+    let inner = unframe::<CLIENT_MESSAGE_LEN>(&message).unwrap();
+    let (ntor, encapsulation_key) =
+        Server::receive(protocol(VERIFICATION), &IDENTITY, &fixture.onion_key, inner).unwrap();
+    let encapsulation_key = EncapsulationKey768::new(encapsulation_key.as_slice().try_into().unwrap()).unwrap();
+    let (mut ciphertext, secret) = encapsulation_key.encapsulate_with_rng(&mut fixture.rng);
+    ciphertext[0] ^= 1;
+    let (inner, ntor_stream) = ntor.reply(&mut fixture.rng, &ciphertext).unwrap();
+    let answer: [u8; SERVER_MESSAGE_LEN] = framed(&inner);
+    let server_stream = combine(ntor_stream, &secret, Sha3_256::new_with_prefix(message).chain_update(answer));
+    assert_ne!(bytes(client.finish(&answer).unwrap()), bytes(server_stream));
+}
+
+#[test]
+fn a_malformed_encapsulation_key_is_refused() {
+    let mut fixture = Fixture::new();
+    let (_, inner) =
+        Client::start(&mut fixture.rng, protocol(VERIFICATION), &fixture.server, &[0xff; ENCAPSULATION_KEY_LEN])
+            .unwrap();
+    let message: [u8; CLIENT_MESSAGE_LEN] = framed(&inner);
+    assert_eq!(fixture.respond(&message).map(drop), Err(HandshakeError::EncapsulationKey));
+}

@@ -1,0 +1,419 @@
+//! What descriptor and consensus both say of a relay: its keys, name, roles and address.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::ops::BitOr;
+use core::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::crypto::keys::{LinkPublic, OnionPublic, RelayIdentity};
+use crate::wire::{DecodeError, Reader, Writer};
+
+/// Why a relay's name, roles or address is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidRelay {
+    /// Not a [`Nickname`].
+    #[error("a nickname has 1 to {} ASCII letters and digits", Nickname::MAX_LEN)]
+    Nickname,
+    /// Not a [`LinkUrl`].
+    #[error("a link's address is like ws://host:port/path, with at most {} ASCII characters", LinkUrl::MAX_LEN)]
+    Url,
+    /// Not the name of a [`Role`].
+    #[error("a relay's roles are guard, middle, exit, rendezvous, chord and mailbox")]
+    Role,
+}
+
+/// A relay's or authority's name for people: 1 to 19 ASCII letters and digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Nickname(Arc<str>);
+
+impl Nickname {
+    /// The longest nickname, in characters.
+    pub const MAX_LEN: usize = 19;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Nickname {
+    type Err = InvalidRelay;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRelay> {
+        let fits = (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if fits { Ok(Self(text.into())) } else { Err(InvalidRelay::Nickname) }
+    }
+}
+
+impl TryFrom<String> for Nickname {
+    type Error = InvalidRelay;
+
+    fn try_from(text: String) -> Result<Self, InvalidRelay> {
+        text.parse()
+    }
+}
+
+impl From<Nickname> for String {
+    fn from(nickname: Nickname) -> Self {
+        nickname.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Nickname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Nickname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Nickname({self})")
+    }
+}
+
+/// Where a relay takes links: `ws://host[:port]/path` or `wss://…`, at most 256 ASCII characters.
+///
+/// The host is a name, an IPv4 address or an IPv6 address in brackets. There is no user, query or fragment.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkUrl {
+    text: Arc<str>,
+    secure: bool,
+    host_end: u16,
+    port: u16,
+}
+
+impl LinkUrl {
+    /// The longest address, in characters.
+    pub const MAX_LEN: usize = 256;
+
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether TLS is around the WebSocket.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The host: a name or an IP address, without brackets.
+    pub fn host(&self) -> &str {
+        let host = self.text.get(self.scheme().len()..usize::from(self.host_end)).unwrap_or_default();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// The port, 80 or 443 where none is named.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host as an IP address, unless it is a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host().parse().ok()
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.secure { "wss://" } else { "ws://" }
+    }
+}
+
+impl FromStr for LinkUrl {
+    type Err = InvalidRelay;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRelay> {
+        parse_url(text).ok_or(InvalidRelay::Url)
+    }
+}
+
+fn parse_url(text: &str) -> Option<LinkUrl> {
+    if text.len() > LinkUrl::MAX_LEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let (secure, rest) = match text.strip_prefix("wss://") {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix("ws://")?),
+    };
+    let authority_len = rest.find('/')?;
+    let (authority, path) = rest.split_at(authority_len);
+    if path.contains(['?', '#', '"', '<', '>', '\\', '^', '`', '{', '|', '}']) {
+        return None;
+    }
+    let host_len = match authority.strip_prefix('[') {
+        Some(_) => authority.find(']')? + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(host_len);
+    let port = match port.strip_prefix(':') {
+        Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+        None if port.is_empty() => {
+            if secure {
+                443
+            } else {
+                80
+            }
+        }
+        _ => return None,
+    };
+    let valid_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<core::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    if !valid_host || port == 0 {
+        return None;
+    }
+    let host_end = u16::try_from(text.len() - rest.len() + host_len).ok()?;
+    Some(LinkUrl { text: text.into(), secure, host_end, port })
+}
+
+impl TryFrom<String> for LinkUrl {
+    type Error = InvalidRelay;
+
+    fn try_from(text: String) -> Result<Self, InvalidRelay> {
+        text.parse()
+    }
+}
+
+impl From<LinkUrl> for String {
+    fn from(url: LinkUrl) -> Self {
+        url.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for LinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for LinkUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinkUrl({self})")
+    }
+}
+
+/// What a relay may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u16)]
+pub enum Role {
+    /// First hop of clients' circuits.
+    Guard = 1 << 0,
+    /// A hop between others.
+    Middle = 1 << 1,
+    /// Opens connections to the outside.
+    Exit = 1 << 2,
+    /// Joins circuits of two clients.
+    Rendezvous = 1 << 3,
+    /// Keeps presence records in the ring.
+    Chord = 1 << 4,
+    /// Keeps P.O. boxes.
+    Mailbox = 1 << 5,
+}
+
+impl Role {
+    /// Every role, in the order of their bits.
+    pub const ALL: [Self; 6] = [Self::Guard, Self::Middle, Self::Exit, Self::Rendezvous, Self::Chord, Self::Mailbox];
+
+    /// The role's name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Middle => "middle",
+            Self::Exit => "exit",
+            Self::Rendezvous => "rendezvous",
+            Self::Chord => "chord",
+            Self::Mailbox => "mailbox",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = InvalidRelay;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRelay> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(InvalidRelay::Role)
+    }
+}
+
+/// A set of [`Role`]s.
+///
+/// Bits of roles that are not known here are kept: an older program passes on what a newer one has signed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Roles(u16);
+
+impl Roles {
+    /// The set with these bits.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// The set's bits.
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Whether `role` is in the set.
+    pub const fn contains(self, role: Role) -> bool {
+        self.0 & role as u16 != 0
+    }
+
+    /// The known roles of the set, in the order of their bits.
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        roles.into_iter().fold(Self::default(), BitOr::bitor)
+    }
+}
+
+impl BitOr<Role> for Roles {
+    type Output = Self;
+
+    fn bitor(self, role: Role) -> Self {
+        Self(self.0 | role as u16)
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// A relay as descriptor and consensus list it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayEntry {
+    /// The relay's name for life; the one by which circuits are extended.
+    pub identity: RelayIdentity,
+    /// The key of its links.
+    pub link_key: LinkPublic,
+    /// The key of its circuits.
+    pub onion_key: OnionPublic,
+    /// What it may be used for.
+    pub roles: Roles,
+    /// Its name for people.
+    pub nickname: Nickname,
+    /// Where it takes links.
+    pub url: LinkUrl,
+}
+
+impl RelayEntry {
+    /// The shortest encoding: three keys, roles, a nickname of one character and an empty address.
+    pub(super) const MIN_LEN: usize = 3 * 32 + 2 + 2 + 2;
+    /// The longest encoding.
+    pub(super) const MAX_LEN: usize = 3 * 32 + 2 + 1 + Nickname::MAX_LEN + 2 + LinkUrl::MAX_LEN;
+
+    /// Whether the relay has the role.
+    pub const fn has(&self, role: Role) -> bool {
+        self.roles.contains(role)
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        writer.raw(self.identity.as_bytes()).raw(self.link_key.as_bytes()).raw(self.onion_key.as_bytes());
+        writer.u16(self.roles.bits());
+        // Both lengths are bounded by their types.
+        let _ = writer.bytes_u8(self.nickname.as_str().as_bytes());
+        let _ = writer.bytes_u16(self.url.as_str().as_bytes());
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            identity: reader.array()?.into(),
+            link_key: reader.array()?.into(),
+            onion_key: reader.array()?.into(),
+            roles: Roles::from_bits(reader.u16()?),
+            nickname: core::str::from_utf8(reader.bytes_u8("nickname", Nickname::MAX_LEN)?)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or(DecodeError::Invalid("nickname"))?,
+            url: reader
+                .text_u16("link address", LinkUrl::MAX_LEN)?
+                .parse()
+                .map_err(|_| DecodeError::Invalid("link address"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_parsed() {
+        for (text, host, port, secure) in [
+            ("ws://127.0.0.1:7101/link", "127.0.0.1", 7101, false),
+            ("wss://relay.example/link", "relay.example", 443, true),
+            ("ws://[::1]:80/", "::1", 80, false),
+            ("ws://[2001:db8::1]/a/b", "2001:db8::1", 80, false),
+        ] {
+            let url: LinkUrl = text.parse().unwrap();
+            assert_eq!((url.host(), url.port(), url.is_secure(), url.as_str()), (host, port, secure, text));
+        }
+        assert_eq!("ws://127.0.0.2:1/".parse::<LinkUrl>().unwrap().ip(), Some([127, 0, 0, 2].into()));
+        assert_eq!("ws://name:1/".parse::<LinkUrl>().unwrap().ip(), None);
+    }
+
+    #[test]
+    fn other_addresses_are_refused() {
+        let long = format!("ws://h/{}", "x".repeat(250));
+        for text in [
+            "",
+            "http://h/",
+            "ws://",
+            "ws:///link",
+            "ws://h",
+            "ws://h:/link",
+            "ws://h:0/link",
+            "ws://h:65536/link",
+            "ws://h:+1/link",
+            "ws://user@h/link",
+            "ws://h:1:2/link",
+            "ws://[::1/link",
+            "ws://[::1]x/link",
+            "ws://[h]/link",
+            "ws://::1/link",
+            "ws://h/li nk",
+            "ws://h/link?q",
+            "ws://h/link#f",
+            "ws://hé/link",
+            &long,
+        ] {
+            assert_eq!(text.parse::<LinkUrl>(), Err(InvalidRelay::Url), "{text}");
+        }
+    }
+
+    #[test]
+    fn nicknames_are_short_and_plain() {
+        assert!("a".parse::<Nickname>().is_ok());
+        assert!("A23456789012345678z".parse::<Nickname>().is_ok());
+        for text in ["", "A234567890123456789z", "a b", "ä", "a-b", "<b>"] {
+            assert_eq!(text.parse::<Nickname>(), Err(InvalidRelay::Nickname), "{text}");
+        }
+    }
+
+    #[test]
+    fn roles_have_names_and_unknown_ones_are_kept() {
+        for role in Role::ALL {
+            assert_eq!(role.as_str().parse(), Ok(role));
+        }
+        let roles = Roles::from_bits(0x8003);
+        assert_eq!(roles.iter().collect::<Vec<_>>(), [Role::Guard, Role::Middle]);
+        assert_eq!(roles.bits(), 0x8003);
+        assert_eq!(Roles::from_iter(Role::ALL).bits(), 0x3f);
+    }
+}

@@ -1,0 +1,402 @@
+//! One link of a relay: its handshake, its circuits, and the cells that wait to leave by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+use thiserror::Error;
+
+use super::circuits::{Circuits, Note, Outlet, RelayKeys};
+use super::queue::CellQueue;
+use crate::cell::message::Cookie;
+use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
+use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
+use crate::link::{
+    Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Peer, RecordError, RelayAddressee, Responder, Sealer,
+    padded_count,
+};
+use crate::time::Instant;
+
+/// How long a link may take to shake hands.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// An idle link carries a padding cell after a random time in this range.
+const PADDING: (Duration, Duration) = (Duration::from_millis(1000), Duration::from_millis(2500));
+
+/// A relay that was silent for so long is dead or frozen: it owes a padding cell every 2.5 s.
+const RELAY_SILENCE: Duration = Duration::from_secs(6);
+
+/// A page may be silent for much longer: browsers let hidden tabs run their timers once a minute.
+const PAGE_SILENCE: Duration = Duration::from_secs(180);
+
+/// Notes that may wait for a link to shake hands.
+const MAX_WAITING: usize = 1024;
+
+/// The rest of the relay, as one link sees it. The driver carries each call out at once.
+pub trait Switch {
+    /// A link of this relay, as its other links know it.
+    type Link: Clone + PartialEq;
+
+    /// See [`Outlet::forward`].
+    fn forward(&mut self, link: &Self::Link, cell: Cell);
+
+    /// See [`Outlet::tell`].
+    fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
+
+    /// See [`Outlet::connect`].
+    fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+
+    /// See [`Outlet::establish`].
+    fn establish(&mut self, cookie: Cookie, circuit: (Self::Link, CircId)) -> bool;
+
+    /// See [`Outlet::take_waiting`].
+    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
+
+    /// The relay of the consensus that has this link key.
+    fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity>;
+}
+
+/// What a relay needs for the handshake of a link.
+#[derive(Debug)]
+pub struct LinkKeys {
+    /// The network's id.
+    pub network: [u8; 32],
+    /// The key of links.
+    pub link: LinkSecret,
+    /// The keys of circuits.
+    pub circuits: Arc<RelayKeys>,
+}
+
+/// One link of a relay.
+///
+/// The driver hands in what the WebSocket brings and what other links say, and after each call takes WebSocket messages
+/// from [`Self::poll_transmit`] for as long as the socket takes them.
+pub struct RelayLink<L> {
+    this: L,
+    keys: Arc<LinkKeys>,
+    rng: ChaCha20Rng,
+    state: State<L>,
+    deadline: Instant,
+}
+
+enum State<L> {
+    Responding(Responder, Option<Vec<u8>>),
+    Initiating { initiator: Box<Initiator>, relay: RelayIdentity, send: Option<Vec<u8>>, waiting: Vec<Note<L>> },
+    Open(Box<Open<L>>),
+}
+
+struct Open<L> {
+    /// The last message of the handshake, when it is ours.
+    send: Option<Vec<u8>>,
+    sealer: Sealer,
+    opener: Opener,
+    relay: Option<RelayIdentity>,
+    circuits: Circuits<L>,
+    queue: CellQueue,
+    next_padding: Instant,
+}
+
+/// Why a link ends. Each text is fit for the peer and for a log.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum LinkError {
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] LinkHandshakeError),
+    /// The peer claims to be a relay, but the consensus knows none with its key.
+    #[error("the consensus lists no relay with the peer's link key")]
+    UnknownRelay,
+    /// A record that is none.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A cell that is none.
+    #[error(transparent)]
+    Cell(#[from] CellError),
+    /// The peer has not been heard for too long.
+    #[error("the peer has been silent for too long")]
+    Silence,
+    /// The handshake took too long.
+    #[error("the link's handshake took too long")]
+    Timeout,
+}
+
+/// What a message has brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing that the driver has to know.
+    Nothing,
+    /// The handshake is done; the peer is this relay, or no relay at all.
+    Established(Option<RelayIdentity>),
+}
+
+impl<L: Clone + PartialEq> RelayLink<L> {
+    /// A link that somebody has opened to this relay.
+    pub fn respond(this: L, keys: Arc<LinkKeys>, mut rng: ChaCha20Rng, now: Instant) -> Self {
+        let responder = Responder::new(&mut rng, &keys.network, &keys.circuits.identity, &keys.link);
+        Self { this, keys, rng, state: State::Responding(responder, None), deadline: now + HANDSHAKE_TIME }
+    }
+
+    /// A link that this relay opens to another.
+    ///
+    /// # Errors
+    ///
+    /// If the other relay's key is none.
+    pub fn initiate(
+        this: L,
+        keys: Arc<LinkKeys>,
+        mut rng: ChaCha20Rng,
+        addressee: &RelayAddressee,
+        now: Instant,
+    ) -> Result<Self, LinkError> {
+        let (initiator, first) = Initiator::new_relay(&mut rng, &keys.network, addressee, &keys.link)?;
+        let state = State::Initiating {
+            initiator: Box::new(initiator),
+            relay: addressee.identity,
+            send: Some(first),
+            waiting: Vec::new(),
+        };
+        Ok(Self { this, keys, rng, state, deadline: now + HANDSHAKE_TIME })
+    }
+
+    /// How many circuits (and handshakes under way) the link has.
+    pub fn circuits(&self) -> usize {
+        match &self.state {
+            State::Open(open) => open.circuits.len(),
+            State::Responding(..) | State::Initiating { .. } => 0,
+        }
+    }
+
+    /// How many cells wait to be sent.
+    pub fn queued(&self) -> usize {
+        match &self.state {
+            State::Open(open) => open.queue.len(),
+            State::Responding(..) | State::Initiating { .. } => 0,
+        }
+    }
+
+    /// Takes one binary WebSocket message.
+    ///
+    /// # Errors
+    ///
+    /// If the peer broke the protocol; the link has to be closed, with [`Self::close`].
+    pub fn handle_message<S: Switch<Link = L>>(
+        &mut self,
+        now: Instant,
+        message: &mut [u8],
+        switch: &mut S,
+    ) -> Result<Progress, LinkError> {
+        match &mut self.state {
+            State::Responding(responder, send) => match responder.receive(message)? {
+                LinkStep::Send(answer) => {
+                    *send = Some(answer);
+                    Ok(Progress::Nothing)
+                }
+                LinkStep::Established { send, link } => {
+                    let relay = match link.peer {
+                        Peer::Anonymous => None,
+                        Peer::Relay(key) => Some(switch.relay_by_link_key(&key).ok_or(LinkError::UnknownRelay)?),
+                    };
+                    self.establish(now, LinkEnd::Responder, relay, send, *link);
+                    Ok(Progress::Established(relay))
+                }
+            },
+            State::Initiating { initiator, relay, waiting, .. } => {
+                let relay = *relay;
+                let LinkStep::Established { send, link } = initiator.receive(message)? else {
+                    return Err(LinkError::Handshake(LinkHandshakeError::Over));
+                };
+                let waiting = std::mem::take(waiting);
+                self.establish(now, LinkEnd::Initiator, Some(relay), send, *link);
+                for note in waiting {
+                    self.handle_note(now, note, switch);
+                }
+                Ok(Progress::Established(Some(relay)))
+            }
+            State::Open(open) => {
+                self.deadline = now + silence(open.relay);
+                let Open { opener, circuits, queue, .. } = &mut **open;
+                for cell in opener.open(message)? {
+                    let cell = Cell::decode(cell)?;
+                    circuits.handle_cell(now, &mut self.rng, cell, &mut Own::new(&self.this, queue, switch));
+                }
+                self.settle_overruns(switch);
+                Ok(Progress::Nothing)
+            }
+        }
+    }
+
+    fn establish(
+        &mut self,
+        now: Instant,
+        end: LinkEnd,
+        relay: Option<RelayIdentity>,
+        send: Option<Vec<u8>>,
+        link: crate::link::Link,
+    ) {
+        let circuits = Circuits::new(self.this.clone(), end, relay, self.keys.circuits.clone());
+        self.deadline = now + silence(relay);
+        let next_padding = now + padding_pause(&mut self.rng);
+        let crate::link::Link { sealer, opener, .. } = link;
+        let queue = CellQueue::new();
+        self.state = State::Open(Box::new(Open { send, sealer, opener, relay, circuits, queue, next_padding }));
+    }
+
+    /// Takes what another link of this relay has to say.
+    pub fn handle_note<S: Switch<Link = L>>(&mut self, now: Instant, note: Note<L>, switch: &mut S) {
+        match &mut self.state {
+            State::Open(open) => {
+                let Open { circuits, queue, .. } = &mut **open;
+                circuits.handle_note(now, note, &mut Own::new(&self.this, queue, switch));
+                self.settle_overruns(switch);
+            }
+            State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
+            State::Initiating { .. } | State::Responding(..) => {
+                if let Some((link, failure)) = note.into_failure(DestroyReason::ResourceLimit) {
+                    switch.tell(&link, failure);
+                }
+            }
+        }
+    }
+
+    /// Takes a cell that another link forwards.
+    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, cell: Cell, switch: &mut S) {
+        if let State::Open(open) = &mut self.state
+            && open.queue.push(cell).is_err()
+        {
+            self.settle_overruns(switch);
+        }
+    }
+
+    /// Ends the circuits that had more waiting than their queue takes.
+    fn settle_overruns<S: Switch<Link = L>>(&mut self, switch: &mut S) {
+        let State::Open(open) = &mut self.state else { return };
+        let Open { circuits, queue, .. } = &mut **open;
+        while let Some(circ) = queue.take_overrun() {
+            circuits.destroy(circ, DestroyReason::ResourceLimit, &mut Own::new(&self.this, queue, switch));
+        }
+    }
+
+    /// The next WebSocket message to send, if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// If the link has carried all the records that it may.
+    pub fn poll_transmit(&mut self, now: Instant) -> Result<Option<Vec<u8>>, LinkError> {
+        let open = match &mut self.state {
+            State::Responding(_, send) | State::Initiating { send, .. } => return Ok(send.take()),
+            State::Open(open) => open,
+        };
+        if let Some(message) = open.send.take() {
+            return Ok(Some(message));
+        }
+        if open.queue.is_empty() && now < open.next_padding {
+            return Ok(None);
+        }
+        open.next_padding = now + padding_pause(&mut self.rng);
+        let count = open.queue.len().clamp(1, MAX_CELLS);
+        let filled = if open.relay.is_none() { padded_count(count) } else { count };
+        let mut record = Vec::with_capacity(filled * crate::cell::CELL_LEN + 16);
+        for _ in 0..filled {
+            open.queue.pop().unwrap_or(Cell::PADDING).encode(&mut record);
+        }
+        open.sealer.seal(&mut record)?;
+        Ok(Some(record))
+    }
+
+    /// When [`Self::handle_timeout`] and then [`Self::poll_transmit`] want to be called, if nothing comes before.
+    pub fn poll_timeout(&self) -> Instant {
+        match &self.state {
+            State::Open(open) => {
+                let circuits = open.circuits.poll_timeout().unwrap_or(self.deadline);
+                self.deadline.min(open.next_padding).min(circuits)
+            }
+            State::Responding(..) | State::Initiating { .. } => self.deadline,
+        }
+    }
+
+    /// Does what time demands.
+    ///
+    /// # Errors
+    ///
+    /// If the peer was silent for too long; the link has to be closed, with [`Self::close`].
+    pub fn handle_timeout<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) -> Result<(), LinkError> {
+        if let State::Open(open) = &mut self.state {
+            let Open { circuits, queue, .. } = &mut **open;
+            circuits.handle_timeout(now, &mut Own::new(&self.this, queue, switch));
+        }
+        match &self.state {
+            _ if now < self.deadline => Ok(()),
+            State::Open(_) => Err(LinkError::Silence),
+            State::Responding(..) | State::Initiating { .. } => Err(LinkError::Timeout),
+        }
+    }
+
+    /// Ends everything that went over the link: the WebSocket is gone, or about to be.
+    pub fn close<S: Switch<Link = L>>(self, switch: &mut S) {
+        match self.state {
+            State::Open(mut open) => {
+                let Open { circuits, queue, .. } = &mut *open;
+                circuits.close(&mut Own::new(&self.this, queue, switch));
+            }
+            State::Initiating { waiting, .. } => {
+                for note in waiting {
+                    if let Some((link, failure)) = note.into_failure(DestroyReason::ConnectFailed) {
+                        switch.tell(&link, failure);
+                    }
+                }
+            }
+            State::Responding(..) => {}
+        }
+    }
+}
+
+fn silence(relay: Option<RelayIdentity>) -> Duration {
+    if relay.is_some() { RELAY_SILENCE } else { PAGE_SILENCE }
+}
+
+fn padding_pause(rng: &mut ChaCha20Rng) -> Duration {
+    let span = (PADDING.1 - PADDING.0).as_millis() as u64;
+    PADDING.0 + Duration::from_millis(rng.next_u64() % span)
+}
+
+/// The link's own queue, and the rest of the relay.
+struct Own<'a, L, S> {
+    this: &'a L,
+    queue: &'a mut CellQueue,
+    switch: &'a mut S,
+}
+
+impl<'a, L, S> Own<'a, L, S> {
+    fn new(this: &'a L, queue: &'a mut CellQueue, switch: &'a mut S) -> Self {
+        Self { this, queue, switch }
+    }
+}
+
+impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
+    type Link = L;
+
+    fn send(&mut self, cell: Cell) {
+        // An overrun is remembered by the queue and settled once the circuits are not borrowed any more.
+        let _ = self.queue.push(cell);
+    }
+
+    fn forward(&mut self, link: &L, cell: Cell) {
+        self.switch.forward(link, cell);
+    }
+
+    fn tell(&mut self, link: &L, note: Note<L>) {
+        self.switch.tell(link, note);
+    }
+
+    fn connect(&mut self, relay: RelayIdentity, note: Note<L>) {
+        self.switch.connect(relay, note);
+    }
+
+    fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {
+        self.switch.establish(cookie, (self.this.clone(), circ))
+    }
+
+    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(L, CircId)> {
+        self.switch.take_waiting(cookie)
+    }
+}

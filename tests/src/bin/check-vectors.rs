@@ -1,0 +1,42 @@
+//! Checks this implementation of Counter Galois Onion against files of published vectors.
+//!
+//! `check-vectors FILE…` names each vector that fails on standard error, prints `N vectors, N failed` as its last line, and
+//! exits with 1 if any failed or a file was not one of vectors.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use allium_shared::crypto::cgo::vectors::{self, Report};
+
+fn main() -> ExitCode {
+    let files: Vec<_> = env::args_os().skip(1).collect();
+    if files.is_empty() {
+        eprintln!("usage: check-vectors FILE…");
+        return ExitCode::FAILURE;
+    }
+    let (mut total, mut failed, mut unreadable) = (0, 0, 0);
+    for file in files.iter().map(Path::new) {
+        match check(file) {
+            Ok(report) => {
+                for failure in &report.failures {
+                    eprintln!("{}: {failure}", file.display());
+                }
+                total += report.vectors;
+                failed += report.failures.len();
+            }
+            Err(reason) => {
+                eprintln!("{}: {reason}", file.display());
+                unreadable += 1;
+            }
+        }
+    }
+    println!("{total} vectors, {failed} failed");
+    if failed + unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check(file: &Path) -> Result<Report, String> {
+    let json = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    vectors::check(&json).map_err(|error| error.to_string())
+}

@@ -1,0 +1,67 @@
+//! The root of the page.
+
+use std::rc::Rc;
+
+use gloo_events::EventListener;
+use yew::prelude::*;
+
+use crate::address;
+use crate::driver;
+use crate::hooks::{Actions, Store, use_document_title};
+use crate::pages::{Elsewhere, Failed, Messenger};
+use crate::state::{Action, Phase};
+use crate::strings;
+
+/// What the page was opened with.
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    /// An invite link, taken from the address.
+    pub offered: Option<Rc<str>>,
+}
+
+/// Holds the state and the driver, and shows the page that fits.
+#[component]
+pub fn App(props: &Props) -> Html {
+    let store = use_reducer(Store::default);
+    let actions = use_memo((), {
+        let dispatcher = store.dispatcher();
+        move |()| {
+            let tell = {
+                let dispatcher = dispatcher.clone();
+                Callback::from(move |notice| dispatcher.dispatch(Action::Notice(notice)))
+            };
+            Actions::new(driver::start(tell), dispatcher)
+        }
+    });
+
+    use_effect_with(props.offered.clone(), {
+        let actions = Rc::clone(&actions);
+        move |offered| {
+            if let Some(link) = offered.clone() {
+                actions.act(Action::Offer(link));
+            }
+        }
+    });
+    // A link that is pasted into the address bar of the open page, or clicked elsewhere and opened in this tab.
+    use_effect_with((), {
+        let actions = Rc::clone(&actions);
+        move |()| {
+            let listener = web_sys::window().map(|window| {
+                EventListener::new(&window, "hashchange", move |_| {
+                    if let Some(link) = address::take_invite() {
+                        actions.act(Action::Offer(link));
+                    }
+                })
+            });
+            move || drop(listener)
+        }
+    });
+    use_document_title(strings::title(store.unread_total()));
+
+    let page = match &store.phase {
+        Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
+        Phase::Elsewhere => html! { <Elsewhere /> },
+        Phase::Failed(reason) => html! { <Failed reason={Rc::clone(reason)} /> },
+    };
+    html! { <ContextProvider<Actions> context={(*actions).clone()}>{ page }</ContextProvider<Actions>> }
+}

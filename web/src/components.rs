@@ -1,0 +1,25 @@
+//! The parts of the pages.
+
+mod add_contact;
+mod composer;
+mod contact_list;
+mod conversation;
+mod icons;
+mod invite_card;
+mod logo;
+mod message_list;
+mod path;
+mod problem;
+mod start;
+mod status;
+mod welcome;
+
+pub use self::add_contact::AddContact;
+pub use self::contact_list::ContactList;
+pub use self::conversation::ConversationView;
+pub use self::invite_card::InviteCard;
+pub use self::logo::{Bloom, Logo};
+pub use self::problem::Problem;
+pub use self::start::Start;
+pub use self::status::Status;
+pub use self::welcome::Welcome;

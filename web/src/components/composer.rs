@@ -1,0 +1,116 @@
+//! The field in which a message is written.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use allium_shared::client::api::{Command, ContactId, MAX_TEXT_LEN};
+use web_sys::{HtmlTextAreaElement, InputEvent, KeyboardEvent, SubmitEvent};
+use yew::prelude::*;
+
+use super::icons::{Glyph, Icon};
+use crate::hooks::use_actions;
+use crate::state::{Action, Place};
+use crate::strings;
+
+/// From so few bytes on the field says how many are left.
+const FEW_BYTES: usize = 512;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    pub contact: ContactId,
+    pub name: Rc<str>,
+}
+
+thread_local! {
+    // Kept while another conversation is open. Nothing is drawn from here but the field itself.
+    static DRAFTS: RefCell<HashMap<ContactId, String>> = RefCell::default();
+}
+
+/// Enter sends, Shift+Enter begins a new line.
+#[component]
+pub fn Composer(props: &Props) -> Html {
+    let contact = props.contact;
+    let actions = use_actions();
+    let field = use_node_ref();
+    let text = use_state_eq(|| DRAFTS.with_borrow(|drafts| drafts.get(&contact).cloned().unwrap_or_default()));
+
+    use_effect_with((), {
+        let field = field.clone();
+        move |()| {
+            if let Some(field) = field.cast::<HtmlTextAreaElement>().filter(|_| !opens_a_keyboard()) {
+                let _ = field.focus();
+            }
+        }
+    });
+    let set = {
+        let text = text.setter();
+        move |new: String| {
+            DRAFTS.with_borrow_mut(|drafts| match new.is_empty() {
+                true => drafts.remove(&contact),
+                false => drafts.insert(contact, new.clone()),
+            });
+            text.set(new);
+        }
+    };
+    let oninput = {
+        let set = set.clone();
+        Callback::from(move |event: InputEvent| {
+            if let Some(field) = event.target_dyn_into::<HtmlTextAreaElement>() {
+                set(field.value());
+            }
+        })
+    };
+    let send = {
+        let field = field.clone();
+        move || {
+            // From the field itself: the state may lie one keystroke behind it.
+            let Some((actions, field)) = actions.as_ref().zip(field.cast::<HtmlTextAreaElement>()) else { return };
+            let text = field.value();
+            if text.trim().is_empty() {
+                return;
+            }
+            if text.len() > MAX_TEXT_LEN {
+                actions.act(Action::Complain(Place::Send, strings::TEXT_TOO_LONG.into()));
+                return;
+            }
+            actions.act(Action::Dismiss(Place::Send));
+            actions.command(Command::Send { to: contact, text });
+            field.set_value("");
+            set(String::new());
+            let _ = field.focus();
+        }
+    };
+    let onkeydown = {
+        let send = send.clone();
+        Callback::from(move |event: KeyboardEvent| {
+            // The Enter that ends a composition belongs to the input method.
+            if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
+                event.prevent_default();
+                send();
+            }
+        })
+    };
+    let onsubmit = Callback::from(move |event: SubmitEvent| {
+        event.prevent_default();
+        send();
+    });
+    let left = MAX_TEXT_LEN.saturating_sub(text.len());
+    html! {
+        <form class="composer" {onsubmit}>
+            <textarea ref={field} data-testid="message-input" rows="1" value={(*text).clone()} {oninput} {onkeydown}
+                placeholder={strings::write_to(&props.name)} aria-label={strings::MESSAGE} enterkeyhint="send" />
+            if left < FEW_BYTES {
+                <span class="hint left" role="status">{ strings::bytes_left(left) }</span>
+            }
+            <button class="button primary send" type="submit" data-testid="message-send" aria-label={strings::SEND}
+                title={strings::SEND}><Icon glyph={Glyph::Send} /></button>
+        </form>
+    }
+}
+
+/// Whether the focus would bring up a keyboard that covers half of the screen.
+fn opens_a_keyboard() -> bool {
+    let coarse = web_sys::window().and_then(|window| window.match_media("(pointer: coarse)").ok().flatten());
+    coarse.is_some_and(|query| query.matches())
+}

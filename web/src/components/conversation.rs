@@ -1,0 +1,59 @@
+//! One conversation: who it is with, what was said, and what is to be said next.
+
+use std::rc::Rc;
+
+use allium_shared::client::api::ContactState;
+use yew::prelude::*;
+
+use super::composer::Composer;
+use super::contact_list::Avatar;
+use super::icons::{Glyph, Icon};
+use super::message_list::MessageList;
+use super::path::Path;
+use super::problem::Problem;
+use crate::hooks::use_actions;
+use crate::state::{Action, Contact, Conversation, Place};
+use crate::strings;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    pub contact: Contact,
+    pub conversation: Rc<Conversation>,
+    pub path: Option<Vec<String>>,
+    pub problem: Option<Rc<str>>,
+}
+
+#[component]
+pub fn ConversationView(props: &Props) -> Html {
+    let Props { contact, conversation, path, problem } = props;
+    let actions = use_actions();
+    let back = Callback::from(move |_: MouseEvent| {
+        if let Some(actions) = &actions {
+            actions.act(Action::Close);
+        }
+    });
+    let name = &contact.name;
+    html! {
+        <section class="conversation" aria-label={name.to_string()}>
+            <header class="conversation-head">
+                <button class="icon-button back" type="button" aria-label={strings::BACK} onclick={back}>
+                    <Icon glyph={Glyph::Back} />
+                </button>
+                <Avatar name={Rc::clone(name)} state={contact.state} />
+                <div class="conversation-who">
+                    <h2>{ &**name }</h2>
+                    <p class="contact-state" data-testid="contact-state" role="status">
+                        { strings::contact_state(contact.state) }
+                    </p>
+                </div>
+                <Path hops={path.clone()} contact={Rc::clone(name)} />
+            </header>
+            <MessageList contact={contact.id} name={Rc::clone(name)} conversation={Rc::clone(conversation)} />
+            if contact.state == ContactState::Offline {
+                <p class="away">{ strings::contact_away(name) }</p>
+            }
+            <Problem place={Place::Send} text={problem.clone()} />
+            <Composer contact={contact.id} name={Rc::clone(name)} />
+        </section>
+    }
+}

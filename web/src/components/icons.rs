@@ -1,0 +1,43 @@
+//! Small drawings in the colour of the text around them; what they mean is said in words beside them.
+
+use yew::prelude::*;
+
+/// Which drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glyph {
+    Back,
+    Check,
+    Clock,
+    Close,
+    Copy,
+    Down,
+    DoubleCheck,
+    Send,
+    Warning,
+}
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    pub glyph: Glyph,
+}
+
+#[component]
+pub fn Icon(props: &Props) -> Html {
+    let (width, path) = match props.glyph {
+        Glyph::Back => (16, "M10 3 5 8l5 5"),
+        Glyph::Check => (16, "m3.5 8.5 3 3 6-7"),
+        Glyph::Clock => (16, "M8 4.5V8l2.2 1.6M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2Z"),
+        Glyph::Close => (16, "m4 4 8 8m0-8-8 8"),
+        Glyph::Copy => (16, "M6 5.5h7.5v8H6zM3 10.5H2.5v-8H10V3"),
+        Glyph::Down => (16, "M8 3v10m-4-4 4 4 4-4"),
+        Glyph::DoubleCheck => (20, "m2.5 8.5 3 3 6-7M9.5 11l.5.5 6-7"),
+        Glyph::Send => (16, "M8 13V3M3.5 7.5 8 3l4.5 4.5"),
+        Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
+    };
+    html! {
+        <svg class="icon" width={width.to_string()} height="16" viewBox={format!("0 0 {width} 16")}
+            aria-hidden="true" focusable="false">
+            <path d={path} />
+        </svg>
+    }
+}

@@ -1,0 +1,40 @@
+//! The connection in a line.
+
+use allium_shared::client::api::Progress;
+use yew::prelude::*;
+
+use crate::strings;
+
+/// How many steps there are, the last being ready.
+const STEPS: u8 = 3;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    pub step: Option<Progress>,
+    pub again: bool,
+}
+
+/// Says how far the client is, and draws it as a bar of three parts until it is ready.
+#[component]
+pub fn Status(props: &Props) -> Html {
+    let text = props.step.map_or(strings::STARTING, |step| strings::step_under_way(step, props.again));
+    let done = match props.step {
+        None | Some(Progress::FetchingDirectory) => 0,
+        Some(Progress::ConnectingGuard) => 1,
+        Some(Progress::BuildingCircuit) => 2,
+        Some(Progress::Ready) => STEPS,
+    };
+    let ready = done == STEPS;
+    html! {
+        <div class={classes!("status", ready.then_some("ready"))}>
+            <p data-testid="state" role="status">{ text }</p>
+            if !ready {
+                <div class="status-bar" aria-hidden="true">
+                    { for (0..STEPS).map(|part| html! {
+                        <i class={classes!((part < done).then_some("done"), (part == done).then_some("active"))} />
+                    }) }
+                </div>
+            }
+        </div>
+    }
+}

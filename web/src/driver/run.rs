@@ -1,0 +1,207 @@
+//! One run of the engine, from the opened store until another tab's turn.
+
+use std::collections::HashMap;
+
+use allium_shared::client::api::{Input, LinkId, Output};
+use allium_shared::client::{Client, Config, history_entry};
+use allium_shared::netdir::Authorities;
+use allium_shared::time::{Instant, Now, UnixTime};
+use futures_channel::mpsc;
+use futures_util::future::{Either, pending, ready, select};
+use futures_util::{Stream, StreamExt as _, stream};
+use gloo_timers::future::TimeoutFuture;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::Performance;
+use yew::Callback;
+
+use super::{Notice, Request};
+use crate::directory;
+use crate::socket::Socket;
+use crate::storage::{Storage, StorageError, Writer};
+use crate::strings;
+
+/// How long to wait before the directory is asked again; doubled each time up to the maximum.
+const DIRECTORY_RETRY_MILLIS: u32 = 1_000;
+const DIRECTORY_RETRY_MILLIS_MAX: u32 = 30_000;
+
+/// The store's records that are messages.
+const MESSAGE_PREFIX: &str = "message/";
+
+/// The longest that `setTimeout` can wait.
+const TIMER_MILLIS_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// Runs the engine until `others` says that another tab wants its turn, or the page goes.
+pub(super) async fn run(
+    requests: &mut mpsc::UnboundedReceiver<Request>,
+    others: &mut mpsc::UnboundedReceiver<()>,
+    tell: &Callback<Notice>,
+) -> Result<(), String> {
+    let storage = Storage::open().await.map_err(strings::storage_failed)?;
+    let records = storage.load().await.map_err(strings::storage_failed)?;
+    tell.emit(Notice::History(
+        records
+            .iter()
+            .filter(|(key, _)| key.starts_with(MESSAGE_PREFIX))
+            .filter_map(|(key, value)| history_entry(key, value))
+            .collect(),
+    ));
+
+    let config = match select(others.next(), Box::pin(fetch_config(tell))).await {
+        Either::Left(_) => {
+            storage.close();
+            return Ok(());
+        }
+        Either::Right((config, _)) => config?,
+    };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| strings::NO_RANDOMNESS)?;
+    let clock = Clock::new();
+    let engine = Client::new(config, records, seed, clock.now()).map_err(|error| strings::engine_failed(&error))?;
+
+    let (inputs, inbox) = mpsc::unbounded();
+    let trouble = {
+        let tell = tell.clone();
+        move |error: Option<StorageError>| tell.emit(Notice::StorageTrouble(error))
+    };
+    let writer = Writer::start(storage, inputs.clone(), trouble);
+    let mut run = Run { engine, clock, inputs, sockets: HashMap::new(), writer, tell: tell.clone() };
+    let commands = requests.filter_map(|request| {
+        ready(match request {
+            Request::Command(command) => Some(Wake::Input(Input::Command(command))),
+            Request::TakeOver => None,
+        })
+    });
+    let wakes = stream::select(others.map(|()| Wake::LetGo), stream::select(commands, inbox.map(Wake::Input)));
+    run.drive(wakes).await;
+
+    // Everything that the engine has said is on disk before another tab reads it.
+    run.sockets.clear();
+    run.writer.finish().await;
+    Ok(())
+}
+
+/// Fetches the authorities' keys, for as long as it takes.
+async fn fetch_config(tell: &Callback<Notice>) -> Result<Config, String> {
+    let mut pause = DIRECTORY_RETRY_MILLIS;
+    loop {
+        match directory::fetch(directory::AUTHORITIES).await {
+            Ok(bytes) => {
+                let authorities = Authorities::from_json(&bytes).map_err(|error| strings::directory_broken(&error))?;
+                return Ok(Config::new(authorities));
+            }
+            Err(problem) => tell.emit(Notice::DirectoryTrouble(problem)),
+        }
+        TimeoutFuture::new(pause).await;
+        pause = (pause * 2).min(DIRECTORY_RETRY_MILLIS_MAX);
+    }
+}
+
+struct Run {
+    engine: Client,
+    clock: Clock,
+    inputs: mpsc::UnboundedSender<Input>,
+    sockets: HashMap<LinkId, Socket>,
+    writer: Writer,
+    tell: Callback<Notice>,
+}
+
+/// What ends the driver's sleep.
+enum Wake {
+    Input(Input),
+    LetGo,
+}
+
+impl Run {
+    /// Feeds the engine until another tab wants its turn.
+    async fn drive(&mut self, mut wakes: impl Stream<Item = Wake> + Unpin) {
+        let mut timer: Option<(Instant, TimeoutFuture)> = None;
+        self.take_outputs();
+        loop {
+            let deadline = self.engine.poll_timeout();
+            if timer.as_ref().map(|(at, _)| *at) != deadline {
+                timer = deadline.map(|at| (at, self.clock.timer(at)));
+            }
+            let rings = match &mut timer {
+                Some((_, timer)) => Either::Left(timer),
+                None => Either::Right(pending()),
+            };
+            let input = match select(rings, wakes.next()).await {
+                Either::Left(((), _)) => {
+                    timer = None;
+                    Input::Timeout
+                }
+                Either::Right((Some(Wake::Input(input)), _)) => input,
+                Either::Right((Some(Wake::LetGo) | None, _)) => return,
+            };
+            self.engine.handle(self.clock.now(), input);
+            self.take_outputs();
+        }
+    }
+
+    fn take_outputs(&mut self) {
+        let mut events = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::OpenLink { link, url } => self.open_link(link, &url),
+                Output::SendLink(link, bytes) => {
+                    if let Some(socket) = self.sockets.get(&link) {
+                        socket.send(&bytes);
+                    }
+                }
+                Output::CloseLink(link) => drop(self.sockets.remove(&link)),
+                Output::FetchConsensus => self.fetch_consensus(),
+                Output::Persist(batch, writes) => self.writer.write(batch, writes),
+                Output::Event(event) => events.push(event),
+            }
+        }
+        if !events.is_empty() {
+            self.tell.emit(Notice::Events(events));
+        }
+    }
+
+    fn open_link(&mut self, link: LinkId, url: &str) {
+        match Socket::open(link, url, &self.inputs) {
+            Ok(socket) => drop(self.sockets.insert(link, socket)),
+            // An address that the browser will not even try, such as ws:// on a page that came by https.
+            Err(_) => drop(self.inputs.unbounded_send(Input::LinkClosed(link))),
+        }
+    }
+
+    fn fetch_consensus(&self) {
+        let inputs = self.inputs.clone();
+        spawn_local(async move {
+            let consensus = directory::fetch(directory::CONSENSUS).await;
+            let _ = inputs.unbounded_send(Input::Consensus(consensus));
+        });
+    }
+}
+
+/// The browser's two clocks.
+struct Clock {
+    performance: Option<Performance>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { performance: web_sys::window().and_then(|window| window.performance()) }
+    }
+
+    fn now(&self) -> Now {
+        let unix = js_sys::Date::now();
+        let instant = self.performance.as_ref().map_or(unix, Performance::now);
+        Now { instant: Instant::from_millis(whole(instant)), unix: UnixTime::from_millis(whole(unix)) }
+    }
+
+    /// A timer that rings at `at`, or earlier where the browser cannot wait so long.
+    fn timer(&self, at: Instant) -> TimeoutFuture {
+        // A timer may ring a fraction of a millisecond early, and would then ring in vain.
+        let wait = at.saturating_since(self.now().instant).as_millis().saturating_add(1);
+        TimeoutFuture::new(u32::try_from(wait).unwrap_or(TIMER_MILLIS_MAX).min(TIMER_MILLIS_MAX))
+    }
+}
+
+/// Whole milliseconds; the clocks count in fractions and never below zero.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates, and so it should")]
+fn whole(millis: f64) -> u64 {
+    millis as u64
+}

@@ -1,0 +1,9 @@
+//! The pages, one of which is shown.
+
+mod elsewhere;
+mod failed;
+mod messenger;
+
+pub use self::elsewhere::Elsewhere;
+pub use self::failed::Failed;
+pub use self::messenger::Messenger;

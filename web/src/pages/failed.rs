@@ -1,0 +1,31 @@
+//! The engine cannot run in this browser, or not now.
+
+use std::rc::Rc;
+
+use yew::prelude::*;
+
+use crate::components::{Bloom, Logo};
+use crate::strings;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    pub reason: Rc<str>,
+}
+
+/// Says why, and what to do about it.
+#[component]
+pub fn Failed(props: &Props) -> Html {
+    let reload = Callback::from(|_: MouseEvent| {
+        if let Some(window) = web_sys::window() {
+            let _ = window.location().reload();
+        }
+    });
+    html! {
+        <main class="lone" role="alert">
+            <Logo class="lone-logo" bloom={Bloom::Bud} />
+            <h1>{ strings::FAILED_TITLE }</h1>
+            <p data-testid="failed">{ &*props.reason }</p>
+            <button class="button primary" type="button" onclick={reload}>{ strings::RELOAD }</button>
+        </main>
+    }
+}

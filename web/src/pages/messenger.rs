@@ -1,0 +1,94 @@
+//! The messenger: contacts on the left, a conversation on the right, one after the other on a phone.
+
+use std::rc::Rc;
+
+use allium_shared::client::api::Command;
+use yew::prelude::*;
+
+use crate::components::{
+    AddContact, Bloom, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome,
+};
+use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
+use crate::state::{Action, Place, State};
+use crate::strings;
+
+/// How often the engine is asked for its circuits, besides when something changes.
+const CIRCUITS_MILLIS: u32 = 4_000;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    pub state: Rc<State>,
+}
+
+#[component]
+pub fn Messenger(props: &Props) -> Html {
+    let state = &props.state;
+    let actions = use_actions();
+
+    let running = state.progress.is_some();
+    let ask_for_circuits = {
+        let actions = actions.clone();
+        Callback::from(move |()| {
+            if let Some(actions) = actions.as_ref().filter(|_| running) {
+                actions.command(Command::Circuits);
+            }
+        })
+    };
+    let close = Callback::from(move |()| {
+        if let Some(actions) = &actions {
+            actions.act(Action::Close);
+        }
+    });
+    let contact = state.open.and_then(|open| state.contact_of(open));
+    let reasons = (state.progress, contact.map(|contact| (contact.id, contact.state)));
+    use_interval_while_visible(reasons, CIRCUITS_MILLIS, ask_for_circuits);
+    use_back_closes(contact.is_some(), close);
+
+    let contacts = state.contacts();
+    let no_contacts = contacts.is_empty();
+    let main = match contact {
+        Some(contact) => html! {
+            <ConversationView
+                key={contact.id.0}
+                contact={contact.clone()}
+                conversation={state.conversation(contact.id)}
+                path={state.path(contact.id).map(<[String]>::to_vec)}
+                problem={state.problems.get(&Place::Send).cloned()}
+            />
+        },
+        None if !state.is_ready() => html! { <Start step={state.progress} again={state.was_ready} /> },
+        None => html! { <Welcome {no_contacts} offered={state.offered.is_some()} /> },
+    };
+    html! {
+        <div class={classes!("app", contact.is_some().then_some("in-conversation"))}>
+            <div class="banners">
+                <Problem place={Place::Storage} text={state.problems.get(&Place::Storage).cloned()} />
+                <Problem place={Place::General} text={state.problems.get(&Place::General).cloned()} />
+            </div>
+            <aside class="sidebar">
+                <header class="brand">
+                    <Logo class="brand-logo" bloom={Bloom::of(state.progress)} />
+                    <h1>{ strings::APP_NAME }</h1>
+                    <Status step={state.progress} again={state.was_ready} />
+                </header>
+                <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
+                <ContactList {contacts} open={state.open} />
+                <div class="dock">
+                    <InviteCard
+                        invite={state.invite.clone()}
+                        taken_by={state.invite_taken_by()}
+                        problem={state.problems.get(&Place::Invite).cloned()}
+                    />
+                    <AddContact
+                        offered={state.offered.clone()}
+                        adding={state.adding.is_some()}
+                        added={state.added}
+                        link_problem={state.problems.get(&Place::AddLink).cloned()}
+                        name_problem={state.problems.get(&Place::AddName).cloned()}
+                    />
+                </div>
+            </aside>
+            <main class="stage">{ main }</main>
+        </div>
+    }
+}

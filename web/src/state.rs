@@ -1,0 +1,340 @@
+//! What is drawn, reduced from what the driver tells and what the person does. No browser in here.
+
+mod conversation;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use allium_shared::client::api::{
+    CircuitInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, MessageId, Progress, Purpose,
+};
+
+pub use self::conversation::{Conversation, Message};
+use crate::driver::Notice;
+use crate::strings;
+
+/// Everything that the page shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Whether there is an engine to talk to.
+    pub phase: Phase,
+    /// How far the engine has come; `None` until it has said so.
+    pub progress: Option<Progress>,
+    /// Whether the engine has been ready before, so that a step back is a reconnection.
+    pub was_ready: bool,
+    /// The conversation on the screen.
+    pub open: Option<ContactId>,
+    /// The invite that the person is making or handing over.
+    pub invite: Invite,
+    /// The contact that the person is adding.
+    pub adding: Option<Adding>,
+    /// Counts the contacts added, so that the form knows when to clear itself.
+    pub added: u32,
+    /// The invite link that the page was opened with.
+    pub offered: Option<Rc<str>>,
+    /// What went wrong, by the place where it is said.
+    pub problems: BTreeMap<Place, Rc<str>>,
+    contacts: BTreeMap<ContactId, Contact>,
+    conversations: BTreeMap<ContactId, Rc<Conversation>>,
+    circuits: Rc<[CircuitInfo]>,
+}
+
+/// Whether there is an engine to talk to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// The store is being opened.
+    #[default]
+    Starting,
+    /// The engine runs.
+    Running,
+    /// Another tab has it.
+    Elsewhere,
+    /// It cannot run; the text says why.
+    Failed(Rc<str>),
+}
+
+/// A contact, without the conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// The contact.
+    pub id: ContactId,
+    /// Its name here.
+    pub name: Rc<str>,
+    /// Whether it can be reached.
+    pub state: ContactState,
+}
+
+/// How far an invite has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Invite {
+    /// There is none.
+    #[default]
+    None,
+    /// The engine has relays wait for the visitor.
+    Preparing,
+    /// Ready to be handed over.
+    Ready {
+        /// Which one.
+        id: InviteId,
+        /// What follows the `#` in its link.
+        fragment: Rc<str>,
+    },
+    /// Somebody has used it.
+    Taken {
+        /// Who that is.
+        by: ContactId,
+    },
+}
+
+/// A contact that is being added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adding {
+    /// The name asked for.
+    pub name: Rc<str>,
+}
+
+impl Adding {
+    /// Whether this is what became of the name: the engine may number it, to tell it from another contact of that name,
+    /// and shorten it to make room.
+    fn became(&self, name: &str) -> bool {
+        let unnumbered = name.rsplit_once(" (").map_or(name, |(unnumbered, _)| unnumbered);
+        name.starts_with(&*self.name) || self.name.starts_with(unnumbered)
+    }
+}
+
+/// Where a problem is said: beside what it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the invite's card.
+    Invite,
+    /// Under the field for an invite link.
+    AddLink,
+    /// Under the field for a contact's name.
+    AddName,
+    /// Above the field for a message.
+    Send,
+    /// Under the state of the connection.
+    Network,
+    /// On top of the page: what is written is at risk.
+    Storage,
+    /// On top of the page.
+    General,
+}
+
+/// What changes the state.
+#[derive(Debug)]
+pub enum Action {
+    /// The driver tells something.
+    Notice(Notice),
+    /// The person opens a conversation.
+    Open(ContactId),
+    /// The person goes back to the list of contacts.
+    Close,
+    /// The page was opened with an invite link.
+    Offer(Rc<str>),
+    /// The person wants an invite.
+    InviteRequested,
+    /// The person adds a contact.
+    AddRequested(Rc<str>),
+    /// These messages have been seen.
+    Shown(ContactId, Vec<MessageId>),
+    /// The page itself has something to say.
+    Complain(Place, Rc<str>),
+    /// The person has read what is said there.
+    Dismiss(Place),
+}
+
+impl State {
+    /// Takes one action.
+    pub fn apply(&mut self, action: Action) {
+        match action {
+            Action::Notice(notice) => self.notice(notice),
+            Action::Open(contact) => {
+                self.open = Some(contact);
+                self.problems.remove(&Place::Send);
+                if matches!(self.invite, Invite::Taken { by } if by == contact) {
+                    self.invite = Invite::None;
+                }
+            }
+            Action::Close => self.open = None,
+            Action::Offer(link) => {
+                self.problems.remove(&Place::AddLink);
+                self.offered = Some(link);
+                self.open = None;
+            }
+            Action::InviteRequested => {
+                self.problems.remove(&Place::Invite);
+                self.invite = Invite::Preparing;
+            }
+            Action::AddRequested(name) => {
+                self.problems.remove(&Place::AddLink);
+                self.problems.remove(&Place::AddName);
+                self.adding = Some(Adding { name });
+            }
+            Action::Shown(contact, ids) => {
+                if let Some(conversation) = self.conversations.get_mut(&contact) {
+                    Rc::make_mut(conversation).shown(&ids);
+                }
+            }
+            Action::Complain(place, text) => drop(self.problems.insert(place, text)),
+            Action::Dismiss(place) => drop(self.problems.remove(&place)),
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Started => {
+                // Another tab may have written meanwhile: the engine tells everything anew.
+                let offered = self.offered.take();
+                *self = Self { phase: Phase::Running, offered, added: self.added, ..Self::default() };
+            }
+            Notice::Elsewhere => self.phase = Phase::Elsewhere,
+            Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
+            Notice::History(entries) => self.history(entries),
+            Notice::Events(events) => events.into_iter().for_each(|event| self.event(event)),
+            Notice::DirectoryTrouble(problem) => {
+                self.problems.insert(Place::Network, strings::directory_trouble(&problem).into());
+            }
+            Notice::StorageTrouble(None) => drop(self.problems.remove(&Place::Storage)),
+            Notice::StorageTrouble(Some(error)) => {
+                self.problems.insert(Place::Storage, strings::storage_failing(error).into());
+            }
+        }
+    }
+
+    /// The store's order is the order in which messages were written or came in; a clock may have been set back since.
+    fn history(&mut self, entries: Vec<HistoryEntry>) {
+        let mut conversations: BTreeMap<ContactId, Conversation> = BTreeMap::new();
+        for entry in entries {
+            conversations.entry(entry.contact).or_default().put(Message {
+                id: entry.id,
+                text: entry.text.into(),
+                at: entry.at,
+                outgoing: entry.outgoing,
+            });
+        }
+        self.conversations = conversations.into_iter().map(|(id, conversation)| (id, Rc::new(conversation))).collect();
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Progress { step } => {
+                self.progress = Some(step);
+                if step == Progress::Ready {
+                    self.was_ready = true;
+                    self.problems.remove(&Place::Network);
+                }
+            }
+            Event::Invite { id, fragment } => {
+                self.invite = Invite::Ready { id, fragment: fragment.into() };
+                self.problems.remove(&Place::Invite);
+            }
+            Event::Contact { id, name, state } => self.contact(id, name.into(), state),
+            Event::Message { contact, id, text, received_at } => {
+                let message = Message { id, text: text.into(), at: received_at, outgoing: None };
+                let conversation = self.conversation_mut(contact);
+                conversation.put(message);
+                conversation.unread(id);
+            }
+            Event::Outgoing { contact, id, text, queued_at, state } => {
+                let message = Message { id, text: text.into(), at: queued_at, outgoing: Some(state) };
+                self.conversation_mut(contact).put(message);
+            }
+            Event::Circuits { list } => {
+                if *self.circuits != *list {
+                    self.circuits = list.into();
+                }
+            }
+            Event::Error { about, message } => self.error(&about, message.into()),
+        }
+    }
+
+    fn contact(&mut self, id: ContactId, name: Rc<str>, state: ContactState) {
+        let is_new = self.contacts.insert(id, Contact { id, name: Rc::clone(&name), state }).is_none();
+        if !is_new {
+            return;
+        }
+        match &self.adding {
+            Some(adding) if adding.became(&name) => {
+                self.adding = None;
+                self.added += 1;
+                self.offered = None;
+                self.open = Some(id);
+            }
+            _ if matches!(self.invite, Invite::Ready { .. }) => self.invite = Invite::Taken { by: id },
+            _ => {}
+        }
+    }
+
+    fn error(&mut self, about: &str, message: Rc<str>) {
+        let place = match about {
+            "invite" => {
+                if self.invite == Invite::Preparing {
+                    self.invite = Invite::None;
+                }
+                Place::Invite
+            }
+            "add" => {
+                self.adding = None;
+                Place::AddLink
+            }
+            "send" => Place::Send,
+            "directory" | "network" => Place::Network,
+            "storage" => Place::Storage,
+            _ => Place::General,
+        };
+        self.problems.insert(place, message);
+    }
+
+    fn conversation_mut(&mut self, contact: ContactId) -> &mut Conversation {
+        Rc::make_mut(self.conversations.entry(contact).or_default())
+    }
+
+    /// One contact.
+    pub fn contact_of(&self, id: ContactId) -> Option<&Contact> {
+        self.contacts.get(&id)
+    }
+
+    /// The contacts in the order of the list: the newest conversation first, new contacts before all.
+    pub fn contacts(&self) -> Vec<(Contact, Rc<Conversation>)> {
+        let mut list: Vec<_> =
+            self.contacts.values().map(|contact| (contact.clone(), self.conversation(contact.id))).collect();
+        list.sort_by_key(|(contact, conversation)| {
+            let newest = conversation.last().map(|message| message.at);
+            std::cmp::Reverse((newest.is_none(), newest, contact.id))
+        });
+        list
+    }
+
+    /// The conversation with a contact; an empty one if nothing has been said.
+    pub fn conversation(&self, contact: ContactId) -> Rc<Conversation> {
+        self.conversations.get(&contact).map(Rc::clone).unwrap_or_default()
+    }
+
+    /// How many messages nobody has seen yet.
+    pub fn unread_total(&self) -> usize {
+        self.conversations.values().map(|conversation| conversation.unread_count()).sum()
+    }
+
+    /// One's own hops on the circuit that carries a contact.
+    pub fn path(&self, contact: ContactId) -> Option<&[String]> {
+        let carries =
+            |circuit: &&CircuitInfo| circuit.purpose == Purpose::Conversation && circuit.contact == Some(contact);
+        self.circuits.iter().find(carries).map(|circuit| &*circuit.path)
+    }
+
+    /// The name of who used the invite.
+    pub fn invite_taken_by(&self) -> Option<Rc<str>> {
+        match self.invite {
+            Invite::Taken { by } => self.contacts.get(&by).map(|contact| Rc::clone(&contact.name)),
+            _ => None,
+        }
+    }
+
+    /// Whether everything works.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Running && self.progress == Some(Progress::Ready)
+    }
+}

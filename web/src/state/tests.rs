@@ -1,0 +1,199 @@
+//! What a person sees after what has happened.
+
+use allium_shared::client::api::{
+    CircuitInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, Progress, Purpose,
+};
+use allium_shared::time::UnixTime;
+
+use super::{Action, Invite, Phase, Place, State};
+use crate::driver::Notice;
+use crate::storage::StorageError;
+
+const BOB: ContactId = ContactId(1);
+const CAROL: ContactId = ContactId(2);
+
+fn id(n: u8) -> MessageId {
+    MessageId([n; 16])
+}
+
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::from_millis(seconds * 1000)
+}
+
+fn running() -> State {
+    let mut state = State::default();
+    state.apply(Action::Notice(Notice::Started));
+    state
+}
+
+fn events(state: &mut State, events: impl IntoIterator<Item = Event>) {
+    state.apply(Action::Notice(Notice::Events(events.into_iter().collect())));
+}
+
+fn contact(id: ContactId, name: &str) -> Event {
+    Event::Contact { id, name: name.into(), state: ContactState::Connecting }
+}
+
+fn incoming(contact: ContactId, n: u8, seconds: u64) -> Event {
+    Event::Message { contact, id: id(n), text: format!("message {n}"), received_at: at(seconds) }
+}
+
+fn outgoing(contact: ContactId, n: u8, state: DeliveryState) -> Event {
+    Event::Outgoing { contact, id: id(n), text: format!("message {n}"), queued_at: at(5), state }
+}
+
+fn texts(state: &State, contact: ContactId) -> Vec<String> {
+    state.conversation(contact).newest(usize::MAX).iter().map(|message| message.text.to_string()).collect()
+}
+
+#[test]
+fn it_is_ready_when_the_engine_says_so_and_not_when_it_falls_back() {
+    let mut state = running();
+    assert!(!state.is_ready());
+    events(&mut state, [Event::Progress { step: Progress::Ready }]);
+    assert!(state.is_ready());
+    events(&mut state, [Event::Progress { step: Progress::ConnectingGuard }]);
+    assert!(!state.is_ready());
+    assert!(state.was_ready);
+}
+
+#[test]
+fn a_message_that_is_repeated_after_a_restart_stands_once_and_is_unread() {
+    let mut state = running();
+    let known = HistoryEntry { contact: BOB, id: id(1), text: "message 1".into(), at: at(1), outgoing: None };
+    state.apply(Action::Notice(Notice::History(vec![known])));
+    assert_eq!(state.unread_total(), 0);
+    events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 1), incoming(BOB, 2, 2)]);
+    assert_eq!(texts(&state, BOB), ["message 1", "message 2"]);
+    assert_eq!(state.unread_total(), 2);
+    state.apply(Action::Shown(BOB, vec![id(1), id(2)]));
+    assert_eq!(state.unread_total(), 0);
+}
+
+#[test]
+fn history_keeps_the_order_of_the_store_whatever_the_clock_said() {
+    let mut state = running();
+    let entry = |n: u8, seconds| HistoryEntry {
+        contact: BOB,
+        id: id(n),
+        text: format!("message {n}"),
+        at: at(seconds),
+        outgoing: None,
+    };
+    state.apply(Action::Notice(Notice::History(vec![entry(1, 100), entry(2, 50)])));
+    assert_eq!(texts(&state, BOB), ["message 1", "message 2"]);
+}
+
+#[test]
+fn delivery_marks_move_forward_only() {
+    let mut state = running();
+    let mark = |state: &State| state.conversation(BOB).last().and_then(|message| message.outgoing);
+    events(&mut state, [outgoing(BOB, 1, DeliveryState::Queued)]);
+    assert_eq!(mark(&state), Some(DeliveryState::Queued));
+    events(&mut state, [outgoing(BOB, 1, DeliveryState::Delivered), outgoing(BOB, 1, DeliveryState::Sent)]);
+    assert_eq!(mark(&state), Some(DeliveryState::Delivered));
+    assert_eq!(state.conversation(BOB).len(), 1);
+}
+
+#[test]
+fn the_contact_that_was_added_opens_also_under_a_numbered_name() {
+    let mut state = running();
+    events(&mut state, [contact(BOB, "Bob")]);
+    assert_eq!(state.open, None);
+    state.apply(Action::Offer("https://allium.example/#x".into()));
+    state.apply(Action::AddRequested("Bob".into()));
+    assert!(state.adding.is_some());
+    events(&mut state, [contact(CAROL, "Bob (2)")]);
+    assert_eq!((state.open, state.added, &state.adding, &state.offered), (Some(CAROL), 1, &None, &None));
+}
+
+#[test]
+fn a_name_shortened_to_make_room_for_its_number_is_still_the_one_added() {
+    let mut state = running();
+    let name = "n".repeat(64);
+    state.apply(Action::AddRequested(name.as_str().into()));
+    events(&mut state, [contact(CAROL, &format!("{} (2)", &name[..60]))]);
+    assert_eq!(state.open, Some(CAROL));
+}
+
+#[test]
+fn a_broken_link_is_said_beside_its_field_until_the_next_attempt() {
+    let mut state = running();
+    state.apply(Action::AddRequested("Bob".into()));
+    events(&mut state, [Event::Error { about: "add".into(), message: "This is no invite.".into() }]);
+    assert_eq!(state.problems.get(&Place::AddLink).map(|text| &**text), Some("This is no invite."));
+    assert_eq!(state.adding, None);
+    state.apply(Action::AddRequested("Bob".into()));
+    assert!(state.problems.is_empty());
+}
+
+#[test]
+fn an_invite_is_made_handed_over_and_taken() {
+    let mut state = running();
+    state.apply(Action::InviteRequested);
+    assert_eq!(state.invite, Invite::Preparing);
+    events(&mut state, [Event::Invite { id: InviteId(1), fragment: "x".into() }]);
+    assert_eq!(state.invite, Invite::Ready { id: InviteId(1), fragment: "x".into() });
+    events(&mut state, [contact(BOB, "Bob")]);
+    assert_eq!(state.invite_taken_by().as_deref(), Some("Bob"));
+    assert_eq!(state.open, None, "what the person is doing is not interrupted");
+    state.apply(Action::Open(BOB));
+    assert_eq!(state.invite, Invite::None);
+}
+
+#[test]
+fn a_failed_invite_can_be_made_again() {
+    let mut state = running();
+    state.apply(Action::InviteRequested);
+    events(&mut state, [Event::Error { about: "invite".into(), message: "No relays.".into() }]);
+    assert_eq!(state.invite, Invite::None);
+    assert!(state.problems.contains_key(&Place::Invite));
+}
+
+#[test]
+fn the_list_begins_with_new_contacts_and_then_the_newest_conversation() {
+    let mut state = running();
+    let dave = ContactId(3);
+    events(&mut state, [contact(BOB, "Bob"), contact(CAROL, "Carol"), contact(dave, "Dave")]);
+    events(&mut state, [incoming(CAROL, 1, 10), incoming(BOB, 2, 20)]);
+    let order: Vec<_> = state.contacts().into_iter().map(|(contact, _)| contact.id).collect();
+    assert_eq!(order, [dave, BOB, CAROL]);
+}
+
+#[test]
+fn a_path_is_that_of_the_conversations_own_circuit() {
+    let mut state = running();
+    let circuit = |purpose, contact, hop: &str| CircuitInfo { purpose, contact, path: vec![hop.into()] };
+    let list = vec![
+        circuit(Purpose::Spare, None, "spare"),
+        circuit(Purpose::Meeting, Some(BOB), "meeting"),
+        circuit(Purpose::Conversation, Some(CAROL), "carol"),
+        circuit(Purpose::Conversation, Some(BOB), "bob"),
+    ];
+    events(&mut state, [Event::Circuits { list }]);
+    assert_eq!(state.path(BOB), Some(&["bob".to_owned()][..]));
+    events(&mut state, [Event::Circuits { list: Vec::new() }]);
+    assert_eq!(state.path(BOB), None);
+}
+
+#[test]
+fn trouble_with_the_store_shows_until_it_is_over() {
+    let mut state = running();
+    state.apply(Action::Notice(Notice::StorageTrouble(Some(StorageError::Full))));
+    assert!(state.problems.contains_key(&Place::Storage));
+    state.apply(Action::Notice(Notice::StorageTrouble(None)));
+    assert!(state.problems.is_empty());
+}
+
+#[test]
+fn a_tab_that_gets_its_turn_forgets_what_it_knew_but_not_the_invite_it_was_opened_with() {
+    let mut state = running();
+    events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 1)]);
+    state.apply(Action::Notice(Notice::Elsewhere));
+    assert_eq!(state.phase, Phase::Elsewhere);
+    state.apply(Action::Offer("https://allium.example/#x".into()));
+    state.apply(Action::Notice(Notice::Started));
+    assert_eq!(state.phase, Phase::Running);
+    assert!(state.contacts().is_empty());
+    assert!(state.offered.is_some());
+}

@@ -1,0 +1,138 @@
+//! One tab at a time runs a profile: two engines on one database would spoil each other's keys.
+//!
+//! The browser's Web Locks say whose turn it is. A tab that wants its turn asks over a broadcast channel; the one whose
+//! turn it is puts everything on disk and lets go, and the browser gives the lock to the one that waits. Pages on
+//! insecure origins other than this computer have no locks: there the tab opened last asks the others to let go.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures_channel::{mpsc, oneshot};
+use gloo_events::EventListener;
+use gloo_timers::future::TimeoutFuture;
+use js_sys::{Function, Object, Promise, Reflect};
+use wasm_bindgen::prelude::{Closure, wasm_bindgen};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::BroadcastChannel;
+
+const NAME: &str = "allium-profile";
+
+/// What a tab says on the channel that wants its turn.
+const LET_GO: &str = "let-go";
+
+/// How long a tab without locks waits for the others to let go.
+const LET_GO_MILLIS: u32 = 500;
+
+/// The right to run the profile, until it is dropped.
+pub struct TabLock {
+    release: Option<Function>,
+}
+
+impl TabLock {
+    /// Takes the lock if no other tab has it.
+    pub async fn try_take() -> Option<Self> {
+        match locks() {
+            Some(locks) => request(&locks, true).await,
+            None => {
+                ask_others_to_let_go();
+                TimeoutFuture::new(LET_GO_MILLIS).await;
+                Some(Self { release: None })
+            }
+        }
+    }
+
+    /// Waits for the lock, for as long as the other tab keeps it.
+    pub async fn take() -> Option<Self> {
+        match locks() {
+            Some(locks) => request(&locks, false).await,
+            None => Self::try_take().await,
+        }
+    }
+}
+
+impl Drop for TabLock {
+    fn drop(&mut self) {
+        if let Some(release) = &self.release {
+            let _ = release.call0(&JsValue::UNDEFINED);
+        }
+    }
+}
+
+/// Asks the tab that runs the profile to let go of it.
+pub fn ask_others_to_let_go() {
+    if let Ok(channel) = BroadcastChannel::new(NAME) {
+        let _ = channel.post_message(&LET_GO.into());
+        channel.close();
+    }
+}
+
+/// Hears other tabs ask for their turn.
+pub struct Requests {
+    channel: Option<BroadcastChannel>,
+    _listener: Option<EventListener>,
+    asked: mpsc::UnboundedReceiver<()>,
+}
+
+impl Requests {
+    /// Listens from now on.
+    pub fn listen() -> Self {
+        let (ask, asked) = mpsc::unbounded();
+        let channel = BroadcastChannel::new(NAME).ok();
+        let listener = channel.as_ref().map(|channel| {
+            EventListener::new(channel, "message", move |_| {
+                let _ = ask.unbounded_send(());
+            })
+        });
+        Self { channel, _listener: listener, asked }
+    }
+
+    /// Another tab's requests.
+    pub fn stream(&mut self) -> &mut mpsc::UnboundedReceiver<()> {
+        &mut self.asked
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if let Some(channel) = &self.channel {
+            channel.close();
+        }
+    }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// `LockManager`, which web-sys still calls unstable.
+    type LockManager;
+
+    #[wasm_bindgen(method, catch)]
+    fn request(this: &LockManager, name: &str, options: &Object, callback: &JsValue) -> Result<Promise, JsValue>;
+}
+
+fn locks() -> Option<LockManager> {
+    let navigator: JsValue = web_sys::window()?.navigator().into();
+    let locks = Reflect::get(&navigator, &"locks".into()).ok()?;
+    locks.is_object().then(|| locks.unchecked_into())
+}
+
+async fn request(locks: &LockManager, if_available: bool) -> Option<TabLock> {
+    let (grant, granted) = oneshot::channel();
+    let callback = Closure::once_into_js(move |lock: JsValue| -> JsValue {
+        if !lock.is_object() {
+            let _ = grant.send(None);
+            return JsValue::UNDEFINED;
+        }
+        // The browser keeps the lock until the promise that this callback returns is resolved.
+        let release = Rc::new(Cell::new(None));
+        let held = Promise::new(&mut {
+            let release = Rc::clone(&release);
+            move |resolve, _reject| release.set(Some(resolve))
+        });
+        let _ = grant.send(Some(TabLock { release: release.take() }));
+        held.into()
+    });
+    let options = Object::new();
+    Reflect::set(&options, &"ifAvailable".into(), &if_available.into()).ok()?;
+    let _held = locks.request(NAME, &options, &callback).ok()?;
+    granted.await.ok().flatten()
+}

@@ -1,0 +1,53 @@
+//! Packages of a Debian system.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::unistd::Uid;
+
+use super::{Setup, SetupError, lock};
+use crate::step::is_program;
+
+impl Setup<'_> {
+    /// Installs Debian's `packages`; `purpose` says what for, `advice` what a person may do instead.
+    pub(super) fn apt_install(self, packages: &[&str], purpose: &str, advice: &str) -> Result<(), SetupError> {
+        if on_path("apt-get").is_none() {
+            return Err(SetupError::Missing { missing: purpose.to_owned(), advice: advice.to_owned() });
+        }
+        let by_hand = format!(
+            "run `apt-get update && apt-get install {}` as root and start again; or {advice}",
+            packages.join(" ")
+        );
+        let _lock = lock::acquire(self.steps, self.workspace.cache(), "apt")?;
+        let install = || {
+            let mut command = apt_get();
+            command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+            command
+        };
+        // The lists of packages may be too old, or never have been fetched.
+        if self.steps.step(format!("Install {purpose}")).tolerant().run(&mut install()).is_err() {
+            self.steps.step("Update the lists of packages").advice(&by_hand).run(apt_get().arg("update"))?;
+            self.steps.step(format!("Install {purpose}")).advice(&by_hand).run(&mut install())?;
+        }
+        Ok(())
+    }
+}
+
+/// `apt-get`, as root: through sudo where that needs no password.
+fn apt_get() -> Command {
+    let mut command = if Uid::effective().is_root() {
+        Command::new("env")
+    } else {
+        let mut command = Command::new("sudo");
+        command.args(["-n", "env"]);
+        command
+    };
+    // The lock of a package manager that runs at the same time is waited for.
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]);
+    command
+}
+
+/// Where the shell would find the program `name`.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| is_program(path))
+}
