@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::artifacts;
 use crate::node::{Node, NodeEntry};
+use crate::peer::Directory;
 use crate::process::{self, Process};
 use crate::wait::{self, Deadline};
 
@@ -64,13 +65,16 @@ impl Network {
     #[track_caller]
     pub fn start_in(folder: TempDir, port: u16, options: &Options) -> Self {
         let log = folder.path().join("network.log");
+        let ready = folder.path().join("ready");
+        // What another run has left there says nothing about this one.
+        let written = || fs::metadata(&ready).and_then(|file| file.modified()).ok();
+        let before = written();
         let mut process = Process::start("allium network", &mut command(folder.path(), port, options), &log);
         let start = Instant::now();
-        let ready = folder.path().join("ready");
         // The promise is checked by a test of its own; here a busy machine gets more time.
         let outcome = wait::poll(Deadline::after(READY_WITHIN * 3), || match process.ended() {
             Some(status) => Some(Err(format!("it ended with {status}"))),
-            None => ready.exists().then_some(Ok(())),
+            None => written().filter(|now| Some(*now) != before).map(|_| Ok(())),
         });
         let ready_after = start.elapsed();
         if let Err(reason) = outcome.unwrap_or_else(|| Err(format!("not ready after {ready_after:.1?}"))) {
@@ -163,6 +167,12 @@ impl Network {
     /// Ends the process that holds the network together as a power cut would.
     pub fn kill(&self) {
         self.process().kill();
+    }
+
+    /// Checks that the network's address gives the directory, with signatures that count.
+    #[track_caller]
+    pub fn assert_answers(&self) {
+        Directory::fetch(&self.url());
     }
 
     /// What its processes have logged last.
@@ -260,7 +270,9 @@ fn report(folder: &Path) -> String {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "log") {
+            } else if path.file_name().is_some_and(|name| name == "log")
+                || path.extension().is_some_and(|end| end == "log")
+            {
                 logs.push(path);
             }
         }

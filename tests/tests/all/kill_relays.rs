@@ -104,7 +104,7 @@ fn an_authority_dies() {
     let network = Network::start(&Options::default());
     let pair = Pair::meet(&network.url());
     network.with_role("authority").next().unwrap().kill();
-    assert!(ureq::get(network.url()).call().is_ok(), "the page's address answers");
+    network.assert_answers();
     pair.assert_talking("Without it");
     let (ada, ben) = (Chat::launch("Ada", &network.url()), Chat::launch("Ben", &network.url()));
     [&ada, &ben].into_iter().for_each(Chat::await_ready);

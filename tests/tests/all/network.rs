@@ -42,7 +42,7 @@ fn a_network_gets_ready_and_says_who_is_in_it() {
             assert!(relay.has_role(role), "{:?} has not every role of a relay", relay.entry);
         }
     }
-    assert!(ureq::get(network.url()).call().is_ok(), "{} answers", network.url());
+    network.assert_answers();
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn dead_nodes_stay_dead() {
     wait::lasts(Duration::from_secs(3), "the death of a node", || {
         process::all().into_iter().all(|pid| process::command_line(pid) != command)
     });
-    assert!(ureq::get(network.url()).call().is_ok());
+    network.assert_answers();
     network.restart(relay.nickname());
     wait::until(READY_WITHIN, "the node's answer at its old address", || {
         ureq::get(format!("{}/healthz", relay.entry.url.trim_end_matches('/'))).call().ok().map(drop)
@@ -111,7 +111,7 @@ fn a_folder_or_port_that_is_taken_is_refused_in_words() {
         assert!(!second.errors().trim().is_empty(), "it does not say that {what} is taken");
     }
     assert!(network.folder().join("ready").exists());
-    assert!(ureq::get(network.url()).call().is_ok());
+    network.assert_answers();
 }
 
 #[test]
