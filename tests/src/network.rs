@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::artifacts;
@@ -250,6 +251,24 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("all ports are taken");
+}
+
+/// Waits until all nodes at these addresses hold one and the same consensus, with so many relays. None need hold any
+/// where there are to be no relays: they only have to answer.
+#[track_caller]
+pub fn await_consensus(urls: &[String], relays: u64) {
+    wait::until(READY_WITHIN * 3, &format!("a consensus with {relays} relays at {urls:?}"), || {
+        let held: Option<Vec<Value>> = urls.iter().map(|url| held_consensus(url)).collect();
+        let held = held?;
+        held.iter().all(|one| *one == held[0] && one["relays"].as_u64().unwrap_or(0) == relays).then_some(())
+    });
+}
+
+/// What the node at `url` says of the consensus that it holds: null for none.
+fn held_consensus(url: &str) -> Option<Value> {
+    let mut answer = ureq::get(format!("{}/healthz", url.trim_end_matches('/'))).call().ok()?;
+    let health: Value = answer.body_mut().read_json().ok()?;
+    Some(health["consensus"].clone())
 }
 
 #[track_caller]

@@ -91,6 +91,12 @@ impl Peer {
         peer
     }
 
+    /// Sets how long the relay may take to answer from now on.
+    #[track_caller]
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.socket.get_ref().set_read_timeout(Some(patience)).expect("a time limit can be set");
+    }
+
     /// Sends a message. It does not matter here if the relay has already closed.
     pub fn send(&mut self, message: Message) {
         let _ = self.socket.send(message);
