@@ -1,5 +1,8 @@
 //! What a node goes by: a TOML file, flags, or both; flags win.
 
+// What stands before arguments is their help text too, where an address has no brackets.
+#![allow(rustdoc::bare_urls)]
+
 mod toml_file;
 
 use std::collections::BTreeMap;

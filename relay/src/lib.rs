@@ -12,7 +12,7 @@
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`keys`], [`files`]: what is on disk
-//! - [`clock`], [`random`], [`shutdown`]: what the system gives
+//! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
 pub mod authority;
 pub mod chat;
@@ -24,6 +24,7 @@ pub mod directory;
 pub mod files;
 pub mod http;
 pub mod keys;
+pub mod limits;
 pub mod link;
 pub mod network;
 pub mod page;
@@ -41,6 +42,7 @@ use config::{AuthorityOptions, RelayOptions};
 
 /// Runs what the command line asks for, until it ends or is told to.
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    limits::raise_open_files();
     let shutdown = shutdown::from_environment()?;
     match cli.command {
         Subcommand::Relay(RelayArgs { config, options }) => {

@@ -14,7 +14,7 @@
 //! - [`relay`]: circuits at the relays that they pass
 //! - [`netdir`]: descriptors of relays, the authorities and their consensus
 //! - [`rendezvous`]: where two contacts meet again
-//! - [`contact`]: invites
+//! - [`contact`]: how two people become contacts
 //! - [`messaging`]: what two contacts say to each other
 //! - [`client`]: the engine behind the page and the native client
 

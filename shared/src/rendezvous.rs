@@ -37,7 +37,7 @@ impl MeetingSecret {
     pub fn rank(&self, generation: u64, relays: impl IntoIterator<Item = RelayIdentity>) -> Vec<RelayIdentity> {
         let mut ranked: Vec<([u8; 32], RelayIdentity)> =
             relays.into_iter().map(|relay| (self.at("meeting rank", generation, &relay), relay)).collect();
-        ranked.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, relay)| relay).collect()
     }
 

@@ -17,6 +17,7 @@
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
 //! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
+//! - [`sim`]: the whole network in virtual time
 
 #![allow(
     clippy::unwrap_used,

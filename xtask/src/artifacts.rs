@@ -8,10 +8,19 @@ use crate::workspace::Workspace;
 
 /// Sets up what is needed and builds both.
 pub fn build(workspace: &Workspace, steps: &Steps) -> Result<(), SetupError> {
+    fetch(workspace, steps)?;
     let setup = Setup::new(workspace, steps);
     let (tools, ()) = in_parallel(steps, || setup.page(), || Ok(build_allium(workspace, steps)?))?;
     build_page(workspace, steps, &tools)?;
     Ok(())
+}
+
+/// Fetches the sources of all crates, also those that only the page needs: trunk builds it without a network.
+pub fn fetch(workspace: &Workspace, steps: &Steps) -> Result<(), StepError> {
+    steps
+        .step("Fetch the sources of all crates")
+        .advice("see that crates.io can be reached, and start again")
+        .run(Command::new("cargo").current_dir(workspace.root()).arg("fetch"))
 }
 
 /// Builds `target/release/allium`.
@@ -28,5 +37,6 @@ pub fn build_allium(workspace: &Workspace, steps: &Steps) -> Result<(), StepErro
 ///
 /// When nothing has changed this takes about a second, which is less than it would cost to find out reliably.
 pub fn build_page(workspace: &Workspace, steps: &Steps, tools: &PageTools) -> Result<(), StepError> {
-    steps.step("Build the page").run(tools.command(&tools.trunk, workspace).args(["build", "--release"]))
+    let mut trunk = tools.command(&tools.trunk, workspace);
+    steps.step("Build the page").run(trunk.args(["build", "--release", "--cargo-profile", "page"]))
 }

@@ -41,6 +41,7 @@ const CHROMIUM_ARGS: [&str; 8] = [
 pub fn run(workspace: &Workspace, steps: &Steps, full: bool) -> Result<(), SetupError> {
     let verification = Verification { workspace, steps };
     verification.cargo("Check the formatting", ["fmt", "--all", "--check"]).run()?;
+    artifacts::fetch(workspace, steps)?;
     // The set-up compiles tools for some minutes when it runs for the first time; the native checks need none of them.
     let (tools, ()) =
         in_parallel(steps, || Setup::new(workspace, steps).everything(), || Ok(verification.native_checks()?))?;
@@ -131,8 +132,6 @@ impl<'a> Verification<'a> {
             command.current_dir(self.workspace.root()).args(args).env("GIT_TERMINAL_PROMPT", "0");
             Check { steps: self.steps, name, command }
         };
-        // Also those crates whose sources no build on this machine needs.
-        self.cargo("Fetch the dependencies' sources", ["fetch", "--locked"]).run()?;
         deny(
             "Check licences, bans and sources",
             &["--offline", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
@@ -140,7 +139,7 @@ impl<'a> Verification<'a> {
         .run()?;
         let mut fetch = deny("Fetch the advisories", &["fetch", "db"]);
         match self.steps.step(fetch.name).tolerant().limit(ADVISORIES_LIMIT).run(&mut fetch.command) {
-            Ok(()) => deny("Check for advisories", &["check", "--disable-fetch", "advisories"]).run(),
+            Ok(()) => deny("Check for advisories", &["--offline", "check", "advisories"]).run(),
             Err(StepError::Interrupted) => Err(StepError::Interrupted),
             Err(_) => {
                 self.steps.note("  SKIP  Advisories are NOT checked: their database cannot be reached from here");

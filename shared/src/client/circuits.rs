@@ -36,7 +36,7 @@ pub(super) enum Task {
     /// Waits at a rendezvous relay.
     Wait(Wait),
     /// Looks for a contact at a rendezvous relay.
-    Visit(Visit),
+    Visit(Box<Visit>),
     /// Joined to another client's.
     Talk(Box<Talk>),
 }

@@ -407,7 +407,7 @@ impl Client {
     fn visit(&mut self, contact: ContactId, meetings: &[(u64, Meeting)]) -> bool {
         let Some((_, meeting)) = meetings.first() else { return true };
         let relay = meeting.relay;
-        let task = Task::Visit(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None });
+        let task = Task::Visit(Box::new(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None }));
         let spare = self.circuits.iter().find(|(_, managed)| {
             matches!(managed.task, Task::Spare)
                 && managed.circuit.is_open()
