@@ -25,13 +25,13 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::AuthorityConfig;
-use crate::directory::fetch::{self, Schedule};
+use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{self, KeysError};
 use crate::shutdown::Shutdown;
-use crate::{files, http};
+use crate::{files, http, page};
 
 const FILE: &str = "descriptors";
 
@@ -106,16 +106,19 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
         clock,
         limiter: rate::Limiter::new(),
     });
-    let router = Router::new()
+    let mut router = Router::new()
         .route(publish::DESCRIPTOR_PATH, post(take_descriptor))
         .layer(DefaultBodyLimit::max(MAX_DESCRIPTOR_LEN))
         .with_state(Arc::clone(&state))
         .merge(routes::router("authority", config.nickname.as_str(), Arc::clone(&directory)));
+    if let Some(page) = config.page {
+        router = router.merge(page::router(page));
+    }
     let serving = http::server::serve(listener, router, shutdown.clone());
     if signs {
         tokio::join!(serving, sign(state, directory, keypair, file, shutdown));
     } else {
-        let schedule = Schedule { every: config.fetch_every, mirrors: false };
+        let schedule = Schedule { every: config.fetch_every, sources: Sources::Signer };
         tokio::join!(serving, fetch::run(directory, schedule, |consensus| !consensus.relays().is_empty(), shutdown));
     }
     Ok(())

@@ -1,5 +1,8 @@
 //! The command line.
 
+// What stands before arguments is their help text too, where an address has no brackets.
+#![allow(rustdoc::bare_urls)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser};

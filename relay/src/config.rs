@@ -1,5 +1,8 @@
 //! What a node goes by: a TOML file, flags, or both; flags win.
 
+// What stands before arguments is their help text too, where an address has no brackets.
+#![allow(rustdoc::bare_urls)]
+
 mod toml_file;
 
 use std::collections::BTreeMap;
@@ -118,6 +121,9 @@ pub struct AuthorityOptions {
     /// How often the authorities that do not sign look for a new consensus [default: 2]
     #[arg(long, value_name = "SECONDS")]
     pub fetch_every: Option<u64>,
+    /// Serve the page in this folder too, as built by cargo xtask build [default: no page]
+    #[arg(long, value_name = "DIR")]
+    pub page: Option<PathBuf>,
     /// Numbers that all nodes and clients go by; only in the file.
     #[arg(skip)]
     pub parameters: Option<BTreeMap<String, i64>>,
@@ -166,6 +172,8 @@ pub struct AuthorityConfig {
     pub data: PathBuf,
     /// The file with all authorities, unless it is alone.
     pub authorities: Option<PathBuf>,
+    /// The folder of the page that it serves, if any.
+    pub page: Option<PathBuf>,
     /// By what it makes the consensus.
     pub registry: RegistryConfig,
     /// How often it fetches the consensus, where another makes it.
@@ -236,6 +244,7 @@ impl AuthorityOptions {
             fresh_for: self.fresh_for.or(file.fresh_for),
             valid_for: self.valid_for.or(file.valid_for),
             fetch_every: self.fetch_every.or(file.fetch_every),
+            page: self.page.or(file.page),
             parameters: self.parameters.or(file.parameters),
         }
     }
@@ -253,6 +262,7 @@ impl AuthorityOptions {
             url,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             authorities: self.authorities,
+            page: self.page,
             registry: RegistryConfig {
                 drop_after: interval("drop-after", self.drop_after, 1200)?,
                 fresh_for: interval("fresh-for", self.fresh_for, 1800)?,

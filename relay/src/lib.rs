@@ -7,11 +7,12 @@
 //! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
 //! - [`authority`]: a directory authority
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
+//! - [`page`]: the page's files
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`keys`], [`files`]: what is on disk
-//! - [`clock`], [`random`], [`shutdown`]: what the system gives
+//! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
 pub mod authority;
 pub mod chat;
@@ -23,8 +24,10 @@ pub mod directory;
 pub mod files;
 pub mod http;
 pub mod keys;
+pub mod limits;
 pub mod link;
 pub mod network;
+pub mod page;
 pub mod random;
 pub mod relay;
 pub mod shutdown;
@@ -33,14 +36,13 @@ pub mod switchboard;
 
 use std::error::Error;
 
-use allium_shared::netdir::Authorities;
-
 use chat::ChatConfig;
 use cli::{AuthorityArgs, ChatArgs, Cli, RelayArgs, Subcommand};
 use config::{AuthorityOptions, RelayOptions};
 
 /// Runs what the command line asks for, until it ends or is told to.
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    limits::raise_open_files();
     let shutdown = shutdown::from_environment()?;
     match cli.command {
         Subcommand::Relay(RelayArgs { config, options }) => {
@@ -57,7 +59,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             };
             let config = options.resolve()?;
             if print_entry {
-                println!("{}", Authorities::new(vec![authority::entry(&config)?])?.to_json());
+                println!("{}", authority::entry(&config)?.to_json());
                 return Ok(());
             }
             authority::run(config, shutdown).await?;

@@ -6,12 +6,10 @@
 //! - [`nodes`]: the list of nodes in `nodes.json`
 //! - [`start`]: nodes as tasks or as processes
 //! - [`front`]: the address that people open
-//! - [`page`]: the page's files and what browsers are told about them
 //! - [`ready`]: whether all take part
 
 pub mod front;
 pub mod nodes;
-pub mod page;
 pub mod plan;
 pub mod ready;
 pub mod start;
@@ -29,7 +27,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::config::ConfigError;
 use crate::directory::Directory;
-use crate::directory::fetch::{self, Schedule};
+use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::TrustError;
 use crate::http::server::{self, ListenError};
 use crate::keys::KeysError;
@@ -131,7 +129,7 @@ pub async fn run(options: NetworkOptions, mut shutdown: Shutdown) -> Result<(), 
     files::write_atomic(&list, nodes::to_json(&planned, &nodes).as_bytes()).map_err(io(&list))?;
 
     let directory = Arc::new(Directory::open(authorities, Clock::start(), None));
-    let schedule = Schedule { every: FETCH_EVERY, mirrors: true };
+    let schedule = Schedule { every: FETCH_EVERY, sources: Sources::Everybody };
     let listed = {
         let expected = expected.clone();
         move |consensus: &allium_shared::netdir::Consensus| expected.lists_all(consensus)
@@ -180,3 +178,6 @@ fn remove(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::{RelayConfig, Trust};
-use crate::directory::fetch::{self, Schedule};
+use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
@@ -76,7 +76,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         config.nickname.as_str(),
         Arc::clone(&directory),
     ));
-    let schedule = Schedule { every: config.fetch_every, mirrors: true };
+    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities };
     let listed = {
         let entry = entry.clone();
         move |consensus: &allium_shared::netdir::Consensus| consensus.relay(&identity) == Some(&entry)

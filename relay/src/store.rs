@@ -141,31 +141,4 @@ fn database(error: impl Into<redb::Error>) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    fn put(key: &str, value: &[u8]) -> Write {
-        Write { key: key.to_owned(), value: Some(value.to_vec()) }
-    }
-
-    #[test]
-    fn batches_are_there_after_reopening_and_the_profile_is_nobody_elses() {
-        let folder = tempfile::tempdir().unwrap();
-        let (told, done) = channel();
-        let (store, records) = Store::open(folder.path(), move |batch| told.send(batch).unwrap()).unwrap();
-        assert!(records.is_empty());
-        assert!(matches!(Store::open(folder.path(), |_| ()), Err(StoreError::InUse)));
-        store.write(BatchId(0), vec![put("b", b"1"), put("a", b"2")]);
-        store.write(BatchId(1), vec![Write { key: "b".to_owned(), value: None }, put("c", b"3")]);
-        while done.recv().unwrap().unwrap() != BatchId(1) {}
-        store.close();
-        let (_store, records) = Store::open(folder.path(), |_| ()).unwrap();
-        assert_eq!(records, [("a".to_owned(), b"2".to_vec()), ("c".to_owned(), b"3".to_vec())]);
-        let mode = std::os::unix::fs::PermissionsExt::mode(
-            &std::fs::metadata(folder.path().join(FILE)).unwrap().permissions(),
-        );
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
+mod tests;

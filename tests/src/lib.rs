@@ -1,3 +1,36 @@
-//! Allium as a whole, under test.
+//! The harness of Allium's tests: the whole as others meet it, with real processes, a real browser, real disk, and
+//! every byte of every link on record.
+//!
+//! Nothing in here knows the inside of what it tests: it drives the binary `allium` and the page by what they promise
+//! to people and programs. Where something is wrong it panics, at the line of the test that asked, and what is dropped
+//! while a test fails first tells what it has seen. No test sleeps where it can wait for an event, and nothing that a
+//! test has started outlives it, whichever way it ends.
+//!
+//! # Layout
+//!
+//! - [`artifacts`]: where the binary, the page and the browser are
+//! - [`wait`]: waiting with a deadline
+//! - [`process`]: programs that end with the tests, and what they wrote
+//! - [`network`], [`node`]: `allium network` and its nodes, which can be killed, frozen and started again
+//! - [`chat`]: `allium chat`, a native client
+//! - [`traffic`]: two clients who never stop talking, and the account of what arrived
+//! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
+//! - [`peer`]: a peer that does not keep to the protocol
+//! - [`sim`]: the whole network in virtual time
+//! - [`browser`]: Chromium by WebDriver, and the page in it
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is tests: what goes wrong here is a test's failure and is told where it happens"
+)]
+
+pub mod artifacts;
+pub mod chat;
+pub mod network;
+pub mod node;
+pub mod process;
 pub mod sim;
+pub mod traffic;
+pub mod wait;

@@ -13,6 +13,7 @@ use wasm_bindgen_futures::spawn_local;
 use yew::Callback;
 
 use crate::storage::{self, StorageError};
+use crate::strings;
 use crate::tab_lock::{self, Requests, TabLock};
 
 /// What the driver tells the page.
@@ -72,6 +73,8 @@ pub fn start(tell: Callback<Notice>) -> Handle {
             }
             drop(lock);
         }
+        // The browser gives this page no lock at all, as it gives none to pages that may not store anything.
+        tell.emit(Notice::Failed(strings::storage_failed(StorageError::Unavailable).to_owned()));
     });
     Handle { requests }
 }

@@ -1,7 +1,9 @@
 //! What components share: the state, and what the browser tells about the page.
 
 mod attention;
+mod back;
 mod store;
 
 pub use self::attention::{use_attention, use_document_title, use_interval_while_visible};
+pub use self::back::use_back_closes;
 pub use self::store::{Actions, Store, use_actions};

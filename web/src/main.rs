@@ -8,6 +8,7 @@
 //! - [`pages`], [`components`], [`hooks`]: the drawing
 //! - [`strings`], [`format`]: texts, dates and times
 //! - [`address`]: invites in the page's address
+//! - [`last_words`]: what is said after a fault of the page itself
 
 mod address;
 mod app;
@@ -16,6 +17,7 @@ mod directory;
 mod driver;
 mod format;
 mod hooks;
+mod last_words;
 mod pages;
 mod socket;
 mod state;
@@ -26,6 +28,7 @@ mod tab_lock;
 fn main() {
     // Before anything else can look at the address or remember it.
     let offered = address::take_invite();
+    last_words::prepare();
     let root = web_sys::window().and_then(|window| window.document()?.get_element_by_id("app"));
     if let Some(root) = root {
         yew::Renderer::<app::App>::with_root_and_props(root, app::Props { offered }).render();

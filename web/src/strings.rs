@@ -186,6 +186,9 @@ pub const DIRECTORY_UNREACHABLE: &str = "the directory does not answer";
 pub const NO_RANDOMNESS: &str =
     "This browser gives Allium no random numbers, and without them there is no encryption. Use another browser.";
 
+pub const CRASHED: &str = "Allium has stopped because of a fault of its own. Nothing that was stored is lost: reload the \
+    page to go on.";
+
 /// The directory answered with an error.
 pub fn directory_refused(status: u16) -> String {
     format!("the directory has nothing to give (status {status})")

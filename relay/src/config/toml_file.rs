@@ -48,7 +48,7 @@ impl AuthorityOptions {
     /// The options in a file. Paths in it count from the folder that it is in.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
         let mut options: Self = read(path)?;
-        relative_to(path, [&mut options.data, &mut options.authorities]);
+        relative_to(path, [&mut options.data, &mut options.authorities, &mut options.page]);
         Ok(options)
     }
 }

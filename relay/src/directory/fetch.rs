@@ -20,8 +20,13 @@ const EAGER_INTERVAL: Duration = Duration::from_millis(250);
 /// How long it asks that often.
 const EAGER_TIME: Duration = Duration::from_secs(20);
 
-/// Mirrors that are asked besides the authorities.
-const MAX_MIRRORS: usize = 16;
+/// Relays that are asked besides the authorities.
+const MAX_RELAYS: usize = 16;
+
+/// How many times a source other than the first is asked, before the first gets another chance.
+///
+/// The authorities that do not sign may have been cut off from the one that does.
+const MAX_FAITH: u32 = 5;
 
 /// Why a source gave no consensus.
 #[derive(Debug, Error)]
@@ -39,8 +44,19 @@ pub enum FetchError {
 pub struct Schedule {
     /// How often.
     pub every: Duration,
-    /// Whether relays are asked too when no authority answers.
-    pub mirrors: bool,
+    /// Who is asked.
+    pub sources: Sources,
+}
+
+/// Who is asked for a consensus. Nobody asks those who might ask them in turn, or an old one would go in circles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// The authority that signs: the other authorities ask it.
+    Signer,
+    /// Any authority: relays ask them.
+    Authorities,
+    /// Any authority or relay: clients and fronts ask them.
+    Everybody,
 }
 
 /// Fetches until the end. Until `complete` likes what is there, it does so more often, for a while.
@@ -50,7 +66,7 @@ pub async fn run(
     complete: impl Fn(&Consensus) -> bool,
     mut shutdown: Shutdown,
 ) {
-    let mut fetcher = Fetcher { directory, mirrors: schedule.mirrors, source: None };
+    let mut fetcher = Fetcher { directory, sources: schedule.sources, last: None };
     let eager_until = tokio::time::Instant::now() + EAGER_TIME;
     loop {
         if shutdown.unless(fetcher.refresh()).await.is_none() {
@@ -67,30 +83,40 @@ pub async fn run(
 
 struct Fetcher {
     directory: Arc<Directory>,
-    mirrors: bool,
-    /// Who has answered last, and what was there.
-    source: Option<(String, Option<HeaderValue>)>,
+    sources: Sources,
+    last: Option<LastSource>,
+}
+
+/// Who has answered last.
+struct LastSource {
+    url: String,
+    etag: Option<HeaderValue>,
+    /// How many more times it is asked before all others.
+    faith: u32,
 }
 
 impl Fetcher {
     /// Asks who has answered last, else one after the other.
     async fn refresh(&mut self) {
-        if let Some((source, etag)) = self.source.take() {
-            match self.fetch(&source, etag.as_ref()).await {
+        if let Some(mut last) = self.last.take().filter(|last| last.faith > 0) {
+            match self.fetch(&last.url, last.etag.as_ref()).await {
                 Ok(etag) => {
-                    self.source = Some((source, etag));
+                    last.etag = etag;
+                    last.faith -= u32::from(last.faith != u32::MAX);
+                    self.last = Some(last);
                     return;
                 }
-                Err(error) => tracing::info!(%source, %error, "cannot fetch the consensus here any more"),
+                Err(error) => tracing::info!(source = %last.url, %error, "cannot fetch the consensus here any more"),
             }
         }
-        for source in self.sources() {
-            match self.fetch(&source, None).await {
+        for (index, url) in self.sources().into_iter().enumerate() {
+            match self.fetch(&url, None).await {
                 Ok(etag) => {
-                    self.source = Some((source, etag));
+                    let faith = if index == 0 { u32::MAX } else { MAX_FAITH };
+                    self.last = Some(LastSource { url, etag, faith });
                     return;
                 }
-                Err(error) => tracing::debug!(%source, %error, "cannot fetch the consensus"),
+                Err(error) => tracing::debug!(source = %url, %error, "cannot fetch the consensus"),
             }
         }
         tracing::debug!("nobody has a consensus for us");
@@ -109,11 +135,15 @@ impl Fetcher {
     }
 
     fn sources(&self) -> Vec<String> {
-        let mut sources: Vec<_> = self.directory.authorities().iter().map(|authority| authority.url.clone()).collect();
-        if self.mirrors
+        let authorities = self.directory.authorities().iter().map(|authority| authority.url.clone());
+        let mut sources: Vec<_> = match self.sources {
+            Sources::Signer => authorities.take(1).collect(),
+            Sources::Authorities | Sources::Everybody => authorities.collect(),
+        };
+        if self.sources == Sources::Everybody
             && let Some(consensus) = self.directory.current()
         {
-            sources.extend(consensus.relays().iter().filter_map(|relay| mirror(&relay.url)).take(MAX_MIRRORS));
+            sources.extend(consensus.relays().iter().filter_map(|relay| mirror(&relay.url)).take(MAX_RELAYS));
         }
         sources
     }

@@ -9,13 +9,13 @@ use axum::extract::ws::{self, WebSocket};
 use axum::extract::{Path, State, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::any;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
 
-use super::page::{self, Page};
 use crate::directory::{Directory, routes};
+use crate::page;
 use crate::{dial, link};
 
 /// Links that are passed on at once.
@@ -23,6 +23,9 @@ const MAX_LINKS: usize = 256;
 
 /// How long one side may take for what the other has sent.
 const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// How long both sides may take to hear that it is over.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 struct Links {
     directory: Arc<Directory>,
@@ -36,7 +39,7 @@ pub fn router(directory: Arc<Directory>, page: PathBuf) -> Router {
         .route("/link/{nickname}", any(pass_on))
         .with_state(links)
         .merge(routes::router("front", "front", directory))
-        .fallback_service(get(page::serve).with_state(Arc::new(Page::new(page))))
+        .merge(page::router(page))
 }
 
 /// Passes a link on to the relay of that name: a development server can proxy one address, but not every relay's.
@@ -61,9 +64,9 @@ async fn pass_on(State(links): State<Arc<Links>>, Path(nickname): Path<String>, 
 }
 
 async fn join(client: WebSocket, relay: dial::Socket) {
-    let (to_client, from_client) = client.split();
-    let (to_relay, from_relay) = relay.split();
-    // Only whole records are passed on; the WebSocket's own messages are each side's affair.
+    let (mut to_client, from_client) = client.split();
+    let (mut to_relay, from_relay) = relay.split();
+    // Records are passed on, and the relay's reason to close; pings are each side's own affair.
     let from_client = from_client.filter_map(|message| {
         future::ready(match message {
             Ok(ws::Message::Binary(bytes)) => Some(Ok(tungstenite::Message::Binary(bytes))),
@@ -74,22 +77,24 @@ async fn join(client: WebSocket, relay: dial::Socket) {
     let from_relay = from_relay.filter_map(|message| {
         future::ready(match message {
             Ok(tungstenite::Message::Binary(bytes)) => Some(Ok(ws::Message::Binary(bytes))),
+            Ok(tungstenite::Message::Close(frame)) => Some(Ok(ws::Message::Close(
+                frame.map(|frame| ws::CloseFrame { code: frame.code.into(), reason: frame.reason.as_str().into() }),
+            ))),
             Ok(tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_)) => None,
             _ => Some(Err(())),
         })
     });
     tokio::select! {
-        () = pump(from_client, to_relay) => {}
-        () = pump(from_relay, to_client) => {}
+        () = pump(from_client, &mut to_relay) => {}
+        () = pump(from_relay, &mut to_client) => {}
     }
+    let close = future::join(to_relay.close(), to_client.close());
+    let _ = tokio::time::timeout(CLOSE_TIME, close).await;
 }
 
-async fn pump<M, F, T>(from: F, to: T)
-where
-    F: Stream<Item = Result<M, ()>>,
-    T: Sink<M>,
-{
-    let (mut from, mut to) = (std::pin::pin!(from), std::pin::pin!(to));
+/// Passes messages on until there are no more, or they are not taken in time.
+async fn pump<M>(from: impl Stream<Item = Result<M, ()>>, to: &mut (impl Sink<M> + Unpin)) {
+    let mut from = std::pin::pin!(from);
     while let Some(Ok(message)) = from.next().await {
         if !matches!(tokio::time::timeout(WRITE_TIME, to.send(message)).await, Ok(Ok(()))) {
             return;

@@ -95,6 +95,8 @@ fn spawn(node: &PlannedNode) -> std::io::Result<Child> {
 
 /// Waits for a process, and ends it when all is to end.
 async fn watch(mut child: Child, nickname: String, mut shutdown: Shutdown) {
+    // Waiting for a child would close its standard input, which tells it to end.
+    let stdin = child.stdin.take();
     if let Some(status) = shutdown.unless(child.wait()).await {
         match status {
             Ok(status) => tracing::warn!(%nickname, %status, "a node has ended; it is not started again"),
@@ -102,9 +104,9 @@ async fn watch(mut child: Child, nickname: String, mut shutdown: Shutdown) {
         }
         return;
     }
-    // The end of its standard input tells a node to end; one that is stopped cannot see it.
-    drop(child.stdin.take());
+    drop(stdin);
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        // It may be stopped, or stuck.
         tracing::info!(%nickname, "a node did not end in time and was killed");
         let _ = child.kill().await;
     }

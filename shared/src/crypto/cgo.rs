@@ -204,7 +204,8 @@ impl<C: BlockCipher> State<C> {
 
 impl State<Aes128Enc> {
     fn encrypt(&mut self, command: u8, body: &mut Body) {
-        self.uiv.encrypt(&self.header(command), body);
+        let header = self.header(command);
+        self.uiv.encrypt(&header, body);
         self.last_tag = *split(body).0;
     }
 }
@@ -212,7 +213,8 @@ impl State<Aes128Enc> {
 impl State<Aes128Dec> {
     fn decrypt(&mut self, command: u8, body: &mut Body) {
         let outer = *split(body).0;
-        self.uiv.decrypt(&self.header(command), body);
+        let header = self.header(command);
+        self.uiv.decrypt(&header, body);
         self.last_tag = outer;
     }
 }
@@ -233,4 +235,10 @@ fn split(body: &Body) -> (&Tag, &Payload) {
 fn split_mut(body: &mut Body) -> (&mut Tag, &mut Payload) {
     let (tag, payload) = Array::<u8, U509>::cast_from_core_mut(body).split_ref_mut::<U16>();
     (tag.into(), payload.into())
+}
+
+/// The bitwise exclusive or of two blocks.
+#[inline]
+fn xor(a: &Tag, b: &Tag) -> Tag {
+    (u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b)).to_ne_bytes()
 }

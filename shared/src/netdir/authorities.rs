@@ -58,6 +58,17 @@ pub struct Authority {
     pub url: String,
 }
 
+impl Authority {
+    /// The authority as an entry of the list's JSON form.
+    pub fn to_json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    fn to_value(&self) -> serde_json::Value {
+        serde_json::json!({ "nickname": self.nickname.as_str(), "key": self.key.to_hex(), "url": self.url })
+    }
+}
+
 /// Why a list of authorities is none.
 #[derive(Debug, Error)]
 pub enum AuthoritiesError {
@@ -151,14 +162,7 @@ impl Authorities {
 
     /// The JSON form.
     pub fn to_json(&self) -> String {
-        let list = self.list.iter().map(|authority| {
-            serde_json::json!({
-                "nickname": authority.nickname.as_str(),
-                "key": authority.key.to_hex(),
-                "url": authority.url,
-            })
-        });
-        let list: Vec<_> = list.collect();
+        let list: Vec<_> = self.list.iter().map(Authority::to_value).collect();
         serde_json::json!({ "network": self.network.to_string(), "authorities": list }).to_string()
     }
 

@@ -82,7 +82,7 @@ pub fn AddContact(props: &Props) -> Html {
     html! {
         <form class={classes!("card", "add", props.offered.is_some().then_some("offered"))} {onsubmit}
             autocomplete="off" novalidate=true>
-            <h2>{ strings::ADD_TITLE }</h2>
+            <h2>{ if props.offered.is_some() { strings::OFFERED_TITLE } else { strings::ADD_TITLE } }</h2>
             <input class="field" data-testid="contact-link" value={(*link).clone()} oninput={follow(&link)}
                 placeholder={strings::ADD_LINK_PLACEHOLDER} aria-label={strings::ADD_LINK} spellcheck="false"
                 autocapitalize="off" aria-invalid={props.link_problem.is_some().to_string()}

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use allium_shared::client::api::Command;
 use yew::prelude::*;
 
-use crate::components::Bloom;
-use crate::components::{AddContact, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome};
-use crate::hooks::{use_actions, use_interval_while_visible};
-use crate::state::{Place, State};
+use crate::components::{
+    AddContact, Bloom, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome,
+};
+use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
+use crate::state::{Action, Place, State};
 use crate::strings;
 
 /// How often the engine is asked for its circuits, besides when something changes.
@@ -24,14 +25,24 @@ pub fn Messenger(props: &Props) -> Html {
     let state = &props.state;
     let actions = use_actions();
 
-    let ask_for_circuits = Callback::from(move |()| {
+    let running = state.progress.is_some();
+    let ask_for_circuits = {
+        let actions = actions.clone();
+        Callback::from(move |()| {
+            if let Some(actions) = actions.as_ref().filter(|_| running) {
+                actions.command(Command::Circuits);
+            }
+        })
+    };
+    let close = Callback::from(move |()| {
         if let Some(actions) = &actions {
-            actions.command(Command::Circuits);
+            actions.act(Action::Close);
         }
     });
     let contact = state.open.and_then(|open| state.contact_of(open));
-    let reasons = (state.phase.clone(), state.progress, contact.map(|contact| (contact.id, contact.state)));
+    let reasons = (state.progress, contact.map(|contact| (contact.id, contact.state)));
     use_interval_while_visible(reasons, CIRCUITS_MILLIS, ask_for_circuits);
+    use_back_closes(contact.is_some(), close);
 
     let contacts = state.contacts();
     let no_contacts = contacts.is_empty();

@@ -5,7 +5,7 @@ use aes::{Aes128Dec, Aes128Enc};
 use zeroize::{ZeroizeOnDrop, optimization_barrier};
 
 use super::hash::KeyedHash;
-use super::{Header, Payload, Tag};
+use super::{Header, Payload, Tag, xor};
 
 /// A direction of AES-128 with its round keys computed once.
 pub(super) trait BlockCipher {
@@ -43,7 +43,7 @@ impl<C: BlockCipher> Et<C> {
 impl Et<Aes128Enc> {
     /// Encrypts one block.
     #[inline]
-    pub(super) fn encrypt(&self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
+    pub(super) fn encrypt(&mut self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
         let mask = self.hash.header_and_payload(header, payload);
         let mut block = xor(block, &mask).into();
         self.cipher.encrypt_block(&mut block);
@@ -54,7 +54,7 @@ impl Et<Aes128Enc> {
 impl Et<Aes128Dec> {
     /// Decrypts one block.
     #[inline]
-    pub(super) fn decrypt(&self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
+    pub(super) fn decrypt(&mut self, header: &Header, payload: &Payload, block: &Tag) -> Tag {
         let mask = self.hash.header_and_payload(header, payload);
         let mut block = xor(block, &mask).into();
         self.cipher.decrypt_block(&mut block);
@@ -70,9 +70,3 @@ impl<C: BlockCipher> Drop for Et<C> {
 }
 
 impl<C: BlockCipher> ZeroizeOnDrop for Et<C> {}
-
-/// The bitwise exclusive or of two blocks.
-#[inline]
-fn xor(a: &Tag, b: &Tag) -> Tag {
-    (u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b)).to_ne_bytes()
-}

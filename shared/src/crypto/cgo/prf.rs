@@ -1,12 +1,16 @@
 //! PRF: a key stream out of one block, from which payloads are encrypted and new keys are taken.
 
 use aes::Aes128Enc;
-use aes::cipher::{Block, BlockCipherEncrypt};
+use aes::cipher::consts::U16;
+use aes::cipher::typenum::Unsigned as _;
+use aes::cipher::{
+    Block, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt as _, BlockSizeUser, ParBlocks,
+};
 use zeroize::{ZeroizeOnDrop, Zeroizing, optimization_barrier};
 
 use super::et::BlockCipher as _;
 use super::hash::KeyedHash;
-use super::{PAYLOAD_LEN, Payload, Tag};
+use super::{PAYLOAD_LEN, Payload, Tag, xor};
 
 /// Blocks of key stream that cover a payload; new keys come from the blocks after them.
 const PAYLOAD_BLOCKS: u8 = PAYLOAD_LEN.div_ceil(16) as u8;
@@ -31,36 +35,89 @@ impl Prf {
 
     /// Adds `PRF(·,T,0)` to a payload.
     #[inline]
-    pub(super) fn apply(&self, tweak: &Tag, payload: &mut Payload) {
-        let mut stream = self.blocks::<{ PAYLOAD_BLOCKS as usize }>(tweak, 0);
-        self.cipher.encrypt_blocks(&mut stream);
-        for (bytes, key) in payload.chunks_mut(16).zip(&stream) {
-            for (byte, key) in bytes.iter_mut().zip(key) {
-                *byte ^= key;
-            }
-        }
+    pub(super) fn apply(&mut self, tweak: &Tag, payload: &mut Payload) {
+        let counter = self.counter(tweak);
+        self.cipher.encrypt_with_backend(Apply { counter, payload });
     }
 
     /// Returns the first 80 bytes of `PRF(·,T,1)`, as blocks.
-    pub(super) fn update(&self, tweak: &Tag) -> Zeroizing<[Tag; UPDATE_BLOCKS]> {
-        let mut stream = self.blocks::<UPDATE_BLOCKS>(tweak, PAYLOAD_BLOCKS);
+    pub(super) fn update(&mut self, tweak: &Tag) -> Zeroizing<[Tag; UPDATE_BLOCKS]> {
+        let counter = self.counter(tweak);
+        let mut number = PAYLOAD_BLOCKS;
+        let mut stream = [(); UPDATE_BLOCKS].map(|()| {
+            let block = counter.block(number);
+            number += 1;
+            block
+        });
         self.cipher.encrypt_blocks(&mut stream);
         Zeroizing::new(stream.map(Tag::from))
     }
 
-    /// The counter blocks number `first` and following.
     #[inline]
-    fn blocks<const N: usize>(&self, tweak: &Tag, first: u8) -> [Block<Aes128Enc>; N] {
+    fn counter(&mut self, tweak: &Tag) -> Counter {
         let mut iv = self.hash.block(tweak);
         let [.., last] = &mut iv;
         *last &= 0xC0;
-        let mut number = first;
-        [iv; N].map(|mut block| {
-            let [.., last] = &mut block;
-            *last |= number;
+        Counter(iv)
+    }
+}
+
+/// A counter at zero, as far as its low six bits go.
+#[derive(Clone, Copy)]
+struct Counter(Tag);
+
+impl Counter {
+    /// The counter block of a number below 64.
+    #[inline(always)]
+    fn block(self, number: u8) -> Block<Aes128Enc> {
+        let Self(mut block) = self;
+        let [.., last] = &mut block;
+        *last |= number;
+        block.into()
+    }
+}
+
+/// Adds a key stream to a payload, as many blocks at a time as the machine's AES takes.
+///
+/// On its own, because one backend takes 64 blocks at a time and then `encrypt_blocks` would go over the payload's 31 in
+/// memory, once more to write counters and once more to add the result.
+struct Apply<'a> {
+    counter: Counter,
+    payload: &'a mut Payload,
+}
+
+impl BlockSizeUser for Apply<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Apply<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let mut number = 0;
+        let mut next = || {
+            let block = self.counter.block(number);
             number += 1;
-            block.into()
-        })
+            block
+        };
+        let (blocks, tail) = self.payload.as_chunks_mut::<16>();
+        let mut groups = blocks.chunks_exact_mut(B::ParBlocksSize::USIZE);
+        for group in &mut groups {
+            let mut keys = ParBlocks::<B>::from_fn(|_| next());
+            backend.encrypt_par_blocks_inplace(&mut keys);
+            for (block, key) in group.iter_mut().zip(keys) {
+                *block = xor(block, &key.into());
+            }
+        }
+        for block in groups.into_remainder() {
+            let mut key = next();
+            backend.encrypt_block_inplace(&mut key);
+            *block = xor(block, &key.into());
+        }
+        let mut key = next();
+        backend.encrypt_block_inplace(&mut key);
+        for (byte, key) in tail.iter_mut().zip(key) {
+            *byte ^= key;
+        }
     }
 }
 

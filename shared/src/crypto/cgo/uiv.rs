@@ -48,7 +48,7 @@ impl<C: BlockCipher> Uiv<C> {
 impl Uiv<Aes128Enc> {
     /// Encrypts a body: `Y_L = ET.enc(J, H‖X_R, X_L)`, `Y_R = X_R ⊕ PRF(S,Y_L,0)`.
     #[inline]
-    pub(super) fn encrypt(&self, header: &Header, body: &mut Body) {
+    pub(super) fn encrypt(&mut self, header: &Header, body: &mut Body) {
         let (tag, payload) = split_mut(body);
         *tag = self.et.encrypt(header, payload, tag);
         self.prf.apply(tag, payload);
@@ -58,7 +58,7 @@ impl Uiv<Aes128Enc> {
 impl Uiv<Aes128Dec> {
     /// Decrypts a body: `X_R = Y_R ⊕ PRF(S,Y_L,0)`, `X_L = ET.dec(J, H‖X_R, Y_L)`.
     #[inline]
-    pub(super) fn decrypt(&self, header: &Header, body: &mut Body) {
+    pub(super) fn decrypt(&mut self, header: &Header, body: &mut Body) {
         let (tag, payload) = split_mut(body);
         self.prf.apply(tag, payload);
         *tag = self.et.decrypt(header, payload, tag);

@@ -8,10 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
@@ -25,7 +27,7 @@ const MAX_CACHED: usize = 64;
 
 /// A folder with a built page.
 #[derive(Debug)]
-pub struct Page {
+struct Page {
     dir: PathBuf,
     cache: Mutex<HashMap<PathBuf, Arc<CachedFile>>>,
 }
@@ -41,8 +43,7 @@ struct CachedFile {
 }
 
 impl Page {
-    /// The page in this folder, which may be built later.
-    pub fn new(dir: PathBuf) -> Self {
+    fn new(dir: PathBuf) -> Self {
         Self { dir, cache: Mutex::new(HashMap::new()) }
     }
 
@@ -81,8 +82,12 @@ impl Page {
     }
 }
 
-/// Serves one file of the page.
-pub async fn serve(State(page): State<Arc<Page>>, uri: Uri, request: HeaderMap) -> Response {
+/// Serves the files of the page in a folder, which may be built later, wherever nothing else is served.
+pub fn router(dir: PathBuf) -> Router {
+    Router::new().fallback_service(get(serve).with_state(Arc::new(Page::new(dir))))
+}
+
+async fn serve(State(page): State<Arc<Page>>, uri: Uri, request: HeaderMap) -> Response {
     let Some(name) = file_name(uri.path()) else { return with_policy(not_found()) };
     let read = {
         let (page, name) = (Arc::clone(&page), name.clone());
