@@ -15,6 +15,7 @@
 //! - [`network`], [`node`]: `allium network` and its nodes, which can be killed, frozen and started again
 //! - [`chat`]: `allium chat`, a native client
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
+//! - [`peer`]: a peer that does not keep to the protocol
 //! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
 //! - [`sim`]: the whole network in virtual time
 
@@ -29,6 +30,7 @@ pub mod artifacts;
 pub mod chat;
 pub mod network;
 pub mod node;
+pub mod peer;
 pub mod process;
 pub mod sim;
 pub mod tap;

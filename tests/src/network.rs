@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::artifacts;
 use crate::node::{Node, NodeEntry};
+use crate::peer::Directory;
 use crate::process::{self, Process};
 use crate::wait::{self, Deadline};
 
@@ -64,13 +66,16 @@ impl Network {
     #[track_caller]
     pub fn start_in(folder: TempDir, port: u16, options: &Options) -> Self {
         let log = folder.path().join("network.log");
+        let ready = folder.path().join("ready");
+        // What another run has left there says nothing about this one.
+        let written = || fs::metadata(&ready).and_then(|file| file.modified()).ok();
+        let before = written();
         let mut process = Process::start("allium network", &mut command(folder.path(), port, options), &log);
         let start = Instant::now();
-        let ready = folder.path().join("ready");
         // The promise is checked by a test of its own; here a busy machine gets more time.
         let outcome = wait::poll(Deadline::after(READY_WITHIN * 3), || match process.ended() {
             Some(status) => Some(Err(format!("it ended with {status}"))),
-            None => ready.exists().then_some(Ok(())),
+            None => written().filter(|now| Some(*now) != before).map(|_| Ok(())),
         });
         let ready_after = start.elapsed();
         if let Err(reason) = outcome.unwrap_or_else(|| Err(format!("not ready after {ready_after:.1?}"))) {
@@ -165,6 +170,12 @@ impl Network {
         self.process().kill();
     }
 
+    /// Checks that the network's address gives the directory, with signatures that count.
+    #[track_caller]
+    pub fn assert_answers(&self) {
+        Directory::fetch(&self.url());
+    }
+
     /// What its processes have logged last.
     pub fn report(&self) -> String {
         report(self.folder.path())
@@ -242,6 +253,24 @@ pub fn free_port() -> u16 {
     panic!("all ports are taken");
 }
 
+/// Waits until all nodes at these addresses hold one and the same consensus, with so many relays. None need hold any
+/// where there are to be no relays: they only have to answer.
+#[track_caller]
+pub fn await_consensus(urls: &[String], relays: u64) {
+    wait::until(READY_WITHIN * 3, &format!("a consensus with {relays} relays at {urls:?}"), || {
+        let held: Option<Vec<Value>> = urls.iter().map(|url| held_consensus(url)).collect();
+        let held = held?;
+        held.iter().all(|one| *one == held[0] && one["relays"].as_u64().unwrap_or(0) == relays).then_some(())
+    });
+}
+
+/// What the node at `url` says of the consensus that it holds: null for none.
+fn held_consensus(url: &str) -> Option<Value> {
+    let mut answer = ureq::get(format!("{}/healthz", url.trim_end_matches('/'))).call().ok()?;
+    let health: Value = answer.body_mut().read_json().ok()?;
+    Some(health["consensus"].clone())
+}
+
 #[track_caller]
 fn read_nodes(folder: &Path) -> Vec<Node> {
     let text = fs::read_to_string(folder.join("nodes.json")).expect("a network that is ready has a nodes.json");
@@ -260,7 +289,9 @@ fn report(folder: &Path) -> String {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "log") {
+            } else if path.file_name().is_some_and(|name| name == "log")
+                || path.extension().is_some_and(|end| end == "log")
+            {
                 logs.push(path);
             }
         }

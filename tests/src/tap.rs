@@ -23,6 +23,8 @@ mod owner;
 mod proxy;
 pub mod secrets;
 pub mod statistics;
+#[cfg(test)]
+mod tests;
 pub mod websocket;
 
 pub use self::analysis::{Account, Finding, analyse};

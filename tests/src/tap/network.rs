@@ -2,18 +2,13 @@
 //! of its own, as on several machines, and each relay advertising the address of its tap.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::proxy::{Recording, Tap};
-use crate::network::free_port;
+use crate::artifacts;
+use crate::network::{await_consensus, free_port};
 use crate::process::{self, Process, tail};
-use crate::{artifacts, wait};
-
-/// Within this time all nodes take part.
-const READY_WITHIN: Duration = Duration::from_secs(45);
 
 /// How many guards and how many others a network has.
 const GUARDS: u8 = 3;
@@ -44,7 +39,7 @@ impl TappedNetwork {
             options.extend(["--page".to_owned(), artifacts::page().display().to_string()]);
         }
         network.node("authority", "authority1", address, &options);
-        wait::until(READY_WITHIN, "the authority's first word", || health(&network.directory));
+        await_consensus(std::slice::from_ref(&network.directory), 0);
 
         let mut urls = Vec::new();
         for number in 1..=GUARDS + OTHERS {
@@ -63,12 +58,7 @@ impl TappedNetwork {
             urls.push(format!("http://{listen}"));
         }
         urls.push(network.directory.clone());
-        wait::until(READY_WITHIN, "a consensus with all relays at all nodes", || {
-            let held: Option<Vec<(u64, String)>> = urls.iter().map(|url| health(url)?).collect();
-            let held = held?;
-            let relays = u64::from(GUARDS + OTHERS);
-            held.iter().all(|one| *one == held[0] && one.0 == relays).then_some(())
-        });
+        await_consensus(&urls, u64::from(GUARDS + OTHERS));
         network
     }
 
@@ -111,13 +101,4 @@ impl Drop for TappedNetwork {
             }
         }
     }
-}
-
-/// What a node that answers holds: the number of relays in its consensus and the digest; nothing as yet, perhaps.
-#[allow(clippy::option_option, reason = "a node that answers but holds nothing is not one that does not answer")]
-fn health(url: &str) -> Option<Option<(u64, String)>> {
-    let body = ureq::get(format!("{url}/healthz")).call().ok()?.body_mut().read_json::<Value>().ok()?;
-    let held =
-        |consensus: &Value| Some((consensus.get("relays")?.as_u64()?, consensus.get("digest")?.as_str()?.to_owned()));
-    Some(body.get("consensus").and_then(held))
 }

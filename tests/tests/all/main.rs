@@ -1,0 +1,18 @@
+//! Allium as others meet it. One binary, so that it is linked once; one module per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is tests, the helpers between them too"
+)]
+
+mod bad_input;
+mod bad_invite;
+mod chat;
+mod cli;
+mod crash_client;
+mod freeze;
+mod kill_relays;
+mod network;
+mod tap;
