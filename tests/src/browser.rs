@@ -8,6 +8,8 @@
 
 pub mod page;
 pub mod picture;
+#[cfg(test)]
+mod tests;
 mod webdriver;
 
 use std::os::unix::process::CommandExt as _;

@@ -18,7 +18,6 @@
 //! - [`peer`]: a peer that does not keep to the protocol
 //! - [`browser`]: Chromium by WebDriver, and the page in it
 //! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
-//! - [`sim`]: the whole network in virtual time
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
 //! The messenger in a browser, by what a person sees and does. Elements are found by their `data-testid`.
 
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -41,6 +42,16 @@ impl Page {
         let page = Self::launch(label, url);
         page.await_ready();
         page
+    }
+
+    /// Opens the page in two new browsers, which start at the same time, and waits until both are ready.
+    #[track_caller]
+    pub fn open_two(url: &str) -> (Self, Self) {
+        thread::scope(|scope| {
+            let other = scope.spawn(|| Self::open("Ben", url));
+            let one = Self::open("Ada", url);
+            (one, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
     }
 
     /// Waits until the page says that it is ready.
@@ -172,7 +183,8 @@ impl Page {
     #[track_caller]
     pub fn await_delivered(&self, text: &str) {
         self.until(&format!("the delivery of {text:?}"), |page| {
-            let delivered = |message: &Shown| message.text.contains(text) && message.state.as_deref() == Some("delivered");
+            let delivered =
+                |message: &Shown| message.text.contains(text) && message.state.as_deref() == Some("delivered");
             page.messages().iter().any(delivered).then_some(())
         });
     }
@@ -208,10 +220,9 @@ impl Page {
             const wide = [...document.body.querySelectorAll('*')].filter(element => {
                 const box = element.getBoundingClientRect();
                 const style = getComputedStyle(element);
-                // What is there for screen readers only, and what scrolls within something else, is not in the way.
-                const scrolls = element.closest('pre, code, [data-scrolls]');
+                // What is there for screen readers only is not in the way.
                 const drawn = box.width > 1 && box.height > 1 && style.visibility === 'visible' && style.opacity > 0;
-                return drawn && !scrolls && (box.right > width + 1 || box.left < -1);
+                return drawn && (box.right > width + 1 || box.left < -1);
             });
             return [document.documentElement.scrollWidth - width, ...wide.map(element => element.outerHTML.slice(0, 200))];";
         let found = self.browser.script(script, &[]);

@@ -1,7 +1,7 @@
 //! What a person would look at afterwards.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use data_encoding::BASE64;
 
@@ -55,9 +55,4 @@ pub fn save(png: &[u8], path: &Path) {
         fs::create_dir_all(folder).expect("the folder can be made");
     }
     fs::write(path, png).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-}
-
-/// Where the README's picture of two pages is.
-pub fn readme_picture() -> PathBuf {
-    artifacts::root().join("docs/images/chat.png")
 }

@@ -1,10 +1,9 @@
 //! The page in a browser: what a person does and sees.
 
 use std::collections::HashSet;
-use std::thread;
 
-use allium_tests::browser::picture::{self, save_all};
-use allium_tests::browser::{Page, Scheme};
+use allium_tests::browser::Page;
+use allium_tests::browser::picture::save_all;
 use allium_tests::chat::{Chat, ContactState, Mark};
 use allium_tests::network::{Network, Options, Shared};
 
@@ -17,7 +16,7 @@ const IN_CONVERSATION: [&str; 3] = ["message-input", "message-send", "path"];
 #[test]
 fn two_pages_chat_both_ways() {
     let network = network();
-    let (ada, ben) = two_pages(&network.url());
+    let (ada, ben) = Page::open_two(&network.url());
     ada.assert_at_hand(&AT_FIRST);
     save_all(&ada, "welcome");
     let link = ada.invite();
@@ -187,7 +186,7 @@ fn links_that_cannot_be_used_are_told_so() {
 #[test]
 fn the_relay_where_two_pages_meet_dies() {
     let network = Network::start(&Options { page: true, ..Options::default() });
-    let (ada, ben) = two_pages(&network.url());
+    let (ada, ben) = Page::open_two(&network.url());
     ben.add(&ada.invite(), "Ada");
     ben.open_conversation("Ada");
     ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));
@@ -226,52 +225,9 @@ fn the_relay_where_two_pages_meet_dies() {
     ben.assert_quiet_but_for(&dead);
 }
 
-/// Makes the picture in the README: not a test of anything, and run on purpose only.
-#[test]
-#[ignore = "writes into the repository: run it by its name when the page looks different"]
-fn picture_for_the_readme() {
-    let network = Network::start(&Options { page: true, ..Options::default() });
-    let (ada, ben) = two_pages(&network.url());
-    let size = (820, 620);
-    ada.look(size.0, size.1, Scheme::Light);
-    ben.look(size.0, size.1, Scheme::Dark);
-    ben.paste_into("contact-introduce", "Ben");
-    ben.add(&ada.invite(), "Ada");
-    ben.open_conversation("Ada");
-    ada.open_conversation("Ben");
-    for (from, to, text) in [
-        (&ben, &ada, "Hi Ada! Your link worked."),
-        (&ada, &ben, "Nice. No account, no phone number, just a tab."),
-        (&ben, &ada, "And who can read this?"),
-        (&ada, &ben, "You and I. The relays below see <b>&amp;</b> nothing."),
-        (&ben, &ada, "They do not even know that it is us 🧅"),
-    ] {
-        from.send(text);
-        to.await_message(text);
-        from.await_delivered(text);
-    }
-    let blur = "document.activeElement?.blur()";
-    let [left, right] = [&ada, &ben].map(|page| {
-        page.path();
-        page.browser.script(blur, &[]);
-        page.browser.screenshot()
-    });
-    let composer = allium_tests::browser::Browser::start("the picture");
-    picture::save(&picture::side_by_side(&composer, &left, &right, size), &picture::readme_picture());
-}
-
 /// A network with the page.
 fn network() -> Shared {
     // Fails here, and not later with half a page, if there is none.
     allium_tests::artifacts::page();
     Network::shared()
-}
-
-/// Two pages, in two browsers that start at the same time.
-fn two_pages(url: &str) -> (Page, Page) {
-    thread::scope(|scope| {
-        let other = scope.spawn(|| Page::open("Ben", url));
-        let one = Page::open("Ada", url);
-        (one, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
 }
