@@ -16,8 +16,8 @@
 //! - [`chat`]: `allium chat`, a native client
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
+//! - [`browser`]: Chromium by WebDriver, and the page in it
 //! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
-//! - [`sim`]: the whole network in virtual time
 
 #![allow(
     clippy::unwrap_used,
@@ -27,6 +27,7 @@
 )]
 
 pub mod artifacts;
+pub mod browser;
 pub mod chat;
 pub mod network;
 pub mod node;

@@ -15,4 +15,5 @@ mod crash_client;
 mod freeze;
 mod kill_relays;
 mod network;
+mod page;
 mod tap;

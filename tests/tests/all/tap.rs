@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use allium_tests::browser::Page;
 use allium_tests::chat::{Chat, ContactState, Pair};
 use allium_tests::tap::link::Initiator;
 use allium_tests::tap::{Account, Secrets, TappedNetwork, analyse};
@@ -47,18 +48,59 @@ fn a_chat_between_native_clients_shows_nothing() {
     account.assert_clean();
     // The tap was where the messages were: three of 16 KiB, on every link of a way of at least five.
     assert!(account.cells > 3 * 33 * 5, "only {} cells passed the taps", account.cells);
-    assert_apart(&network, &account, &paths, &[pair.inviter.pid(), pair.visitor.pid()]);
+    let (inviter, visitor) = (pair.inviter.pid(), pair.visitor.pid());
+    assert_apart(&network, &account, &paths, [&|pid| pid == inviter, &|pid| pid == visitor]);
+}
+
+#[test]
+fn a_chat_between_pages_shows_nothing() {
+    let network = TappedNetwork::start(true);
+    let (ada, ben) = Page::open_two(network.url());
+    let mut secrets = Secrets::default();
+    let link = ada.invite();
+    secrets.add_invite(&link);
+    for name in ["Adalbertine", "Bartholomew"] {
+        secrets.add_text(name, name);
+    }
+    ben.type_into("contact-introduce", "Bartholomew");
+    ben.add(&link, "Adalbertine");
+    ben.open_conversation("Adalbertine");
+    ada.open_conversation("Bartholomew");
+    secrets.add_text("the marker", MARKER);
+    let long = MARKER.repeat(16 * 1024 / MARKER.len());
+    for (number, (from, to)) in [(&ada, &ben), (&ben, &ada), (&ada, &ben), (&ben, &ada)].into_iter().enumerate() {
+        let text = format!("a short message, number {number}");
+        from.send(&text);
+        to.await_message(&text);
+        from.await_delivered(&text);
+        secrets.add_text("a message", &text);
+    }
+    ben.send(&long);
+    ben.await_delivered(&long);
+    let paths = [ada.path(), ben.path()];
+
+    let account = analyse(&network.recordings(), &secrets);
+    account.assert_clean();
+    assert!(account.cells > 33 * 5, "only {} cells passed the taps", account.cells);
+    assert_apart(&network, &account, &paths, [&|pid| ada.browser.owns(pid), &|pid| ben.browser.owns(pid)]);
+    ada.assert_quiet();
+    ben.assert_quiet();
 }
 
 /// Checks who has links to whom: clients to guards only, so no relay knows both a client and where it meets whom.
-fn assert_apart(network: &TappedNetwork, account: &Account, paths: &[Vec<String>; 2], clients: &[u32]) {
+fn assert_apart(
+    network: &TappedNetwork,
+    account: &Account,
+    paths: &[Vec<String>; 2],
+    clients: [&dyn Fn(u32) -> bool; 2],
+) {
     let guards: HashSet<String> = network.guards().into_iter().collect();
     let meeting = paths[0].last().unwrap();
     assert_eq!(paths[1].last(), Some(meeting), "the two meet at one relay");
     for (path, client) in paths.iter().zip(clients) {
         assert!(guards.contains(&path[0]), "{path:?} does not begin at a guard");
-        let linked: HashSet<&String> =
-            account.links.iter().filter(|(_, owner, _)| *owner == Some(*client)).map(|(relay, ..)| relay).collect();
+        let own = account.links.iter().filter(|(_, owner, _)| owner.is_some_and(client));
+        let linked: HashSet<&String> = own.map(|(relay, ..)| relay).collect();
         assert!(linked.contains(&path[0]), "a client has no link to its guard, but to {linked:?}");
         assert!(!linked.contains(meeting), "a client has a link to the relay where it meets the other");
         assert!(linked.iter().all(|relay| guards.contains(*relay)), "a client has links to {linked:?}");
