@@ -178,7 +178,7 @@ async fn take_descriptor(
     }
 }
 
-/// Makes a consensus whenever one is due, at most one a second after the first.
+/// Makes a consensus whenever one is due; the registry bounds how many that are.
 async fn sign(
     state: Arc<Taking>,
     directory: Arc<Directory>,

@@ -1,4 +1,4 @@
-//! Cells: the one size in which everything travels between two neighbours (DESIGN "Cells, links, circuits").
+//! Cells: the one size in which everything travels between two neighbours.
 //!
 //! ```text
 //!  0        4    5                                             514

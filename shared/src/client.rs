@@ -35,7 +35,7 @@ use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::session::OlmAccount;
 use crate::netdir::Authorities;
-use crate::netdir::Consensus;
+use crate::netdir::{Consensus, SKEW_TOLERANCE};
 use crate::time::{Instant, Now};
 
 pub mod api;
@@ -298,7 +298,10 @@ impl Client {
             next_message: 0,
             stage: Stage::Invited(Box::new(Invited {
                 invite: fragment,
-                introduce_as: introduce_as.unwrap_or_else(|| self.made_up_name()),
+                introduce_as: match introduce_as {
+                    Some(own) if !own.trim().is_empty() => unique_name(&own, core::iter::empty()),
+                    _ => self.made_up_name(),
+                },
                 account: OlmAccount::generate(),
             })),
         };
@@ -361,13 +364,13 @@ impl Client {
         let Some(link) = self.links.get_mut(&id) else { return };
         let was_open = link.is_open();
         let Ok(cells) = link.receive(&mut message, &mut self.rng, self.now.instant) else {
-            let guard = link.guard;
-            self.relays.failed(guard, self.now.instant);
             return self.close_link(id);
         };
-        if !was_open {
+        if !was_open && link.is_open() {
             let guard = link.guard;
-            self.relays.works(&guard);
+            if self.relays.link_opened(guard) {
+                self.put_profile();
+            }
         }
         for cell in cells {
             self.cell(id, cell);
@@ -403,7 +406,7 @@ impl Client {
 
     fn link_lost(&mut self, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
-        self.relays.failed(link.guard, self.now.instant);
+        self.relays.link_failed(link.guard, self.now.instant);
         for key in link.circuits.into_values() {
             self.circuit_lost(key);
         }
@@ -503,6 +506,12 @@ impl Client {
     }
 
     fn fetch(&mut self) {
+        let now = self.now.unix.as_secs();
+        let is_over =
+            |consensus: &Consensus| consensus.validity().valid_until.saturating_add(SKEW_TOLERANCE.as_secs()) < now;
+        if self.directory.consensus.as_ref().is_some_and(is_over) {
+            self.directory.consensus = None;
+        }
         if !self.directory.fetching && self.directory.next_fetch <= self.now.instant {
             self.directory.fetching = true;
             self.outputs.push_back(Output::FetchConsensus);
@@ -513,7 +522,7 @@ impl Client {
     fn keep_links(&mut self) {
         let Some(consensus) = &self.directory.consensus else { return };
         let now = self.now.instant;
-        let (primary, grown) = self.relays.primary_guards(consensus, &mut self.rng, now);
+        let primary = self.relays.primary_guards(consensus, &mut self.rng, now);
         for guard in &primary {
             if self.links.values().any(|link| link.guard == *guard) {
                 continue;
@@ -535,9 +544,6 @@ impl Client {
         for id in idle {
             self.links.remove(&id);
             self.outputs.push_back(Output::CloseLink(id));
-        }
-        if grown {
-            self.put_profile();
         }
     }
 

@@ -90,6 +90,8 @@ struct Person {
     written_at: Instant,
     links: BTreeMap<LinkId, End>,
     events: Vec<Event>,
+    /// Where in `events` each of its lives begins.
+    lives: Vec<usize>,
     wake: Option<Instant>,
 }
 
@@ -137,6 +139,7 @@ impl Sim {
                 written_at: Instant::from_millis(0),
                 links: BTreeMap::new(),
                 events: Vec::new(),
+                lives: Vec::new(),
                 wake: None,
             });
         }
@@ -152,6 +155,8 @@ impl Sim {
         self.rng.fill_bytes(&mut seed);
         let records = self.clients[n].disk.clone().into_iter().collect();
         let config = Config::new(self.authorities.clone());
+        let begin = self.clients[n].events.len();
+        self.clients[n].lives.push(begin);
         self.clients[n].client = Some(Client::new(config, records, seed, self.clock()).expect("a profile"));
         self.drain_client(n);
     }
@@ -210,6 +215,13 @@ impl Sim {
     /// What a client has told its person so far.
     pub fn events(&self, n: usize) -> &[Event] {
         &self.clients[n].events
+    }
+
+    /// The same, one part for each of the client's lives.
+    pub fn lives(&self, n: usize) -> impl Iterator<Item = &[Event]> {
+        let Person { events, lives, .. } = &self.clients[n];
+        let ends = lives.iter().skip(1).copied().chain([events.len()]);
+        lives.iter().zip(ends).map(|(begin, end)| &events[*begin..end])
     }
 
     /// The engine of a client that runs.

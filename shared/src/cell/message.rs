@@ -19,7 +19,7 @@ pub const MAX_DATA_LEN: usize = PAYLOAD_LEN - 5;
 /// Length of a rendezvous cookie, in bytes.
 pub const COOKIE_LEN: usize = 20;
 
-/// Names a meeting at a rendezvous relay; good for one meeting.
+/// Names a meeting at a rendezvous relay. The relay forgets it with the first visit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cookie(pub [u8; COOKIE_LEN]);
 

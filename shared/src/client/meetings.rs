@@ -201,7 +201,13 @@ impl Client {
         let Some(consensus) = self.directory.consensus.as_ref().filter(|_| !invite.published) else { return };
         let taken: Vec<_> = invite.places.iter().map(|(relay, _)| *relay).collect();
         let count = INVITE_RELAYS.saturating_sub(taken.len());
-        for relay in self.relays.meeting_places(consensus, &mut self.rng, self.now.instant, count, &taken) {
+        let chosen = self.relays.meeting_places(consensus, &mut self.rng, self.now.instant, count, &taken);
+        if chosen.len() < count {
+            self.invites.remove(&id);
+            let message = "There are too few relays where a visitor could meet you. Try again later.";
+            return self.error("invite", message.to_owned());
+        }
+        for relay in chosen {
             let mut cookie = [0; 20];
             self.rng.fill_bytes(&mut cookie);
             invite.places.push((relay, cookie));
@@ -262,7 +268,13 @@ impl Client {
     }
 
     fn wait_at(&mut self, place: Place, meeting: Meeting) -> bool {
-        let Some((link, path)) = self.own_path(OWN_HOPS, Some(meeting.relay)) else { return false };
+        let path = match place {
+            // We chose the relay ourselves: it is the third hop.
+            Place::Invite { .. } => self.own_path(OWN_HOPS, Some(meeting.relay)),
+            // The contact knows the secret that ranks the relays, and might run one that is ranked first.
+            Place::Contact { .. } => self.path_to(meeting.relay),
+        };
+        let Some((link, path)) = path else { return false };
         let wait = Wait { place, meeting, state: WaitState::Building };
         self.build(link, &path, Task::Wait(wait)).is_some()
     }
@@ -413,7 +425,8 @@ impl Client {
     fn visit(&mut self, contact: ContactId, meetings: &[(u64, Meeting)]) -> bool {
         let Some((_, meeting)) = meetings.first() else { return true };
         let relay = meeting.relay;
-        let task = Task::Visit(Box::new(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None }));
+        let task =
+            Task::Visit(Box::new(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None }));
         let spare = self.circuits.iter().find(|(_, managed)| {
             matches!(managed.task, Task::Spare)
                 && managed.circuit.is_open()

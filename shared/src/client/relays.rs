@@ -14,8 +14,11 @@ use crate::time::Instant;
 /// How many guards have their links open at any time.
 pub(super) const PRIMARY_GUARDS: usize = 2;
 
-/// How many guards a client takes up in its life before it takes no new ones.
+/// How many guards a client keeps to in its life before it takes no new ones.
 const MAX_GUARDS: usize = 20;
+
+/// The pause before a guard whose link failed is tried again, at first; it doubles with each failure.
+const FIRST_LINK_PENALTY: Duration = Duration::from_secs(1);
 
 const FIRST_PENALTY: Duration = Duration::from_secs(6);
 const MAX_PENALTY_DOUBLINGS: u32 = 5;
@@ -26,7 +29,11 @@ pub(super) const OWN_HOPS: usize = 3;
 /// What the client knows of relays beyond the consensus.
 #[derive(Debug, Default)]
 pub(super) struct Relays {
+    /// Guards that a link has reached, in the order in which it did: those that the client keeps to.
     guards: Vec<RelayIdentity>,
+    /// Guards that are being tried because too few of the others work. One that does not answer is forgotten, so that a
+    /// network that is down for a moment does not use up the client's guards.
+    candidates: Vec<RelayIdentity>,
     failures: HashMap<RelayIdentity, Failure>,
 }
 
@@ -37,22 +44,43 @@ struct Failure {
 }
 
 impl Relays {
-    /// With the guards that an earlier run took up.
+    /// With the guards that an earlier run has kept to.
     pub(super) fn new(guards: Vec<RelayIdentity>) -> Self {
-        Self { guards, failures: HashMap::new() }
+        Self { guards, candidates: Vec::new(), failures: HashMap::new() }
     }
 
-    /// All guards ever taken up, in the order of preference.
+    /// The guards that the client keeps to, in the order of preference.
     pub(super) fn guards(&self) -> &[RelayIdentity] {
         &self.guards
     }
 
     /// Notes that a relay did not do what it should, and keeps away from it for a while.
     pub(super) fn failed(&mut self, relay: RelayIdentity, now: Instant) {
+        self.penalise(relay, FIRST_PENALTY, now);
+    }
+
+    /// Notes that the link to a guard failed.
+    pub(super) fn link_failed(&mut self, guard: RelayIdentity, now: Instant) {
+        self.candidates.retain(|candidate| *candidate != guard);
+        self.penalise(guard, FIRST_LINK_PENALTY, now);
+    }
+
+    /// Notes that a link has reached a guard; says whether it is one more to keep to.
+    pub(super) fn link_opened(&mut self, guard: RelayIdentity) -> bool {
+        self.works(&guard);
+        self.candidates.retain(|candidate| *candidate != guard);
+        let is_new = !self.guards.contains(&guard);
+        if is_new {
+            self.guards.push(guard);
+        }
+        is_new
+    }
+
+    fn penalise(&mut self, relay: RelayIdentity, first: Duration, now: Instant) {
         let failure = self.failures.entry(relay).or_insert(Failure { count: 0, until: now });
         // Several circuits fail over one relay at the same moment: that is one failure.
         if failure.until <= now {
-            failure.until = now + FIRST_PENALTY * (1 << failure.count.min(MAX_PENALTY_DOUBLINGS));
+            failure.until = now + first * (1 << failure.count.min(MAX_PENALTY_DOUBLINGS));
             failure.count += 1;
         }
     }
@@ -72,39 +100,31 @@ impl Relays {
         self.failures.values().map(|failure| failure.until).filter(|until| *until > now).min()
     }
 
-    /// The guards whose links should be open. Takes up new ones only when too few of the old ones can be used; says whether
-    /// it did.
+    /// The guards whose links should be open: the first of those kept to that work, and others for those that do not.
     pub(super) fn primary_guards(
         &mut self,
         consensus: &Consensus,
         rng: &mut impl Rng,
         now: Instant,
-    ) -> (Vec<RelayIdentity>, bool) {
-        let usable = |relays: &Self| -> Vec<RelayIdentity> {
-            let is_guard = |id: &&RelayIdentity| consensus.relay(id).is_some_and(|relay| relay.has(Role::Guard));
-            let mut usable: Vec<_> = relays.guards.iter().filter(is_guard).copied().collect();
-            usable.retain(|id| !relays.is_failing(id, now));
-            usable
-        };
-        let mut primary = usable(self);
-        let mut grown = false;
-        while primary.len() < PRIMARY_GUARDS && self.guards.len() < MAX_GUARDS {
-            let candidates: Vec<_> = consensus
+    ) -> Vec<RelayIdentity> {
+        let is_guard = |id: &RelayIdentity| consensus.relay(id).is_some_and(|relay| relay.has(Role::Guard));
+        self.candidates.retain(is_guard);
+        let works = |id: &&RelayIdentity| is_guard(id) && !self.is_failing(id, now);
+        let mut primary: Vec<_> = self.guards.iter().filter(works).take(PRIMARY_GUARDS).copied().collect();
+        let missing = PRIMARY_GUARDS - primary.len();
+        if self.guards.len() < MAX_GUARDS {
+            let mut fresh: Vec<_> = consensus
                 .with_role(Role::Guard)
                 .map(|relay| relay.identity)
-                .filter(|id| !self.guards.contains(id) && !self.is_failing(id, now))
+                .filter(|id| !self.guards.contains(id) && !self.candidates.contains(id) && !self.is_failing(id, now))
                 .collect();
-            let Some(guard) = choose(&candidates, rng) else { break };
-            self.guards.push(*guard);
-            grown = true;
-            primary = usable(self);
+            while self.candidates.len() < missing {
+                let Some(at) = below(fresh.len(), rng) else { break };
+                self.candidates.push(fresh.swap_remove(at));
+            }
         }
-        if primary.is_empty() {
-            // Everything has failed: better to try again than to sit still.
-            primary = self.guards.iter().filter(|id| consensus.relay(id).is_some()).copied().collect();
-        }
-        primary.truncate(PRIMARY_GUARDS);
-        (primary, grown)
+        primary.extend(self.candidates.iter().take(missing));
+        primary
     }
 
     /// Chooses `count` relays that may stand in the middle, none of `exclude`, none twice; fewer when there are no more.
@@ -167,11 +187,6 @@ pub(super) fn hops(consensus: &Consensus, path: &[RelayIdentity]) -> Option<Vec<
 /// A relay as circuits need it.
 pub(super) fn hop(relay: &RelayEntry) -> Hop {
     Hop { identity: relay.identity, onion_key: relay.onion_key }
-}
-
-/// One of the list, each as likely as the others.
-pub(super) fn choose<'a, T>(list: &'a [T], rng: &mut impl Rng) -> Option<&'a T> {
-    list.get(below(list.len(), rng)?)
 }
 
 /// A number below `end`; none where that is zero. The bias of the remainder is below 2⁻³² for any list that fits memory.

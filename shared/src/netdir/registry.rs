@@ -87,6 +87,9 @@ struct Held {
     renewed: Instant,
 }
 
+/// How far a consensus may be dated ahead because several were made within a second.
+const MAX_AHEAD: Duration = Duration::from_secs(5);
+
 impl Registry {
     /// An empty registry.
     pub const fn new(network: NetworkId, config: RegistryConfig) -> Self {
@@ -162,8 +165,12 @@ impl Registry {
                 return None;
             }
         }
-        // Each has to be newer than the one before, also when two are made within a second.
+        // Each has to be newer than the one before, also when a few are made within a second: but a stream of changes must
+        // not carry the consensus away into the future.
         let earliest = current.map_or(0, |current| current.validity().valid_after.saturating_add(1));
+        if earliest > now.saturating_add(MAX_AHEAD.as_secs()) {
+            return None;
+        }
         let valid_after = now.max(earliest);
         let fresh_until = valid_after.saturating_add(self.config.fresh_for.as_secs());
         let valid_until = valid_after.saturating_add(self.config.valid_for.as_secs()).max(fresh_until);

@@ -151,16 +151,22 @@ pub struct Circuits<L> {
     peer: Option<RelayIdentity>,
     keys: Arc<RelayKeys>,
     entries: HashMap<CircId, Entry<L>>,
-    half_open: HashMap<CircId, Assembler>,
+    half_open: HashMap<CircId, HalfOpen>,
     deadlines: VecDeque<(Instant, CircId)>,
     next_id: u32,
 }
 
+/// A handshake of the peer that has not come whole yet.
+struct HalfOpen {
+    message: Assembler,
+    deadline: Instant,
+}
+
 enum Entry<L> {
     /// We sent a CREATE for somebody's EXTEND and collect the answer.
-    Opening { origin: (L, CircId), answer: Assembler },
+    Opening { origin: (L, CircId), answer: Assembler, deadline: Instant },
     /// The answer is with the owner of the client's side; the backward half is on its way.
-    Opened { origin: (L, CircId) },
+    Opened { origin: (L, CircId), deadline: Instant },
     /// Moves cells back towards the client.
     Backward { half: Box<RelayBackward>, previous: (L, CircId) },
     /// Moves cells away from the client.
@@ -277,8 +283,13 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 break;
             }
             self.deadlines.pop_front();
-            let unfinished = self.half_open.contains_key(&circ)
-                || matches!(self.entries.get(&circ), Some(Entry::Opening { .. } | Entry::Opened { .. }));
+            // The id may have been given to another circuit meanwhile.
+            let of_half_open = self.half_open.get(&circ).map(|half_open| half_open.deadline);
+            let of_entry = match self.entries.get(&circ) {
+                Some(Entry::Opening { deadline, .. } | Entry::Opened { deadline, .. }) => Some(*deadline),
+                _ => None,
+            };
+            let unfinished = of_half_open == Some(at) || of_entry == Some(at);
             if unfinished {
                 self.destroy(circ, DestroyReason::Timeout, out);
             }
@@ -420,9 +431,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 out.send(Cell::destroy(circ, DestroyReason::ResourceLimit));
                 return Ok(());
             }
-            self.deadlines.push_back((now + HANDSHAKE_TIME, circ));
+            let deadline = now + HANDSHAKE_TIME;
+            self.deadlines.push_back((deadline, circ));
+            self.half_open.insert(circ, HalfOpen { message: Assembler::default(), deadline });
         }
-        let Some(message) = self.half_open.entry(circ).or_default().push(&fragment)? else { return Ok(()) };
+        let Some(half_open) = self.half_open.get_mut(&circ) else { return Ok(()) };
+        let Some(message) = half_open.message.push(&fragment)? else { return Ok(()) };
         self.half_open.remove(&circ);
         let message = message.get(..CLIENT_MESSAGE_LEN).unwrap_or_default();
         let (answer, mut stream) =
@@ -448,15 +462,15 @@ impl<L: Clone + PartialEq> Circuits<L> {
             out.send(Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
             return Ok(());
         };
-        let Entry::Opening { origin, answer } = entry else {
+        let Entry::Opening { origin, answer, deadline } = entry else {
             return Err(CircuitViolation::Unexpected("a Created"));
         };
         let Some(mut message) = answer.push(&fragment)? else { return Ok(()) };
         message.truncate(SERVER_MESSAGE_LEN);
-        let origin = origin.clone();
+        let (origin, deadline) = (origin.clone(), *deadline);
         let note = Note::Opened { circ: origin.1, next: (self.this.clone(), cell.circ), message };
         out.tell(&origin.0, note);
-        *entry = Entry::Opened { origin };
+        *entry = Entry::Opened { origin, deadline };
         Ok(())
     }
 
@@ -473,8 +487,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 break circ;
             }
         };
-        self.entries.insert(circ, Entry::Opening { origin, answer: Assembler::default() });
-        self.deadlines.push_back((now + HANDSHAKE_TIME, circ));
+        let deadline = now + HANDSHAKE_TIME;
+        self.entries.insert(circ, Entry::Opening { origin, answer: Assembler::default(), deadline });
+        self.deadlines.push_back((deadline, circ));
         for fragment in split(message) {
             out.send(fragment.to_cell(circ, Command::Create));
         }
@@ -659,7 +674,7 @@ fn release<L: Clone + PartialEq>(entry: Entry<L>, reason: DestroyReason, out: &m
             return out.tell(&origin.0, Note::OpenFailed { circ: origin.1, reason });
         }
         // The origin may still take itself to be extending, or have extended already.
-        Entry::Opened { origin } => origin,
+        Entry::Opened { origin, .. } => origin,
         Entry::Backward { previous, .. } => previous,
         Entry::Forward { next, .. } => next,
         Entry::Joining { other, .. } | Entry::Joined { other, .. } => other,

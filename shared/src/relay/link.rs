@@ -323,6 +323,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
             circuits.handle_timeout(now, &mut Own::new(&self.this, queue, switch));
+            self.settle_overruns(switch);
         }
         match &self.state {
             _ if now < self.deadline => Ok(()),

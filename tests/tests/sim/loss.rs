@@ -38,8 +38,8 @@ fn survive(seed: u64, harm: Harm, position: usize) {
             Harm::Freeze => sim.freeze_relay(relay),
         }
         talk(&mut sim);
-        let noticed = sim.run_until(NOTICE, |sim| !connected(sim, ALICE) && !connected(sim, BOB))
-            || both_connected(&sim);
+        let noticed =
+            sim.run_until(NOTICE, |sim| !connected(sim, ALICE) && !connected(sim, BOB)) || both_connected(&sim);
         assert!(noticed, "seed {seed}: one side did not notice within {NOTICE:?}");
     }
     let all: Vec<_> = (0..sent).map(|n| n.to_string()).collect();
