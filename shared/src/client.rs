@@ -216,7 +216,10 @@ impl Client {
         });
         let contacts = self.contacts.values().filter(|contact| contact.talk.is_none()).flat_map(|contact| {
             let offline = (contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
-            let round = (!contact.is_host() && !contact.search.running).then_some(contact.search.next_round);
+            // A round that is due already waits for a link to open, not for the time.
+            let round = (!contact.is_host() && !contact.search.running)
+                .then_some(contact.search.next_round)
+                .filter(|round| *round > self.now.instant);
             offline.into_iter().chain(round)
         });
         let fetch = (!self.directory.fetching).then_some(self.directory.next_fetch);
@@ -276,7 +279,7 @@ impl Client {
         }
         let is_known = |contact: &Contact| match &contact.record.stage {
             Stage::Invited(invited) => invited.invite == fragment,
-            Stage::Met(met) => matches!(met.part, contacts::Part::Visitor { key } if key == invite.key),
+            Stage::Met(met) => matches!(met.part, contacts::Part::Visitor { invite: by, .. } if by == invite.key),
         };
         if let Some(contact) = self.contacts.values().find(|contact| is_known(contact)) {
             return Err(format!("This invite is used already, for {}.", contact.record.name));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{Cell, CircId, DestroyReason};
-use allium_shared::client::api::{Command, Event, Input, LinkId, Output};
+use allium_shared::client::api::{BatchId, Command, Event, Input, LinkId, Output, Write};
 use allium_shared::client::{Client, Config};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::RelayAddressee;
@@ -58,6 +58,8 @@ enum Happening {
     Opened(End),
     Closed(End),
     Wake(Node),
+    /// The oldest batch that a client's disk still has to write, in the client's `n`th life.
+    Written(usize, u32),
 }
 
 /// A simulated relay.
@@ -79,10 +81,13 @@ enum RelayState {
     Dead,
 }
 
-/// A simulated client with its disk.
+/// A simulated client with its disk. What the disk has not written yet is lost when the client is killed.
 struct Person {
     client: Option<Client>,
+    life: u32,
     disk: BTreeMap<String, Vec<u8>>,
+    writing: VecDeque<(BatchId, Vec<Write>)>,
+    written_at: Instant,
     links: BTreeMap<LinkId, End>,
     events: Vec<Event>,
     wake: Option<Instant>,
@@ -126,7 +131,10 @@ impl Sim {
         for _ in 0..clients {
             sim.clients.push(Person {
                 client: None,
+                life: 0,
                 disk: BTreeMap::new(),
+                writing: VecDeque::new(),
+                written_at: Instant::from_millis(0),
                 links: BTreeMap::new(),
                 events: Vec::new(),
                 wake: None,
@@ -151,6 +159,8 @@ impl Sim {
     /// Kills a client as `kill -9` would: what is on its disk stays.
     pub fn kill_client(&mut self, n: usize) {
         self.clients[n].client = None;
+        self.clients[n].life += 1;
+        self.clients[n].writing.clear();
         self.clients[n].wake = None;
         for end in std::mem::take(&mut self.clients[n].links).into_values() {
             self.hang_up(end);
@@ -262,6 +272,7 @@ impl Sim {
         self.now = at;
         let node = match &happening {
             Happening::Wake(node) => Some(*node),
+            Happening::Written(n, _) => Some(Node::Client(*n)),
             Happening::Message(end, _) | Happening::Opened(end) | Happening::Closed(end) => {
                 self.owners.get(end).copied()
             }
@@ -288,6 +299,16 @@ impl Sim {
                 self.clients[n].wake = None;
                 Some(Input::Timeout)
             }
+            Happening::Written(_, life) if life != self.clients[n].life => return,
+            Happening::Written(..) => self.clients[n].writing.pop_front().map(|(batch, writes)| {
+                for Write { key, value } in writes {
+                    match value {
+                        Some(value) => self.clients[n].disk.insert(key, value),
+                        None => self.clients[n].disk.remove(&key),
+                    };
+                }
+                Input::Persisted(batch)
+            }),
             Happening::Opened(end) => link(&self.clients[n], end).map(Input::LinkOpened),
             Happening::Message(end, message) => {
                 link(&self.clients[n], end).map(|link| Input::LinkMessage(link, message))
@@ -335,17 +356,22 @@ impl Sim {
                     }
                 }
                 Output::Persist(batch, writes) => {
-                    for write in writes {
-                        match write.value {
-                            Some(value) => self.clients[n].disk.insert(write.key, value),
-                            None => self.clients[n].disk.remove(&write.key),
-                        };
-                    }
-                    if let Some(client) = &mut self.clients[n].client {
-                        client.handle(now, Input::Persisted(batch));
-                    }
+                    let time = Duration::from_millis(self.rng.next_u64() % 8);
+                    let at = (self.now + time).max(self.clients[n].written_at);
+                    let person = &mut self.clients[n];
+                    person.written_at = at;
+                    person.writing.push_back((batch, writes));
+                    let life = person.life;
+                    self.schedule(at, Happening::Written(n, life));
                 }
-                Output::Event(event) => self.clients[n].events.push(event),
+                Output::Event(event) => {
+                    // As `allium chat` does: what is printed need not be printed again.
+                    if let (Event::Message { contact, id, .. }, Some(client)) = (&event, &mut self.clients[n].client) {
+                        let (contact, id) = (*contact, *id);
+                        client.handle(now, Input::Command(Command::Shown { contact, id }));
+                    }
+                    self.clients[n].events.push(event);
+                }
             }
         }
         let wake = self.clients[n].client.as_ref().and_then(Client::poll_timeout);
@@ -406,7 +432,7 @@ impl Sim {
                     }
                 }
             }
-            Happening::Opened(_) => {}
+            Happening::Opened(_) | Happening::Written(..) => {}
             Happening::Message(end, mut message) => {
                 if let Some(link) = relay.links.get_mut(&end) {
                     match link.handle_message(now, &mut message, &mut desk.switch(&mut relay.cookies)) {

@@ -68,7 +68,11 @@ pub(super) enum Part {
         invite: Option<u64>,
     },
     /// We come.
-    Visitor { key: [u8; 32] },
+    Visitor {
+        key: [u8; 32],
+        /// The key of the invite that it began with, so that the same link is not used again.
+        invite: [u8; 32],
+    },
 }
 
 /// A secret X25519 key on disk.

@@ -211,12 +211,18 @@ impl Client {
     fn keep_waiting_for(&mut self, id: ContactId) {
         let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
         let generation = met.generation;
+        // Of an earlier generation, or of the secret before a contact introduced themselves again.
+        let is_outdated = |wait: &Wait| match wait.place {
+            Place::Contact { contact, generation: of, relay } if contact == id => {
+                of != generation || wait.meeting.cookie != met.root.meeting(generation, relay).cookie
+            }
+            _ => false,
+        };
         let outdated: Vec<_> = self
-            .waits()
-            .filter(|(_, place)| {
-                matches!(place, Place::Contact { contact, generation: old, .. } if *contact == id && *old != generation)
-            })
-            .map(|(key, _)| key)
+            .circuits
+            .iter()
+            .filter(|(_, managed)| matches!(&managed.task, Task::Wait(wait) if is_outdated(wait)))
+            .map(|(key, _)| *key)
             .collect();
         for key in outdated {
             self.close_circuit(key, Some(DestroyReason::Requested));
@@ -441,7 +447,7 @@ impl Client {
         let host_key = match &contact.record.stage {
             Stage::Invited(invited) => Invite::parse(&invited.invite).ok().map(|invite| invite.key),
             Stage::Met(met) => match met.part {
-                Part::Visitor { key } => Some(key),
+                Part::Visitor { key, .. } => Some(key),
                 Part::Host { .. } => None,
             },
         };

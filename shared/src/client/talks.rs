@@ -9,6 +9,7 @@ use super::contacts::{Arrival, Contact, ContactRecord, KeyBytes, Met, Part, Sear
 use super::store::{Key, Then};
 use crate::cell::DestroyReason;
 use crate::cell::message::{MAX_DATA_LEN, RelayMessage};
+use crate::contact::invite::Invite;
 use crate::crypto::keys::OnionSecret;
 use crate::messaging::frame::Frame;
 use crate::messaging::session::OlmAccount;
@@ -228,10 +229,11 @@ impl Client {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let Stage::Invited(invited) = &mut contact.record.stage else { return Err(Violation) };
         let (session, _) = invited.account.accept(identity, pre_key).map_err(|_| Violation)?;
+        let invite = Invite::parse(&invited.invite).map_err(|_| Violation)?.key;
         contact.record.stage = Stage::Met(Box::new(Met {
             root: secrets.root,
             generation: 1,
-            part: Part::Visitor { key: meeting_key },
+            part: Part::Visitor { key: meeting_key, invite },
             session,
             send: secrets.to_host,
             receive: secrets.to_visitor,

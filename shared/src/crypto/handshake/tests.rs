@@ -1,6 +1,7 @@
 use core::convert::Infallible;
 
 use data_encoding::HEXLOWER;
+use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{SeedableRng as _, TryCryptoRng, TryRng};
 use serde_json::Value;
@@ -197,4 +198,25 @@ fn a_malformed_encapsulation_key_is_refused() {
             .unwrap();
     let message: [u8; CLIENT_MESSAGE_LEN] = framed(&inner);
     assert_eq!(fixture.respond(&message).map(drop), Err(HandshakeError::EncapsulationKey));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..1400), addressed: bool) {
+        let mut fixture = Fixture::new();
+        let mut message = bytes.clone();
+        if addressed {
+            message.resize(CLIENT_MESSAGE_LEN, 7);
+            message[..2].copy_from_slice(&VERSION.to_be_bytes());
+            message[2..34].copy_from_slice(&IDENTITY);
+            message[34..66].copy_from_slice(&fixture.server.onion_key);
+        }
+        prop_assert!(fixture.respond(&message).is_err());
+        let mut answer = bytes;
+        if addressed {
+            answer.resize(SERVER_MESSAGE_LEN, 7);
+            answer[..2].copy_from_slice(&VERSION.to_be_bytes());
+        }
+        prop_assert!(fixture.start().0.finish(&answer).is_err());
+    }
 }

@@ -1,4 +1,5 @@
 use data_encoding::HEXLOWER;
+use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::Value;
@@ -269,5 +270,24 @@ fn published_noise_vectors_are_reproduced() {
             assert_eq!(payload, field("payload"));
         }
         assert!(keys.is_some());
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..80), lengths_right: bool, kind in 1..=2_u8) {
+        let mut fixture = Fixture::new();
+        let mut first = bytes.clone();
+        if lengths_right {
+            first.resize(51, 7);
+            first[..3].copy_from_slice(&[0, 1, kind]);
+        }
+        prop_assert!(fixture.responder().receive(&first).is_err());
+        let (mut initiator, _) = fixture.initiator(Kind::Relay);
+        let mut answer = bytes;
+        if lengths_right {
+            answer.resize(48, 7);
+        }
+        prop_assert!(initiator.receive(&answer).is_err());
     }
 }
