@@ -10,7 +10,7 @@ use allium_tests::browser::{Browser, Page, Scheme};
 use allium_tests::network::{Network, Options};
 
 /// The size of each of the two pages.
-const SIZE: (u32, u32) = (820, 620);
+const SIZE: (u32, u32) = (940, 640);
 
 fn main() {
     let network = Network::start(&Options { page: true, ..Options::default() });

@@ -72,6 +72,23 @@ fn what_was_queued_in_the_moment_of_death_arrives_once() {
 }
 
 #[test]
+fn what_is_called_delivered_is_on_the_recipients_disk() {
+    let network = Network::shared();
+    let pair = Pair::meet(&network.url());
+    for round in 0..8 {
+        let text = format!("round {round}");
+        let id = pair.inviter.send(&pair.visitor_name, &text);
+        pair.inviter.await_delivered(&id);
+        // In the very moment in which the sender believes it.
+        pair.visitor.kill();
+        pair.visitor.start();
+        wait::until(PATIENCE, "what was called delivered", || {
+            pair.visitor.ever_received().into_iter().find(|message| message.id == id && message.text == text)
+        });
+    }
+}
+
+#[test]
 fn both_dead_both_back() {
     let network = Network::shared();
     let pair = Pair::meet(&network.url());

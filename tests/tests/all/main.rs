@@ -16,4 +16,5 @@ mod freeze;
 mod kill_relays;
 mod network;
 mod page;
+mod soak;
 mod tap;

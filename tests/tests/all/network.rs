@@ -78,6 +78,8 @@ fn a_network_ends_with_all_its_nodes() {
 #[test]
 fn nodes_die_with_their_parent() {
     let network = Network::start(&SMALL);
+    // One of them could not even notice by itself.
+    network.relays().next().unwrap().freeze();
     network.kill();
     wait::until(ENDED_WITHIN, "the end of every node", || all_dead(&network).then_some(()));
 }

@@ -70,6 +70,8 @@ fn two_pages_chat_both_ways() {
     }
     assert_eq!(paths[0].last(), paths[1].last(), "both paths end where the two meet");
     save_all(&ada, "conversation");
+    // The visitor's path is longer by the relay that the inviter chose.
+    save_all(&ben, "conversation-of-the-visitor");
     ada.assert_at_hand(&IN_CONVERSATION);
     ada.assert_quiet();
     ben.assert_quiet();
