@@ -3,12 +3,14 @@
 //! # Layout
 //!
 //! - [`lines`]: what the lines say
+//! - `printed`: which messages were printed, told to the disk before anything else can happen
 //! - `sockets`: the WebSockets of the engine's links
 
 pub mod lines;
+mod printed;
 mod sockets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
@@ -20,6 +22,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::mpsc;
 
 use self::lines::{Order, Report};
+use self::printed::Printed;
 use self::sockets::Sockets;
 use crate::clock::Clock;
 use crate::directory::fetch::CONSENSUS_PATH;
@@ -77,6 +80,7 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
             Err(error) => drop(failed.send(error)),
         }
     })?;
+    let printed = Printed::open(&config.profile)?;
     let clock = Clock::start();
     let client = Client::new(Config::new(authorities), records, random::seed()?, clock.now())?;
     let mut chat = Chat {
@@ -88,8 +92,10 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
         directory: config.directory,
         names: BTreeMap::new(),
         ready: false,
+        printed,
     };
     chat.settle()?;
+    chat.printed.begin()?;
     let mut stdin = BufReader::new(tokio::io::stdin());
     let mut line = Vec::new();
     loop {
@@ -110,7 +116,10 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
                     line.clear();
                 } else if line.len() as u64 >= MAX_LINE_LEN {
                     chat.report(&Report::error("input", format!("a line has more than {MAX_LINE_LEN} bytes")))?;
-                    break;
+                    if !skip_line(&mut stdin).await? {
+                        break;
+                    }
+                    line.clear();
                 }
             }
             Some(input) = inbox.recv() => chat.handle(input)?,
@@ -118,8 +127,28 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
             () = sleep_until(wake) => chat.handle(Input::Timeout)?,
         }
     }
+    // What was asked for before the end still happens, and is said.
     chat.store.close();
+    while let Ok(input) = inbox.try_recv() {
+        chat.handle(input)?;
+    }
     Ok(())
+}
+
+/// Skips what is left of a line that is too long; `false` at the end of the input.
+async fn skip_line(stdin: &mut BufReader<tokio::io::Stdin>) -> io::Result<bool> {
+    loop {
+        let bytes = stdin.fill_buf().await?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let read = end.map_or(bytes.len(), |end| end + 1);
+        stdin.consume(read);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
 }
 
 async fn authorities(config: &ChatConfig) -> Result<Authorities, ChatError> {
@@ -166,6 +195,7 @@ struct Chat {
     directory: String,
     names: BTreeMap<ContactId, String>,
     ready: bool,
+    printed: Printed,
 }
 
 impl Chat {
@@ -174,8 +204,17 @@ impl Chat {
         self.settle()
     }
 
-    /// Does what the engine wants done.
+    /// Does what the engine wants done. What is to be printed comes last: a message is acknowledged, then printed.
     fn settle(&mut self) -> io::Result<()> {
+        let mut events = VecDeque::new();
+        loop {
+            self.carry_out(&mut events);
+            let Some(event) = events.pop_front() else { return Ok(()) };
+            self.event(event)?;
+        }
+    }
+
+    fn carry_out(&mut self, events: &mut VecDeque<Event>) {
         while let Some(output) = self.client.poll_output() {
             match output {
                 Output::OpenLink { link, url } => self.sockets.open(link, url),
@@ -183,10 +222,9 @@ impl Chat {
                 Output::CloseLink(link) => self.sockets.close(link),
                 Output::FetchConsensus => self.fetch(),
                 Output::Persist(batch, writes) => self.store.write(batch, writes),
-                Output::Event(event) => self.event(event)?,
+                Output::Event(event) => events.push_back(event),
             }
         }
-        Ok(())
     }
 
     fn fetch(&self) {
@@ -246,8 +284,11 @@ impl Chat {
             }
             Event::Message { contact, id, text, .. } => {
                 let from = name(&self.names, contact);
-                self.report(&Report::Message { from, id, text })?;
+                if !self.printed.contains(&id) {
+                    self.report(&Report::Message { from, id, text })?;
+                }
                 // The line is out: after a restart it is not to be repeated.
+                self.printed.add(id)?;
                 self.client.handle(self.clock.now(), Input::Command(Command::Shown { contact, id }));
                 Ok(())
             }

@@ -174,8 +174,16 @@ where
     let mut line = Line(switchboard);
     // One message at a time is given to the socket: what comes meanwhile fills the next record.
     let mut flushing = false;
+    let mut checked = clock.now().instant;
     loop {
         let now = clock.now().instant;
+        // Not left to the sleep below: on a busy link whose socket takes nothing, that one never ends.
+        if now.saturating_since(checked) >= STALLED_TIME {
+            checked = now;
+            if let Err(error) = link.handle_timeout(now, &mut line) {
+                return Some(error.to_string());
+            }
+        }
         if !flushing {
             match link.poll_transmit(now) {
                 Ok(Some(message)) => {

@@ -1,6 +1,6 @@
 //! The native client's disk: the engine's records in one redb file.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::files;
 
 const FILE: &str = "profile.redb";
+const FRESH_FILE: &str = "profile.redb.new";
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 
 /// Why a profile cannot be used.
@@ -55,10 +56,17 @@ impl Store {
     ) -> Result<(Self, Records), StoreError> {
         files::create_private_dir(folder)?;
         let path = folder.join(FILE);
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+        if !path.exists() {
+            // A file that a kill leaves half made could never be opened again, so it gets its name when it is whole.
+            let fresh = folder.join(FRESH_FILE);
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
+            write(&Database::create(&fresh).map_err(database)?, [])?;
+            fs::rename(&fresh, &path)?;
+            files::sync_dir(folder)?;
+        }
         let database = Database::create(&path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
-            error => database(error),
+            error => self::database(error),
         })?;
         let records = load(&database)?;
         let (batches, mut queue) = mpsc::unbounded_channel::<(BatchId, Vec<Write>)>();
@@ -89,12 +97,8 @@ impl Store {
         }
     }
 
-    /// Waits until all batches are written.
-    pub fn close(mut self) {
-        self.finish();
-    }
-
-    fn finish(&mut self) {
+    /// Waits until all batches are written and reported; takes no more.
+    pub fn close(&mut self) {
         drop(self.batches.take());
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
@@ -104,13 +108,11 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.finish();
+        self.close();
     }
 }
 
 fn load(database: &Database) -> Result<Records, StoreError> {
-    // A fresh file has no table until something is written, so this writes an empty transaction.
-    write(database, [])?;
     let transaction = database.begin_read().map_err(self::database)?;
     let table = transaction.open_table(RECORDS).map_err(self::database)?;
     let mut records = Vec::new();

@@ -185,6 +185,10 @@ impl Switch for Line<'_> {
         lock(&self.0.waiting).establish(cookie, circuit)
     }
 
+    fn withdraw(&mut self, cookie: &Cookie, circuit: &(LinkHandle, CircId)) {
+        lock(&self.0.waiting).withdraw(cookie, circuit);
+    }
+
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(LinkHandle, CircId)> {
         lock(&self.0.waiting).take(cookie)
     }

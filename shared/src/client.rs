@@ -408,7 +408,7 @@ impl Client {
         let Some(link) = self.links.remove(&id) else { return };
         self.relays.link_failed(link.guard, self.now.instant);
         for key in link.circuits.into_values() {
-            self.circuit_lost(key);
+            self.circuit_lost(key, false);
         }
     }
 
@@ -417,8 +417,17 @@ impl Client {
         self.link_lost(id);
     }
 
-    /// Ends a circuit: with a reason, its guard is told.
+    /// Ends a circuit that is not wanted any more.
+    fn drop_circuit(&mut self, key: CircuitKey) {
+        self.end_circuit(key, Some(DestroyReason::Requested), false);
+    }
+
+    /// Ends a circuit that went wrong: with a reason, its guard is told; without one, it was the guard who said so.
     fn close_circuit(&mut self, key: CircuitKey, reason: Option<DestroyReason>) {
+        self.end_circuit(key, reason, true);
+    }
+
+    fn end_circuit(&mut self, key: CircuitKey, reason: Option<DestroyReason>, blame: bool) {
         if let Some(managed) = self.circuits.get(&key) {
             let (id, circ) = (managed.link, managed.circuit.circ_id());
             if let Some(link) = self.links.get_mut(&id) {
@@ -428,7 +437,7 @@ impl Client {
                 }
             }
         }
-        self.circuit_lost(key);
+        self.circuit_lost(key, blame);
     }
 
     fn persisted(&mut self, batch: BatchId) {
@@ -522,7 +531,9 @@ impl Client {
     fn keep_links(&mut self) {
         let Some(consensus) = &self.directory.consensus else { return };
         let now = self.now.instant;
-        let primary = self.relays.primary_guards(consensus, &mut self.rng, now);
+        let places = self.invites.values().flat_map(|invite| &invite.places).map(|(relay, _)| *relay);
+        let invited_to: Vec<_> = places.collect();
+        let primary = self.relays.primary_guards(consensus, &mut self.rng, now, &invited_to);
         for guard in &primary {
             if self.links.values().any(|link| link.guard == *guard) {
                 continue;

@@ -622,6 +622,10 @@ impl Switch for DeskSwitch<'_> {
         self.cookies.establish(cookie, circuit)
     }
 
+    fn withdraw(&mut self, cookie: &Cookie, circuit: &(End, CircId)) {
+        self.cookies.withdraw(cookie, circuit);
+    }
+
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(End, CircId)> {
         self.cookies.take(cookie)
     }

@@ -2,6 +2,8 @@
 //!
 //! Each test runs several seeds and names the seed in its failure; the same seed gives the same run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is tests")]
+
 #[path = "sim/people.rs"]
 mod people;
 

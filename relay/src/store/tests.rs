@@ -26,7 +26,7 @@ fn delete(key: &str) -> Write {
 #[test]
 fn what_was_acknowledged_is_there_after_opening_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, records, done) = open(folder.path());
+    let (mut store, records, done) = open(folder.path());
     assert!(records.is_empty());
     store.write(BatchId(0), vec![put("b", b"1"), put("a", b"2")]);
     store.write(BatchId(1), vec![delete("b"), put("c/7", b""), put("a", b"3")]);
@@ -40,7 +40,7 @@ fn what_was_acknowledged_is_there_after_opening_again() {
 fn a_profile_is_its_owners_alone_and_open_once() {
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("profile");
-    let (store, _, _done) = open(&profile);
+    let (mut store, _, _done) = open(&profile);
     assert!(matches!(Store::open(&profile, |_| ()), Err(StoreError::InUse)));
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&profile), 0o700);

@@ -34,13 +34,19 @@ pub(super) enum Stage {
 }
 
 /// The holder of an invite.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Invited {
     /// The invite's fragment.
     pub(super) invite: String,
     /// What the inviter is to call us.
     pub(super) introduce_as: String,
     pub(super) account: OlmAccount,
+}
+
+impl core::fmt::Debug for Invited {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Invited(..)")
+    }
 }
 
 /// Everything that two contacts share.
@@ -255,9 +261,12 @@ impl Contact {
             core::cmp::Ordering::Greater => return Err(ReceiveError::Order),
             core::cmp::Ordering::Equal => {}
         }
-        let encrypted = met.receive.open(id, sealed).map_err(|_| ReceiveError::Envelope)?;
+        let mut receive = met.receive.clone();
+        let encrypted = receive.open(id, sealed).map_err(|_| ReceiveError::Envelope)?;
         let content = met.session.decrypt(&encrypted).map_err(ReceiveError::Session)?;
-        let text = text_of(&content).ok_or(ReceiveError::Content)?;
+        // From here on the message is taken: neither Olm nor the chain would open it a second time.
+        met.receive = receive;
+        let text = text_of(&content).unwrap_or_else(|| UNREADABLE.to_owned());
         let number = self.record.next_message;
         self.record.next_message += 1;
         let record = MessageRecord { id, text: text.clone(), at, direction: Direction::In { shown: false } };
@@ -304,10 +313,12 @@ pub(super) enum ReceiveError {
     Order,
     Envelope,
     Session(SessionError),
-    Content,
 }
 
 const TEXT: u8 = 1;
+
+/// Stands for a message of a kind that only later versions know.
+const UNREADABLE: &str = "[This message needs a newer version of Allium.]";
 
 fn content_of(text: &str) -> Vec<u8> {
     let mut content = vec![TEXT];
@@ -339,7 +350,7 @@ impl Outgoing {
 }
 
 /// An invite on disk, and at work.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct OpenInvite {
     pub(super) key: KeyBytes,
     pub(super) secret: [u8; 16],

@@ -70,6 +70,7 @@ impl Client {
     fn own_path(&mut self, count: usize, last: Option<RelayIdentity>) -> Option<(LinkId, Vec<RelayIdentity>)> {
         let consensus = self.directory.consensus.as_ref()?;
         let (link, guard) = self.relays.guards().iter().find_map(|guard| {
+            consensus.relay(guard)?;
             let usable = |(_, link): &(&LinkId, &super::links::Link)| link.guard == *guard && link.is_open();
             let (id, _) = self.links.iter().find(usable).filter(|_| Some(*guard) != last)?;
             Some((*id, *guard))
@@ -145,17 +146,21 @@ impl Client {
         }
     }
 
-    /// A circuit is gone, for whatever reason; `key` is out of its link's table already.
-    pub(super) fn circuit_lost(&mut self, key: CircuitKey) {
+    /// A circuit is gone; `key` is out of its link's table already. With `blame`, it went wrong on its way, and the relay
+    /// that did not do its part is left alone for a while.
+    pub(super) fn circuit_lost(&mut self, key: CircuitKey, blame: bool) {
         let Some(managed) = self.circuits.remove(&key) else { return };
         let now = self.now.instant;
         let building = !managed.circuit.is_open();
         let refused = matches!(&managed.task, Task::Wait(Wait { state: WaitState::Establishing, .. }));
-        if building || refused {
+        if blame && (building || refused) {
             let at = managed.circuit.reached().min(managed.circuit.path().len().saturating_sub(1));
             if let Some(hop) = managed.circuit.path().get(at) {
                 let relay = hop.identity;
-                self.relays.failed(relay, now);
+                // A guard that will not have us wait at it may still be a good guard.
+                if !(refused && self.relays.guards().contains(&relay)) {
+                    self.relays.failed(relay, now);
+                }
                 // A guard that does not even answer a CREATE holds up everything: its link goes too.
                 let silent = at == 0 && managed.deadline.is_some_and(|deadline| deadline <= now);
                 if silent && self.links.contains_key(&managed.link) {
@@ -231,7 +236,7 @@ impl Client {
             .map(|(key, _)| *key)
             .collect();
         for key in outdated {
-            self.close_circuit(key, Some(DestroyReason::Requested));
+            self.drop_circuit(key);
         }
         let mut waiting =
             self.waits().filter(|(_, place)| matches!(place, Place::Contact { contact, .. } if *contact == id)).count();
@@ -338,15 +343,15 @@ impl Client {
                 contact.search.queue = queue;
             }
         }
-        for _ in running..VISITS {
-            let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let mut running = running;
+        for _ in 0..self.contacts.get(&id).map_or(0, |contact| contact.search.queue.len()) {
+            let Some(contact) = self.contacts.get_mut(&id).filter(|_| running < VISITS) else { return };
             let Some(meetings) = contact.search.queue.pop_front() else { return };
-            if !self.visit(id, &meetings)
-                && let Some(contact) = self.contacts.get_mut(&id)
-            {
-                // Not now: no link is open, or too much is being built.
-                contact.search.queue.push_front(meetings);
-                return;
+            if self.visit(id, &meetings) {
+                running += 1;
+            } else if let Some(contact) = self.contacts.get_mut(&id) {
+                // Not now: the only open link leads to this very relay, or too much is being built.
+                contact.search.queue.push_back(meetings);
             }
         }
     }
@@ -455,7 +460,7 @@ impl Client {
         let Some(Managed { task: Task::Visit(visit), deadline, .. }) = self.circuits.get_mut(&key) else { return };
         let contact = self.contacts.get(&visit.contact);
         let (Some((generation, meeting)), Some(contact)) = (visit.meetings.pop_front(), contact) else {
-            return self.close_circuit(key, Some(DestroyReason::Requested));
+            return self.drop_circuit(key);
         };
         let host_key = match &contact.record.stage {
             Stage::Invited(invited) => Invite::parse(&invited.invite).ok().map(|invite| invite.key),
@@ -469,7 +474,7 @@ impl Client {
             ClientHandshake::start(&mut self.rng, &server, &meeting.verification).ok()
         });
         let Some((handshake, message)) = begun else {
-            return self.close_circuit(key, Some(DestroyReason::Requested));
+            return self.drop_circuit(key);
         };
         visit.knocking = Some((generation, handshake, Assembler::default()));
         *deadline = Some(self.now.instant + MEETING_TIME);
@@ -615,7 +620,7 @@ impl Client {
     fn stop_looking_for(&mut self, id: ContactId, keep: CircuitKey) {
         for key in self.visits(id) {
             if key != keep {
-                self.close_circuit(key, Some(DestroyReason::Requested));
+                self.drop_circuit(key);
             }
         }
         if let Some(contact) = self.contacts.get_mut(&id) {

@@ -100,23 +100,26 @@ impl Relays {
         self.failures.values().map(|failure| failure.until).filter(|until| *until > now).min()
     }
 
-    /// The guards whose links should be open: the first of those kept to that work, and others for those that do not.
+    /// The guards whose links should be open: the first of those kept to that work, and others for those that do not. None
+    /// of `invited_to` becomes a guard: those are named in links that strangers may read.
     pub(super) fn primary_guards(
         &mut self,
         consensus: &Consensus,
         rng: &mut impl Rng,
         now: Instant,
+        invited_to: &[RelayIdentity],
     ) -> Vec<RelayIdentity> {
         let is_guard = |id: &RelayIdentity| consensus.relay(id).is_some_and(|relay| relay.has(Role::Guard));
         self.candidates.retain(is_guard);
         let works = |id: &&RelayIdentity| is_guard(id) && !self.is_failing(id, now);
         let mut primary: Vec<_> = self.guards.iter().filter(works).take(PRIMARY_GUARDS).copied().collect();
         let missing = PRIMARY_GUARDS - primary.len();
-        if self.guards.len() < MAX_GUARDS {
+        if self.guards.iter().filter(|id| is_guard(id)).count() < MAX_GUARDS {
             let mut fresh: Vec<_> = consensus
                 .with_role(Role::Guard)
                 .map(|relay| relay.identity)
-                .filter(|id| !self.guards.contains(id) && !self.candidates.contains(id) && !self.is_failing(id, now))
+                .filter(|id| !self.guards.contains(id) && !self.candidates.contains(id) && !invited_to.contains(id))
+                .filter(|id| !self.is_failing(id, now))
                 .collect();
             while self.candidates.len() < missing {
                 let Some(at) = below(fresh.len(), rng) else { break };

@@ -198,6 +198,7 @@ impl Client {
                 id
             }
         };
+        self.drop_earlier_talks(key, invite, id);
         let frame =
             Frame::Welcome { identity: account.identity(), meeting_key: *meeting_key.public().as_bytes(), pre_key };
         if let Some(talk) = self.talk(key) {
@@ -214,6 +215,23 @@ impl Client {
         }
         self.store.then(Then::Greeted(key));
         Ok(())
+    }
+
+    /// Host: whoever was admitted before with the same invite comes too late, and what was said with earlier secrets is void.
+    fn drop_earlier_talks(&mut self, keep: CircuitKey, invite: u64, contact: ContactId) {
+        let is_earlier = |talk: &Talk| match talk.phase {
+            Phase::AwaitIntroduce { invite: by, .. } => by == invite,
+            _ => talk.contact == Some(contact),
+        };
+        let earlier: Vec<_> = self
+            .circuits
+            .iter()
+            .filter(|(key, managed)| **key != keep && matches!(&managed.task, Task::Talk(talk) if is_earlier(talk)))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in earlier {
+            self.drop_circuit(key);
+        }
     }
 
     /// Visitor: the maker of the invite has taken us as a contact.
@@ -281,7 +299,7 @@ impl Client {
             .map(|(key, _)| *key)
             .collect();
         for key in waits {
-            self.close_circuit(key, Some(DestroyReason::Requested));
+            self.drop_circuit(key);
         }
     }
 
@@ -331,7 +349,7 @@ impl Client {
             self.event(event);
         }
         if let Some(before) = before {
-            self.close_circuit(before, Some(DestroyReason::Requested));
+            self.drop_circuit(before);
         }
         self.transmit(id);
     }

@@ -87,10 +87,9 @@ impl Frame {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(identity);
                 out.extend_from_slice(one_time_key);
-                let name = name.as_bytes();
-                let name = name.get(..MAX_NAME_LEN).unwrap_or(name);
+                let name = &name[..name.floor_char_boundary(MAX_NAME_LEN)];
                 out.push(name.len() as u8);
-                out.extend_from_slice(name);
+                out.extend_from_slice(name.as_bytes());
             }
             Self::Welcome { identity, meeting_key, pre_key } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());

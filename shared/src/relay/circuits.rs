@@ -50,8 +50,8 @@ pub trait Outlet {
     /// Queues a cell on another link.
     fn forward(&mut self, link: &Self::Link, cell: Cell);
 
-    /// Hands a note to the owner of another link (or of this one). When that link is gone, an [`Note::Open`] has to come
-    /// back as [`Note::OpenFailed`]; other notes may be dropped, since a closing link tells all whom it concerns.
+    /// Hands a note to the owner of another link (or of this one). When that link is gone, what [`Note::into_failure`]
+    /// gives has to come back; other notes may be dropped, since a closing link tells all whom it concerns.
     fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
 
     /// Hands the note to a link towards that relay, opening one if there is none. The relay's address comes from the
@@ -60,6 +60,9 @@ pub trait Outlet {
 
     /// Lets a circuit of this link wait for whoever has the cookie; `false` if it cannot.
     fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool;
+
+    /// Lets a circuit of this link wait no longer for the cookie, if it still does.
+    fn withdraw(&mut self, cookie: &Cookie, circ: CircId);
 
     /// Takes out whoever waits for the cookie.
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
@@ -135,10 +138,11 @@ pub enum Note<L> {
 }
 
 impl<L> Note<L> {
-    /// For an [`Note::Open`] that cannot be carried out: who asked, and the note that says so.
+    /// For a note that asks something of a link that is gone: who asked, and the note that says so.
     pub fn into_failure(self, reason: DestroyReason) -> Option<(L, Self)> {
         match self {
             Self::Open { origin: (link, circ), .. } => Some((link, Self::OpenFailed { circ, reason })),
+            Self::Visit { visitor: (link, circ), .. } => Some((link, Self::Destroy { circ, reason })),
             _ => None,
         }
     }
@@ -389,8 +393,8 @@ impl<L: Clone + PartialEq> Circuits<L> {
     pub fn close(&mut self, out: &mut impl Outlet<Link = L>) {
         self.half_open.clear();
         self.deadlines.clear();
-        for entry in std::mem::take(&mut self.entries).into_values() {
-            release(entry, DestroyReason::LinkClosed, out);
+        for (circ, entry) in std::mem::take(&mut self.entries) {
+            release(circ, entry, DestroyReason::LinkClosed, out);
         }
     }
 
@@ -403,7 +407,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
         self.half_open.remove(&circ);
         if let Some(entry) = self.entries.remove(&circ) {
-            release(entry, reason, out);
+            release(circ, entry, reason, out);
         }
     }
 
@@ -667,7 +671,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
 }
 
 /// Tells whoever holds the other part of a circuit that this part is gone.
-fn release<L: Clone + PartialEq>(entry: Entry<L>, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
+fn release<L: Clone + PartialEq>(
+    circ: CircId,
+    entry: Entry<L>,
+    reason: DestroyReason,
+    out: &mut impl Outlet<Link = L>,
+) {
     let other = match entry {
         Entry::Opening { origin, .. } => {
             let reason = if reason == DestroyReason::None { DestroyReason::ConnectFailed } else { reason };
@@ -680,7 +689,7 @@ fn release<L: Clone + PartialEq>(entry: Entry<L>, reason: DestroyReason, out: &m
         Entry::Joining { other, .. } | Entry::Joined { other, .. } => other,
         Entry::End(end) => match end.state {
             EndState::Waiting { cookie } => {
-                out.take_waiting(&cookie);
+                out.withdraw(&cookie, circ);
                 return;
             }
             EndState::Visited { visitor: other, .. } | EndState::Visiting { host: other, .. } => other,

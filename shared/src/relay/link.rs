@@ -30,6 +30,9 @@ const RELAY_SILENCE: Duration = Duration::from_secs(6);
 /// A page may be silent for much longer: browsers let hidden tabs run their timers once a minute.
 const PAGE_SILENCE: Duration = Duration::from_secs(180);
 
+/// Cells that may wait on one link, over all its circuits: 8 MB. A peer that reads nothing and asks for more loses the link.
+const MAX_LINK_QUEUED: usize = 16 * 1024;
+
 /// Notes that may wait for a link to shake hands.
 const MAX_WAITING: usize = 1024;
 
@@ -49,6 +52,9 @@ pub trait Switch {
 
     /// See [`Outlet::establish`].
     fn establish(&mut self, cookie: Cookie, circuit: (Self::Link, CircId)) -> bool;
+
+    /// See [`Outlet::withdraw`].
+    fn withdraw(&mut self, cookie: &Cookie, circuit: &(Self::Link, CircId));
 
     /// See [`Outlet::take_waiting`].
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
@@ -118,6 +124,9 @@ pub enum LinkError {
     /// The handshake took too long.
     #[error("the link's handshake took too long")]
     Timeout,
+    /// The peer does not read what it has asked for.
+    #[error("more than {MAX_LINK_QUEUED} cells wait for the peer to read them")]
+    Overfull,
 }
 
 /// What a message has brought about.
@@ -220,9 +229,14 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                     circuits.handle_cell(now, &mut self.rng, cell, &mut Own::new(&self.this, queue, switch));
                 }
                 self.settle_overruns(switch);
+                self.check_queue()?;
                 Ok(Progress::Nothing)
             }
         }
+    }
+
+    fn check_queue(&self) -> Result<(), LinkError> {
+        if self.queued() > MAX_LINK_QUEUED { Err(LinkError::Overfull) } else { Ok(()) }
     }
 
     fn establish(
@@ -318,12 +332,13 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     ///
     /// # Errors
     ///
-    /// If the peer was silent for too long; the link has to be closed, with [`Self::close`].
+    /// If the peer was silent for too long, or does not read; the link has to be closed, with [`Self::close`].
     pub fn handle_timeout<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) -> Result<(), LinkError> {
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
             circuits.handle_timeout(now, &mut Own::new(&self.this, queue, switch));
             self.settle_overruns(switch);
+            self.check_queue()?;
         }
         match &self.state {
             _ if now < self.deadline => Ok(()),
@@ -395,6 +410,10 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
 
     fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {
         self.switch.establish(cookie, (self.this.clone(), circ))
+    }
+
+    fn withdraw(&mut self, cookie: &Cookie, circ: CircId) {
+        self.switch.withdraw(cookie, &(self.this.clone(), circ));
     }
 
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(L, CircId)> {

@@ -12,7 +12,7 @@ pub struct RendezvousTable<P> {
     max: usize,
 }
 
-impl<P> RendezvousTable<P> {
+impl<P: PartialEq> RendezvousTable<P> {
     /// A table for at most `max` waiting circuits.
     pub fn new(max: usize) -> Self {
         Self { waiting: HashMap::new(), max }
@@ -30,6 +30,13 @@ impl<P> RendezvousTable<P> {
     /// Takes out whoever waits for the cookie: a cookie serves one meeting.
     pub fn take(&mut self, cookie: &Cookie) -> Option<(P, CircId)> {
         self.waiting.remove(cookie)
+    }
+
+    /// Takes a circuit out that waits no longer; another one may wait for the same cookie by now, and stays.
+    pub fn withdraw(&mut self, cookie: &Cookie, circuit: &(P, CircId)) {
+        if self.waiting.get(cookie) == Some(circuit) {
+            self.waiting.remove(cookie);
+        }
     }
 
     /// How many circuits wait.
