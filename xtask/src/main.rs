@@ -32,7 +32,8 @@ const EXIT_INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Step(StepError::Interrupted) | Failure::Setup(SetupError::Step(StepError::Interrupted))) => {
+        Err(failure) if failure.is_interruption() => {
+            eprintln!("\ninterrupted");
             ExitCode::from(EXIT_INTERRUPTED)
         }
         Err(failure) => {
@@ -73,6 +74,17 @@ enum Failure {
     Setup(#[from] SetupError),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
-    #[error("a file of the verification could not be written: {0}")]
-    Io(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// Whether a signal has ended the chore.
+    fn is_interruption(&self) -> bool {
+        match self {
+            Self::Step(error) => matches!(error, StepError::Interrupted),
+            Self::Setup(error) | Self::Demo(demo::DemoError::Setup(error)) => {
+                matches!(error, SetupError::Step(StepError::Interrupted))
+            }
+            Self::Interrupt(_) | Self::Workspace(_) | Self::Demo(_) => false,
+        }
+    }
 }
