@@ -93,7 +93,7 @@ pub enum Command {
         /// The name that the inviter is shown; without one, a short made-up one.
         introduce_as: Option<String>,
     },
-    /// Send a message; answered by [`Event::Queued`] once it is on disk.
+    /// Send a message; answered by [`Event::Outgoing`] once it is on disk.
     Send {
         /// To whom.
         to: ContactId,

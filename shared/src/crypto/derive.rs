@@ -17,7 +17,7 @@ pub fn derive(label: &str, parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The first `N` ≤ 32 bytes of [`derive`].
+/// The first `N` ≤ 32 bytes of [`derive()`].
 pub fn derive_short<const N: usize>(label: &str, parts: &[&[u8]]) -> [u8; N] {
     const { assert!(N <= 32) };
     let mut short = [0; N];
