@@ -19,7 +19,7 @@ pub fn build(workspace: &Workspace, steps: &Steps) -> Result<(), SetupError> {
 pub fn fetch(workspace: &Workspace, steps: &Steps) -> Result<(), StepError> {
     steps
         .step("Fetch the sources of all crates")
-        .advice("see that crates.io can be reached, and start again")
+        .advice("see that the registry of Rust packages can be reached, and start again")
         .run(Command::new("cargo").current_dir(workspace.root()).arg("fetch"))
 }
 

@@ -1,4 +1,4 @@
-//! Tools from crates.io, each at one version.
+//! Tools that are built from packages, each at one version.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Setup, SetupError, clear, lock};
 use crate::step::{StepError, is_program};
 
-/// A program that crates.io has the source of.
+/// A program that is built from a package.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
     name: &'static str,
@@ -89,7 +89,7 @@ impl Setup<'_> {
         self.steps
             .step(format!("Install {} {}", tool.name, tool.version))
             .advice(
-                "see that crates.io can be reached and that a C compiler is installed (Debian: `apt-get install \
+                "see that the registry of Rust packages can be reached and that a C compiler is installed (Debian: `apt-get install \
                  build-essential`), then start again: it goes on where it was",
             )
             .run(

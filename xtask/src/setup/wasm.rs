@@ -2,7 +2,7 @@
 //!
 //! In this order: the active toolchain has the target; one was built from Debian's sources before; rustup adds the
 //! target; the standard library is built from Debian's sources. The last is for machines that reach a Debian mirror and
-//! crates.io but none of Rust's own servers.
+//! the registry of packages but none of Rust's own servers.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -190,7 +190,7 @@ impl Setup<'_> {
             .run(Command::new("cp").arg("-rL").arg(&library).arg(&copy))?;
         self.steps
             .step("Build the standard library for wasm")
-            .advice(format!("see that crates.io can be reached and start again; or {advice}"))
+            .advice(format!("see that the registry of Rust packages can be reached and start again; or {advice}"))
             .run(
                 Command::new(DEBIAN_CARGO)
                     .current_dir(&copy)
