@@ -6,7 +6,7 @@
 //! - [`state`]: what is drawn, reduced from events; no browser in it
 //! - [`driver`]: runs the engine with [`socket`], [`directory`], [`storage`] and [`tab_lock`]
 //! - [`pages`], [`components`], [`hooks`]: the drawing
-//! - [`strings`], [`format`]: texts, dates and times
+//! - [`strings`], [`format`](mod@format): texts, dates and times
 //! - [`address`]: invites in the page's address
 //! - [`last_words`]: what is said after a fault of the page itself
 
