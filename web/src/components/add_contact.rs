@@ -135,6 +135,8 @@ fn entered(link: &str, name: &str, own_name: &str) -> Result<Command, (Place, &'
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_name_and_a_link_are_needed() {

@@ -8,6 +8,8 @@ use allium_shared::time::UnixTime;
 use super::{Action, Invite, Phase, Place, State};
 use crate::driver::Notice;
 use crate::storage::StorageError;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const BOB: ContactId = ContactId(1);
 const CAROL: ContactId = ContactId(2);
