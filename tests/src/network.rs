@@ -1,6 +1,7 @@
 //! `allium network --processes`: a whole network in a folder of its own, each node a process.
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -236,17 +237,24 @@ pub fn command(folder: &Path, port: u16, options: &Options) -> std::process::Com
 
 /// A port of 127.0.0.1 that nobody listens on, with some free ones behind it.
 ///
-/// It lies below the range from which the system takes ports for those who do not care, so it stays free.
+/// They lie below the range from which the system takes ports for those who do not care, and belong to these tests until
+/// their end: others that run at the same time, in another checkout perhaps, take others.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const BLOCK: u16 = 32;
     const BLOCKS: u16 = 680;
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let locks = env::temp_dir().join("allium-test-ports");
+    fs::create_dir_all(&locks).expect("there is a place for files");
     let start = (std::process::id() * 7 % u32::from(BLOCKS)) as u16;
     for _ in 0..BLOCKS {
         let block = (start + NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
         let port = FIRST + block * BLOCK;
-        if (port..port + BLOCK).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        // A file that another user has locked, or only made, is a block of his.
+        let Ok(lock) = File::create(locks.join(block.to_string())) else { continue };
+        if lock.try_lock().is_ok() && (port..port + BLOCK).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return port;
         }
     }

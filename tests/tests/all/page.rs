@@ -30,6 +30,7 @@ fn two_pages_chat_both_ways() {
     ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));
     ada.open_conversation("");
     for page in [&ada, &ben] {
+        page.path();
         page.assert_at_hand(&IN_CONVERSATION);
     }
 
