@@ -10,7 +10,7 @@ use crate::chat::{Chat, Event, Mark, Pair};
 /// How often each of the two sends a message.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Messages both ways, one each [`PACE`], until [`Traffic::finish`].
+/// Messages both ways, one each tenth of a second, until [`Traffic::finish`].
 #[derive(Debug)]
 pub struct Traffic<'a> {
     pair: &'a Pair,
