@@ -235,7 +235,8 @@ pub fn command(folder: &Path, port: u16, options: &Options) -> std::process::Com
     command
 }
 
-/// A port of 127.0.0.1 that nobody listens on, with some free ones behind it.
+/// A port of 127.0.0.1 that nobody listens on; those behind it are most likely free too, and a network passes over those
+/// that are not.
 ///
 /// They lie below the range from which the system takes ports for those who do not care, and belong to these tests until
 /// their end: others that run at the same time, in another checkout perhaps, take others.
@@ -253,7 +254,7 @@ pub fn free_port() -> u16 {
         let port = FIRST + block * BLOCK;
         // A file that another user has locked, or only made, is a block of his.
         let Ok(lock) = File::create(locks.join(block.to_string())) else { continue };
-        if lock.try_lock().is_ok() && (port..port + BLOCK).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return port;
         }
