@@ -45,6 +45,12 @@ impl Default for Options {
     }
 }
 
+/// What a node says that cannot listen.
+const PORT_TAKEN: &str = "Address already in use";
+
+/// How long a network may go without being ready before its nodes' logs are looked into.
+const PATIENCE_WITH_PORTS: Duration = Duration::from_secs(3);
+
 /// A running network.
 #[derive(Debug)]
 pub struct Network {
@@ -59,13 +65,24 @@ impl Network {
     /// Starts a network and waits until all its nodes take part.
     #[track_caller]
     pub fn start(options: &Options) -> Self {
-        let folder = tempfile::Builder::new().prefix("allium-network-").tempdir().expect("there is a place for files");
-        Self::start_in(folder, free_port(), options)
+        // Between the moment in which the network finds a port free and the one in which a node takes it, a stranger's program
+        // may take it: that is nobody's fault here.
+        for _ in 0..2 {
+            match Self::try_start(new_folder(), free_port(), options) {
+                Err(report) if report.contains(PORT_TAKEN) => {}
+                outcome => return outcome.unwrap_or_else(|report| panic!("{report}")),
+            }
+        }
+        Self::start_in(new_folder(), free_port(), options)
     }
 
     /// Starts a network in a folder that need not be empty.
     #[track_caller]
     pub fn start_in(folder: TempDir, port: u16, options: &Options) -> Self {
+        Self::try_start(folder, port, options).unwrap_or_else(|report| panic!("{report}"))
+    }
+
+    fn try_start(folder: TempDir, port: u16, options: &Options) -> Result<Self, String> {
         let log = folder.path().join("network.log");
         let ready = folder.path().join("ready");
         // What another run has left there says nothing about this one.
@@ -76,14 +93,17 @@ impl Network {
         // The promise is checked by a test of its own; here a busy machine gets more time.
         let outcome = wait::poll(Deadline::after(READY_WITHIN * 3), || match process.ended() {
             Some(status) => Some(Err(format!("it ended with {status}"))),
+            None if start.elapsed() > PATIENCE_WITH_PORTS && report(folder.path()).contains(PORT_TAKEN) => {
+                Some(Err("a node has not got its port".to_owned()))
+            }
             None => written().filter(|now| Some(*now) != before).map(|_| Ok(())),
         });
         let ready_after = start.elapsed();
         if let Err(reason) = outcome.unwrap_or_else(|| Err(format!("not ready after {ready_after:.1?}"))) {
-            panic!("allium network: {reason}\n{}", report(folder.path()));
+            return Err(format!("allium network: {reason}\n{}", report(folder.path())));
         }
         let nodes = read_nodes(folder.path());
-        Self { process: Mutex::new(process), nodes, folder, port, ready_after }
+        Ok(Self { process: Mutex::new(process), nodes, folder, port, ready_after })
     }
 
     /// A network that several tests use at the same time; none of them does it any harm.
@@ -235,7 +255,8 @@ pub fn command(folder: &Path, port: u16, options: &Options) -> std::process::Com
     command
 }
 
-/// A port of 127.0.0.1 that nobody listens on, with some free ones behind it.
+/// A port of 127.0.0.1 that nobody listens on; those behind it are most likely free too, and a network passes over those
+/// that are not.
 ///
 /// They lie below the range from which the system takes ports for those who do not care, and belong to these tests until
 /// their end: others that run at the same time, in another checkout perhaps, take others.
@@ -253,7 +274,7 @@ pub fn free_port() -> u16 {
         let port = FIRST + block * BLOCK;
         // A file that another user has locked, or only made, is a block of his.
         let Ok(lock) = File::create(locks.join(block.to_string())) else { continue };
-        if lock.try_lock().is_ok() && (port..port + BLOCK).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
             TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return port;
         }
@@ -285,6 +306,10 @@ fn read_nodes(folder: &Path) -> Vec<Node> {
     let entries: Vec<NodeEntry> =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("nodes.json: {error}\n{text}"));
     entries.into_iter().map(Node::new).collect()
+}
+
+fn new_folder() -> TempDir {
+    tempfile::Builder::new().prefix("allium-network-").tempdir().expect("there is a place for files")
 }
 
 /// The last lines of every log in a network's folder.
