@@ -86,7 +86,8 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
     let Ok(rng) = random::rng() else { return tracing::error!("the system gives no randomness") };
     let (handle, inbox) = switchboard.new_handle();
     let now = switchboard.clock().now().instant;
-    let link = RelayLink::respond(handle.clone(), Arc::clone(switchboard.keys()), rng, now);
+    let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
+    let link = RelayLink::respond(handle.clone(), keys, memory, rng, now);
     run(link, handle, inbox, stream, sink, &switchboard).await;
     drop(admission);
 }
@@ -120,9 +121,9 @@ pub(crate) async fn open(
                 }))
             });
             let now = switchboard.clock().now().instant;
-            let keys = Arc::clone(switchboard.keys());
+            let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
             let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
-                RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
+                RelayLink::initiate(handle.clone(), keys, memory, rng, &addressee, now).map_err(|error| error.to_string())
             });
             match link {
                 Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
@@ -146,9 +147,10 @@ async fn run<E>(
 ) {
     let mut stream = pin!(stream);
     let mut sink = pin!(sink);
+    switchboard.attach(&handle, Arc::clone(link.load()));
     let reason = carry(&mut link, &handle, &mut inbox, &mut stream, &mut sink, switchboard).await;
     switchboard.withdraw(&handle);
-    link.close(&mut Line(switchboard));
+    link.close(switchboard.clock().now().instant, &mut Line(switchboard));
     refuse_rest(&mut inbox, switchboard);
     if let Some(mut reason) = reason {
         tracing::debug!(reason, "a link ends");
@@ -234,7 +236,7 @@ where
 
 fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
-        Item::Cell(cell) => link.handle_forwarded(cell, line),
+        Item::Cell(cell) => link.handle_forwarded(now, cell, line),
         Item::Note(note) => link.handle_note(now, note, line),
     }
 }

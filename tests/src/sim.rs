@@ -13,13 +13,16 @@ use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::client::api::{BatchId, Command, Event, Input, LinkId, Output, Write};
 use allium_shared::client::{Client, Config};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
-use allium_shared::link::RelayAddressee;
+use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, Role, Roles, Validity,
 };
 use allium_shared::relay::circuits::{Note, RelayKeys};
+use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
+use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
+use allium_shared::relay::streams::Services;
 use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -66,6 +69,7 @@ enum Happening {
 struct Relay {
     entry: RelayEntry,
     keys: Arc<LinkKeys>,
+    memory: Arc<Memory>,
     links: BTreeMap<End, RelayLink<End>>,
     by_relay: BTreeMap<RelayIdentity, End>,
     cookies: RendezvousTable<End>,
@@ -416,7 +420,8 @@ impl Sim {
             Some(n) => {
                 self.owners.insert(end ^ 1, Node::Relay(n));
                 let rng = self.fork();
-                let link = RelayLink::respond(end ^ 1, self.relays[n].keys.clone(), rng, self.now);
+                let relay = &self.relays[n];
+                let link = RelayLink::respond(end ^ 1, relay.keys.clone(), relay.memory.clone(), rng, self.now);
                 self.relays[n].links.insert(end ^ 1, link);
                 self.send(end, Happening::Opened(end));
             }
@@ -460,14 +465,14 @@ impl Sim {
                 self.owners.remove(&end);
                 if let Some(link) = relay.links.remove(&end) {
                     relay.by_relay.retain(|_, other| *other != end);
-                    link.close(&mut desk.switch(&mut relay.cookies));
+                    link.close(now, &mut desk.switch(&mut relay.cookies));
                 }
             }
         }
         for end in closed {
             if let Some(link) = relay.links.remove(&end) {
                 relay.by_relay.retain(|_, other| *other != end);
-                link.close(&mut desk.switch(&mut relay.cookies));
+                link.close(now, &mut desk.switch(&mut relay.cookies));
             }
             desk.hang_up.push(end);
         }
@@ -486,7 +491,7 @@ impl Sim {
                 let mut desk = Desk::new(&self.relays);
                 let relay = &mut self.relays[n];
                 if let Some(link) = relay.links.get_mut(&end) {
-                    link.handle_forwarded(cell, &mut desk.switch(&mut relay.cookies));
+                    link.handle_forwarded(now, cell, &mut desk.switch(&mut relay.cookies));
                 }
                 effects.extend(desk.effects);
             }
@@ -501,6 +506,14 @@ impl Sim {
                 }
                 effects.extend(desk.effects);
             }
+            Effect::Answer(request) => {
+                let (end, note) = request.answer(&mut self.rng);
+                effects.push_back(Effect::Tell(end, note));
+            }
+            Effect::Relieve => {
+                let loads = self.relays[n].links.iter().map(|(end, link)| (*end, &**link.load()));
+                effects.extend(memory::worst(loads).map(|end| Effect::Tell(end, Note::Shed)));
+            }
             Effect::Connect(peer, note) => {
                 let end = match self.relays[n].by_relay.get(&peer) {
                     Some(end) => *end,
@@ -512,8 +525,9 @@ impl Sim {
                         };
                         let end = self.new_socket(Node::Relay(n));
                         let addressee = RelayAddressee { identity: peer, link_key: self.relays[to].entry.link_key };
-                        let (keys, rng) = (self.relays[n].keys.clone(), self.fork());
-                        let link = RelayLink::initiate(end, keys, rng, &addressee, now).expect("a key");
+                        let (keys, memory) = (self.relays[n].keys.clone(), self.relays[n].memory.clone());
+                        let rng = self.fork();
+                        let link = RelayLink::initiate(end, keys, memory, rng, &addressee, now).expect("a key");
                         self.relays[n].links.insert(end, link);
                         self.relays[n].by_relay.insert(peer, end);
                         self.accept(end, Some(to));
@@ -560,10 +574,11 @@ impl Relay {
             nickname: format!("relay{n}").parse().expect("a nickname"),
             url: format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
         };
-        let keys = Arc::new(LinkKeys { network, link, circuits: Arc::new(RelayKeys { identity, onion }) });
+        let keys = Arc::new(LinkKeys { network, link, circuits: Arc::new(RelayKeys { identity, onion, services: Services::default() }) });
         Self {
             entry,
             keys,
+            memory: Arc::new(Memory::new(64 << 20)),
             links: BTreeMap::new(),
             by_relay: BTreeMap::new(),
             cookies: RendezvousTable::new(1000),
@@ -578,6 +593,8 @@ enum Effect {
     Forward(End, Cell),
     Tell(End, Note<End>),
     Connect(RelayIdentity, Note<End>),
+    Answer(Request<End>),
+    Relieve,
 }
 
 /// What a relay's links say to each other, kept until the one that speaks has finished.
@@ -616,6 +633,18 @@ impl Switch for DeskSwitch<'_> {
 
     fn connect(&mut self, relay: RelayIdentity, note: Note<End>) {
         self.desk.effects.push_back(Effect::Connect(relay, note));
+    }
+
+    fn answer(&mut self, request: Request<End>) {
+        self.desk.effects.push_back(Effect::Answer(request));
+    }
+
+    fn relieve(&mut self) {
+        self.desk.effects.push_back(Effect::Relieve);
+    }
+
+    fn padding(&self) -> Padding {
+        Padding::default()
     }
 
     fn establish(&mut self, cookie: Cookie, circuit: (End, CircId)) -> bool {

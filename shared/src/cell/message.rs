@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
 use super::{BODY_LEN, Cell, CircId, Command, commands};
+use crate::crypto::cgo::Tag;
 
 /// Length of a relay message with its filling, in bytes: a cell's body without the onion's tag.
 pub const PAYLOAD_LEN: usize = 493;
@@ -33,11 +34,44 @@ impl core::fmt::Debug for Cookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u16);
 
+impl StreamId {
+    /// The circuit itself.
+    pub const CIRCUIT: Self = Self(0);
+}
+
+commands! {
+    /// What a relay does at the far end of a stream. New services get new numbers; a relay refuses those that it has not.
+    Service {
+        /// Sends as many bytes as it is asked for: for measurements, in networks that were started for them.
+        Source = 1,
+    }
+}
+
+commands! {
+    /// Why a stream ended; Tor's numbers where the meaning is Tor's (tor-spec, "Closing streams").
+    EndReason {
+        /// The relay has no such service.
+        Refused = 3,
+        /// Everything is said.
+        Done = 6,
+        /// The service cannot make sense of what it was asked.
+        BadRequest = 13,
+    }
+}
+
 commands! {
     /// What a relay message is; Tor's numbers where the meaning is Tor's (tor-spec, rend-spec-v3).
     RelayCommand {
+        /// Opens a stream to a service of the last hop.
+        Begin = 1,
         /// Bytes of a stream.
         Data = 2,
+        /// The sender will say no more on a stream, and hear no more; once both ends have said so, it is gone.
+        End = 3,
+        /// The stream is open.
+        Connected = 4,
+        /// The sender has received data up to the cell with this tag: more may come (see [`crate::flow`]).
+        Sendme = 5,
         /// Nothing: padding up to a chosen hop.
         Drop = 10,
         /// One of three fragments that ask the last hop to extend the circuit. The first names the relay.
@@ -64,12 +98,37 @@ commands! {
 /// A relay message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RelayMessage {
+    /// See [`RelayCommand::Begin`].
+    Begin {
+        /// The new stream; not zero.
+        stream: StreamId,
+        /// Number of the [`Service`] at its far end.
+        service: u8,
+        /// What the service wants to know at first: at most [`MAX_DATA_LEN`] − 1 bytes.
+        argument: Vec<u8>,
+    },
     /// See [`RelayCommand::Data`].
     Data {
         /// The stream; not zero.
         stream: StreamId,
         /// At most [`MAX_DATA_LEN`] bytes.
         data: Vec<u8>,
+    },
+    /// See [`RelayCommand::End`].
+    End {
+        /// The stream; not zero.
+        stream: StreamId,
+        /// Number of the [`EndReason`].
+        reason: u8,
+    },
+    /// See [`RelayCommand::Connected`]; the stream is not zero.
+    Connected(StreamId),
+    /// See [`RelayCommand::Sendme`].
+    Sendme {
+        /// The stream, or [`StreamId::CIRCUIT`].
+        stream: StreamId,
+        /// The onion's tag of the last data cell that this acknowledges.
+        tag: Tag,
     },
     /// See [`RelayCommand::Drop`].
     Drop,
@@ -107,7 +166,11 @@ impl RelayMessage {
     /// The message's command.
     pub const fn command(&self) -> RelayCommand {
         match self {
+            Self::Begin { .. } => RelayCommand::Begin,
             Self::Data { .. } => RelayCommand::Data,
+            Self::End { .. } => RelayCommand::End,
+            Self::Connected(_) => RelayCommand::Connected,
+            Self::Sendme { .. } => RelayCommand::Sendme,
             Self::Drop => RelayCommand::Drop,
             Self::Extend { .. } => RelayCommand::Extend,
             Self::Extended(_) => RelayCommand::Extended,
@@ -151,9 +214,23 @@ impl RelayMessage {
         let mut data = Vec::with_capacity(MAX_DATA_LEN);
         let mut stream = StreamId(0);
         match self {
+            Self::Begin { stream: id, service, argument } => {
+                stream = *id;
+                data.push(*service);
+                data.extend_from_slice(argument);
+            }
             Self::Data { stream: id, data: bytes } => {
                 stream = *id;
                 data.extend_from_slice(bytes);
+            }
+            Self::End { stream: id, reason } => {
+                stream = *id;
+                data.push(*reason);
+            }
+            Self::Connected(id) => stream = *id,
+            Self::Sendme { stream: id, tag } => {
+                stream = *id;
+                data.extend_from_slice(tag);
             }
             Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => {}
             Self::EstablishRendezvous(cookie) => data.extend_from_slice(&cookie.0),
@@ -186,12 +263,30 @@ impl RelayMessage {
         let stream = StreamId(u16::from_be_bytes([*s0, *s1]));
         let len = usize::from(u16::from_be_bytes([*l0, *l1]));
         let data = rest.get(..len).ok_or(RelayMessageError::TooLong { command, len })?;
-        if (stream.0 != 0) != (command == RelayCommand::Data) {
+        let fits = match command {
+            RelayCommand::Begin | RelayCommand::Data | RelayCommand::End | RelayCommand::Connected => {
+                stream != StreamId::CIRCUIT
+            }
+            RelayCommand::Sendme => true,
+            _ => stream == StreamId::CIRCUIT,
+        };
+        if !fits {
             return Err(RelayMessageError::Stream { command, stream: stream.0 });
         }
         let wrong_len = RelayMessageError::WrongLength { command, len };
         let message = match command {
             RelayCommand::Data => return Ok(Self::Data { stream, data: data.to_vec() }),
+            RelayCommand::Begin => data.split_first().map(|(service, argument)| Self::Begin {
+                stream,
+                service: *service,
+                argument: argument.to_vec(),
+            }),
+            RelayCommand::End => match data {
+                [reason] => Some(Self::End { stream, reason: *reason }),
+                _ => None,
+            },
+            RelayCommand::Connected => data.is_empty().then_some(Self::Connected(stream)),
+            RelayCommand::Sendme => data.try_into().ok().map(|tag| Self::Sendme { stream, tag }),
             RelayCommand::Drop => return Ok(Self::Drop),
             RelayCommand::RendezvousEstablished => (data.is_empty()).then_some(Self::RendezvousEstablished),
             RelayCommand::RendezvousUnknown => (data.is_empty()).then_some(Self::RendezvousUnknown),
@@ -289,7 +384,15 @@ mod tests {
     #[test]
     fn every_message_has_these_first_bytes() {
         let fragment = |index| Fragment { index, chunk: [7; CHUNK_LEN] };
-        let cases: [(RelayMessage, &[u8]); 13] = [
+        let cases: [(RelayMessage, &[u8]); 18] = [
+            (
+                RelayMessage::Begin { stream: StreamId(0x102), service: Service::Source as u8, argument: vec![6; 8] },
+                &[1, 1, 2, 0, 9, 1, 6, 6],
+            ),
+            (RelayMessage::End { stream: StreamId(1), reason: EndReason::Done as u8 }, &[3, 0, 1, 0, 1, 6, 0]),
+            (RelayMessage::Connected(StreamId(1)), &[4, 0, 1, 0, 0, 0]),
+            (RelayMessage::Sendme { stream: StreamId(1), tag: [8; 16] }, &[5, 0, 1, 0, 16, 8, 8]),
+            (RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag: [8; 16] }, &[5, 0, 0, 0, 16, 8, 8]),
             (RelayMessage::Data { stream: StreamId(1), data: vec![9, 8] }, &[2, 0, 1, 0, 2, 9, 8, 0]),
             (RelayMessage::Drop, &[10, 0, 0, 0, 0, 0]),
             (RelayMessage::Extend { relay: Some([5; 32]), fragment: fragment(0) }, &[14, 0, 0, 1, 0xe8, 0, 5]),

@@ -4,34 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
-use rand_core::Rng;
 use thiserror::Error;
 
 use super::circuits::{Circuits, Note, Outlet, RelayKeys};
+use super::handshakes::Request;
+use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
 use crate::cell::message::Cookie;
 use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
 use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
 use crate::link::{
-    Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Peer, RecordError, RelayAddressee, Responder, Sealer,
-    padded_count,
+    Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Padding, Peer, RecordError, RelayAddressee, Responder,
+    Sealer, padded_count,
 };
 use crate::time::Instant;
 
 /// How long a link may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
-/// An idle link carries a padding cell after a random time in this range.
-const PADDING: (Duration, Duration) = (Duration::from_millis(1000), Duration::from_millis(2500));
-
-/// A relay that was silent for so long is dead or frozen: it owes a padding cell every 2.5 s.
-const RELAY_SILENCE: Duration = Duration::from_secs(6);
-
 /// A page may be silent for much longer: browsers let hidden tabs run their timers once a minute.
 const PAGE_SILENCE: Duration = Duration::from_secs(180);
 
 /// Cells that may wait on one link, over all its circuits: 8 MB. A peer that reads nothing and asks for more loses the link.
 const MAX_LINK_QUEUED: usize = 16 * 1024;
+
+/// Cells that may come from other links before they are counted.
+const COUNT_EVERY: usize = 64;
 
 /// Notes that may wait for a link to shake hands.
 const MAX_WAITING: usize = 1024;
@@ -49,6 +47,15 @@ pub trait Switch {
 
     /// See [`Outlet::connect`].
     fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+
+    /// See [`Outlet::answer`].
+    fn answer(&mut self, request: Request<Self::Link>);
+
+    /// The relay keeps more cells than it may: [`super::memory::worst`] of its links has to be told [`Note::Shed`].
+    fn relieve(&mut self);
+
+    /// How links pad, by the consensus.
+    fn padding(&self) -> Padding;
 
     /// See [`Outlet::establish`].
     fn establish(&mut self, cookie: Cookie, circuit: (Self::Link, CircId)) -> bool;
@@ -81,6 +88,8 @@ pub struct LinkKeys {
 pub struct RelayLink<L> {
     this: L,
     keys: Arc<LinkKeys>,
+    memory: Arc<Memory>,
+    load: Arc<LinkLoad>,
     rng: ChaCha20Rng,
     state: State<L>,
     deadline: Instant,
@@ -100,6 +109,7 @@ struct Open<L> {
     relay: Option<RelayIdentity>,
     circuits: Circuits<L>,
     queue: CellQueue,
+    padding: Padding,
     next_padding: Instant,
 }
 
@@ -140,9 +150,10 @@ pub enum Progress {
 
 impl<L: Clone + PartialEq> RelayLink<L> {
     /// A link that somebody has opened to this relay.
-    pub fn respond(this: L, keys: Arc<LinkKeys>, mut rng: ChaCha20Rng, now: Instant) -> Self {
+    pub fn respond(this: L, keys: Arc<LinkKeys>, memory: Arc<Memory>, mut rng: ChaCha20Rng, now: Instant) -> Self {
         let responder = Responder::new(&mut rng, &keys.network, &keys.circuits.identity, &keys.link);
-        Self { this, keys, rng, state: State::Responding(responder, None), deadline: now + HANDSHAKE_TIME }
+        let (state, load) = (State::Responding(responder, None), Arc::default());
+        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME }
     }
 
     /// A link that this relay opens to another.
@@ -153,6 +164,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     pub fn initiate(
         this: L,
         keys: Arc<LinkKeys>,
+        memory: Arc<Memory>,
         mut rng: ChaCha20Rng,
         addressee: &RelayAddressee,
         now: Instant,
@@ -164,7 +176,13 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             send: Some(first),
             waiting: Vec::new(),
         };
-        Ok(Self { this, keys, rng, state, deadline: now + HANDSHAKE_TIME })
+        let load = Arc::default();
+        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME })
+    }
+
+    /// What waits on the link, for [`super::memory::worst`].
+    pub const fn load(&self) -> &Arc<LinkLoad> {
+        &self.load
     }
 
     /// How many circuits (and handshakes under way) the link has.
@@ -205,7 +223,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                         Peer::Anonymous => None,
                         Peer::Relay(key) => Some(switch.relay_by_link_key(&key).ok_or(LinkError::UnknownRelay)?),
                     };
-                    self.establish(now, LinkEnd::Responder, relay, send, *link);
+                    self.establish(now, LinkEnd::Responder, relay, send, *link, switch.padding());
                     Ok(Progress::Established(relay))
                 }
             },
@@ -215,20 +233,20 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                     return Err(LinkError::Handshake(LinkHandshakeError::Over));
                 };
                 let waiting = std::mem::take(waiting);
-                self.establish(now, LinkEnd::Initiator, Some(relay), send, *link);
+                self.establish(now, LinkEnd::Initiator, Some(relay), send, *link, switch.padding());
                 for note in waiting {
                     self.handle_note(now, note, switch);
                 }
                 Ok(Progress::Established(Some(relay)))
             }
             State::Open(open) => {
-                self.deadline = now + silence(open.relay);
+                self.deadline = now + silence(open.relay, open.padding);
                 let Open { opener, circuits, queue, .. } = &mut **open;
                 for cell in opener.open(message)? {
                     let cell = Cell::decode(cell)?;
-                    circuits.handle_cell(now, &mut self.rng, cell, &mut Own::new(&self.this, queue, switch));
+                    circuits.handle_cell(now, cell, &mut Own::new(&self.this, queue, switch));
                 }
-                self.settle_overruns(switch);
+                self.settle(now, switch);
                 self.check_queue()?;
                 Ok(Progress::Nothing)
             }
@@ -246,13 +264,15 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         relay: Option<RelayIdentity>,
         send: Option<Vec<u8>>,
         link: crate::link::Link,
+        padding: Padding,
     ) {
-        let circuits = Circuits::new(self.this.clone(), end, relay, self.keys.circuits.clone());
-        self.deadline = now + silence(relay);
-        let next_padding = now + padding_pause(&mut self.rng);
+        let circuits = Circuits::new(now, self.this.clone(), end, relay, self.keys.circuits.clone());
+        self.deadline = now + silence(relay, padding);
+        let next_padding = now + padding.pause(&mut self.rng);
         let crate::link::Link { sealer, opener, .. } = link;
         let queue = CellQueue::new();
-        self.state = State::Open(Box::new(Open { send, sealer, opener, relay, circuits, queue, next_padding }));
+        let open = Open { send, sealer, opener, relay, circuits, queue, padding, next_padding };
+        self.state = State::Open(Box::new(open));
     }
 
     /// Takes what another link of this relay has to say.
@@ -260,8 +280,12 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         match &mut self.state {
             State::Open(open) => {
                 let Open { circuits, queue, .. } = &mut **open;
+                if matches!(note, Note::Shed) {
+                    queue.shed();
+                    self.memory.relieved();
+                }
                 circuits.handle_note(now, note, &mut Own::new(&self.this, queue, switch));
-                self.settle_overruns(switch);
+                self.settle(now, switch);
             }
             State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
             State::Initiating { .. } | State::Responding(..) => {
@@ -273,20 +297,25 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     /// Takes a cell that another link forwards.
-    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, cell: Cell, switch: &mut S) {
-        if let State::Open(open) = &mut self.state
-            && open.queue.push(cell).is_err()
-        {
-            self.settle_overruns(switch);
+    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, now: Instant, cell: Cell, switch: &mut S) {
+        if let State::Open(open) = &mut self.state {
+            let overrun = open.queue.push(cell).is_err();
+            if overrun || open.queue.len() >= self.load.queued() + COUNT_EVERY {
+                self.settle(now, switch);
+            }
         }
     }
 
-    /// Ends the circuits that had more waiting than their queue takes.
-    fn settle_overruns<S: Switch<Link = L>>(&mut self, switch: &mut S) {
+    /// Ends the circuits that had more waiting than their queue takes, and counts what waits.
+    fn settle<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) {
         let State::Open(open) = &mut self.state else { return };
         let Open { circuits, queue, .. } = &mut **open;
         while let Some(circ) = queue.take_overrun() {
             circuits.destroy(circ, DestroyReason::ResourceLimit, &mut Own::new(&self.this, queue, switch));
+        }
+        self.memory.update(&self.load, now, queue.len(), false);
+        if self.memory.ask(now) {
+            switch.relieve();
         }
     }
 
@@ -306,7 +335,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         if open.queue.is_empty() && now < open.next_padding {
             return Ok(None);
         }
-        open.next_padding = now + padding_pause(&mut self.rng);
+        open.next_padding = now + open.padding.pause(&mut self.rng);
         let count = open.queue.len().clamp(1, MAX_CELLS);
         let filled = if open.relay.is_none() { padded_count(count) } else { count };
         let mut record = Vec::with_capacity(filled * crate::cell::CELL_LEN + 16);
@@ -314,6 +343,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             open.queue.pop().unwrap_or(Cell::PADDING).encode(&mut record);
         }
         open.sealer.seal(&mut record)?;
+        self.memory.update(&self.load, now, open.queue.len(), true);
         Ok(Some(record))
     }
 
@@ -337,7 +367,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
             circuits.handle_timeout(now, &mut Own::new(&self.this, queue, switch));
-            self.settle_overruns(switch);
+            open.padding = switch.padding();
+            self.settle(now, switch);
             self.check_queue()?;
         }
         match &self.state {
@@ -348,7 +379,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     /// Ends everything that went over the link: the WebSocket is gone, or about to be.
-    pub fn close<S: Switch<Link = L>>(self, switch: &mut S) {
+    pub fn close<S: Switch<Link = L>>(self, now: Instant, switch: &mut S) {
+        self.memory.update(&self.load, now, 0, true);
         match self.state {
             State::Open(mut open) => {
                 let Open { circuits, queue, .. } = &mut *open;
@@ -366,13 +398,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 }
 
-fn silence(relay: Option<RelayIdentity>) -> Duration {
-    if relay.is_some() { RELAY_SILENCE } else { PAGE_SILENCE }
-}
-
-fn padding_pause(rng: &mut ChaCha20Rng) -> Duration {
-    let span = (PADDING.1 - PADDING.0).as_millis() as u64;
-    PADDING.0 + Duration::from_millis(rng.next_u64() % span)
+fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {
+    if relay.is_some() { padding.silence() } else { PAGE_SILENCE.max(padding.silence()) }
 }
 
 /// The link's own queue, and the rest of the relay.
@@ -406,6 +433,10 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
 
     fn connect(&mut self, relay: RelayIdentity, note: Note<L>) {
         self.switch.connect(relay, note);
+    }
+
+    fn answer(&mut self, request: Request<L>) {
+        self.switch.answer(request);
     }
 
     fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {

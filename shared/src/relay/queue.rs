@@ -1,24 +1,18 @@
-//! Cells that wait for a link's writer: a queue for each circuit, served in turn.
+//! Cells that wait for a link's writer.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-
+use super::turns::Turns;
 use crate::cell::{Cell, CircId};
+use crate::flow::CIRCUIT_WINDOW;
 
-/// How many cells one circuit may have waiting. A client that keeps to its windows never comes near.
-pub const MAX_QUEUED: usize = 1024;
+/// How many cells one circuit may have waiting: its window, and room for what windows do not count. A client that keeps
+/// to its windows never comes near.
+pub const MAX_QUEUED: usize = CIRCUIT_WINDOW as usize + 128;
 
-/// Per-circuit queues of one link.
-///
-/// A circuit that had nothing waiting is served before those that keep the link busy; those are served in turn, a cell
-/// each. A circuit's own cells keep their order.
+/// The cells that wait on one link, a line for each circuit, which take turns.
 #[derive(Debug, Default)]
 pub struct CellQueue {
-    circuits: HashMap<CircId, VecDeque<Cell>>,
-    quiet: VecDeque<CircId>,
-    busy: VecDeque<CircId>,
+    cells: Turns<CircId, Cell>,
     overruns: Vec<CircId>,
-    len: usize,
 }
 
 impl CellQueue {
@@ -31,58 +25,49 @@ impl CellQueue {
     ///
     /// # Errors
     ///
-    /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They are dropped, and the circuit must be
-    /// destroyed: nothing is ever dropped from a circuit that lives.
+    /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They
+    /// are dropped, and the circuit must be destroyed: nothing is ever dropped from a circuit that lives.
     pub fn push(&mut self, cell: Cell) -> Result<(), Overrun> {
         let circ = cell.circ;
-        match self.circuits.entry(circ) {
-            Entry::Vacant(entry) => {
-                entry.insert(VecDeque::from([cell]));
-                self.quiet.push_back(circ);
-            }
-            Entry::Occupied(mut entry) if entry.get().len() < MAX_QUEUED => entry.get_mut().push_back(cell),
-            Entry::Occupied(mut entry) => {
-                self.len -= entry.get().len();
-                entry.get_mut().clear();
-                self.overruns.push(circ);
-                return Err(Overrun(circ));
-            }
+        if self.cells.waiting(&circ) >= MAX_QUEUED {
+            return Err(self.overrun(circ));
         }
-        self.len += 1;
+        self.cells.push(circ, cell);
         Ok(())
     }
 
     /// Takes the next cell out.
     pub fn pop(&mut self) -> Option<Cell> {
-        loop {
-            let circ = self.quiet.pop_front().or_else(|| self.busy.pop_front())?;
-            let Some(cells) = self.circuits.get_mut(&circ) else { continue };
-            let cell = cells.pop_front();
-            if cells.is_empty() {
-                self.circuits.remove(&circ);
-            } else {
-                self.busy.push_back(circ);
-            }
-            if let Some(cell) = cell {
-                self.len -= 1;
-                return Some(cell);
-            }
+        self.cells.pop().map(|(_, cell)| cell)
+    }
+
+    /// Gives up the circuit that has most waiting.
+    pub fn shed(&mut self) {
+        let worst = self.cells.owners().max_by_key(|(circ, waiting)| (*waiting, **circ)).map(|(circ, _)| *circ);
+        if let Some(circ) = worst {
+            self.overrun(circ);
         }
     }
 
-    /// A circuit that has overrun its queue since the last call.
+    fn overrun(&mut self, circ: CircId) -> Overrun {
+        self.cells.clear(&circ);
+        self.overruns.push(circ);
+        Overrun(circ)
+    }
+
+    /// A circuit that has overrun its queue since the last call, or was given up.
     pub fn take_overrun(&mut self) -> Option<CircId> {
         self.overruns.pop()
     }
 
     /// How many cells wait, over all circuits.
-    pub fn len(&self) -> usize {
-        self.len
+    pub const fn len(&self) -> usize {
+        self.cells.len()
     }
 
     /// Whether no cell waits.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    pub const fn is_empty(&self) -> bool {
+        self.cells.is_empty()
     }
 }
 
@@ -104,19 +89,6 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_circuit_goes_before_a_busy_one() {
-        let mut queue = CellQueue::new();
-        for n in 0..4 {
-            queue.push(cell(1, n)).unwrap();
-        }
-        assert_eq!(queue.pop().map(|cell| cell.body[0]), Some(0));
-        queue.push(cell(2, 0)).unwrap();
-        queue.push(cell(2, 1)).unwrap();
-        assert_eq!(popped(&mut queue), [(2, 0), (1, 1), (2, 1), (1, 2), (1, 3)]);
-        assert!(queue.is_empty());
-    }
-
-    #[test]
     fn an_overrun_costs_only_its_own_circuit() {
         let mut queue = CellQueue::new();
         queue.push(cell(2, 9)).unwrap();
@@ -124,9 +96,20 @@ mod tests {
             queue.push(cell(1, 0)).unwrap();
         }
         assert_eq!(queue.push(cell(1, 0)), Err(Overrun(CircId(1))));
+        assert_eq!(queue.take_overrun(), Some(CircId(1)));
         assert_eq!(popped(&mut queue), [(2, 9)]);
         assert_eq!(queue.len(), 0);
         queue.push(cell(1, 5)).unwrap();
         assert_eq!(popped(&mut queue), [(1, 5)]);
+    }
+
+    #[test]
+    fn the_circuit_with_most_waiting_is_shed_first() {
+        let mut queue = CellQueue::new();
+        for (circ, count) in [(1, 3), (2, 5), (3, 4)] {
+            (0..count).for_each(|n| queue.push(cell(circ, n)).unwrap());
+        }
+        queue.shed();
+        assert_eq!((queue.take_overrun(), queue.len()), (Some(CircId(2)), 7));
     }
 }
