@@ -123,7 +123,8 @@ pub(crate) async fn open(
             let now = switchboard.clock().now().instant;
             let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
             let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
-                RelayLink::initiate(handle.clone(), keys, memory, rng, &addressee, now).map_err(|error| error.to_string())
+                RelayLink::initiate(handle.clone(), keys, memory, rng, &addressee, now)
+                    .map_err(|error| error.to_string())
             });
             match link {
                 Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
@@ -236,7 +237,7 @@ where
 
 fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
-        Item::Cell(cell) => link.handle_forwarded(now, cell, line),
+        Item::Cells(cells) => link.handle_forwarded(now, &cells, line),
         Item::Note(note) => link.handle_note(now, note, line),
     }
 }

@@ -32,8 +32,8 @@ const MAX_LINKS: usize = 16_384;
 /// What reaches the owner of a link from the relay's other links.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// A cell to send.
-    Cell(Cell),
+    /// Cells to send.
+    Cells(Vec<Cell>),
     /// Something to do.
     Note(Note<LinkHandle>),
 }
@@ -218,9 +218,9 @@ pub(crate) struct Line<'a>(pub(crate) &'a Arc<Switchboard>);
 impl Switch for Line<'_> {
     type Link = LinkHandle;
 
-    fn forward(&mut self, link: &LinkHandle, cell: Cell) {
+    fn forward(&mut self, link: &LinkHandle, cells: Vec<Cell>) {
         // The link's owner has told, or is about to tell, all circuits that the link is gone.
-        let _ = link.items.send(Item::Cell(cell));
+        let _ = link.items.send(Item::Cells(cells));
     }
 
     fn tell(&mut self, link: &LinkHandle, note: Note<LinkHandle>) {

@@ -487,11 +487,11 @@ impl Sim {
     fn relay_effect(&mut self, n: usize, effect: Effect, effects: &mut VecDeque<Effect>) {
         let now = self.now;
         match effect {
-            Effect::Forward(end, cell) => {
+            Effect::Forward(end, cells) => {
                 let mut desk = Desk::new(&self.relays);
                 let relay = &mut self.relays[n];
                 if let Some(link) = relay.links.get_mut(&end) {
-                    link.handle_forwarded(now, cell, &mut desk.switch(&mut relay.cookies));
+                    link.handle_forwarded(now, &cells, &mut desk.switch(&mut relay.cookies));
                 }
                 effects.extend(desk.effects);
             }
@@ -574,7 +574,11 @@ impl Relay {
             nickname: format!("relay{n}").parse().expect("a nickname"),
             url: format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
         };
-        let keys = Arc::new(LinkKeys { network, link, circuits: Arc::new(RelayKeys { identity, onion, services: Services::default() }) });
+        let keys = Arc::new(LinkKeys {
+            network,
+            link,
+            circuits: Arc::new(RelayKeys { identity, onion, services: Services::default() }),
+        });
         Self {
             entry,
             keys,
@@ -590,7 +594,7 @@ impl Relay {
 }
 
 enum Effect {
-    Forward(End, Cell),
+    Forward(End, Vec<Cell>),
     Tell(End, Note<End>),
     Connect(RelayIdentity, Note<End>),
     Answer(Request<End>),
@@ -623,8 +627,8 @@ impl Desk {
 impl Switch for DeskSwitch<'_> {
     type Link = End;
 
-    fn forward(&mut self, link: &End, cell: Cell) {
-        self.desk.effects.push_back(Effect::Forward(*link, cell));
+    fn forward(&mut self, link: &End, cells: Vec<Cell>) {
+        self.desk.effects.push_back(Effect::Forward(*link, cells));
     }
 
     fn tell(&mut self, link: &End, note: Note<End>) {

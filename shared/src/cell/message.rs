@@ -195,61 +195,54 @@ impl RelayMessage {
     ///
     /// As [`Self::decode`].
     pub fn in_cell(cell: &Cell) -> Result<Self, RelayMessageError> {
-        let mut payload = [0; PAYLOAD_LEN];
-        payload.copy_from_slice(&cell.body[BODY_LEN - PAYLOAD_LEN..]);
-        Self::decode(&payload)
+        // A body is longer than a payload: there always is one.
+        cell.body.last_chunk().map_or(Err(RelayMessageError::UnknownCommand(0)), Self::decode)
     }
 
     /// A cell with this message, for the onion layers to be put on; its tag is still zeros.
     pub fn to_cell(&self, circ: CircId, command: Command) -> Cell {
-        let mut payload = [0; PAYLOAD_LEN];
-        self.encode(&mut payload);
         let mut cell = Cell { circ, command, body: [0; BODY_LEN] };
-        cell.body[BODY_LEN - PAYLOAD_LEN..].copy_from_slice(&payload);
+        if let Some(payload) = cell.body.last_chunk_mut() {
+            self.encode_onto_zeros(payload);
+        }
         cell
     }
 
     /// Writes the message into the payload of a cell; data beyond [`MAX_DATA_LEN`] is not sent.
     pub fn encode(&self, payload: &mut [u8; PAYLOAD_LEN]) {
-        let mut data = Vec::with_capacity(MAX_DATA_LEN);
-        let mut stream = StreamId(0);
-        match self {
-            Self::Begin { stream: id, service, argument } => {
-                stream = *id;
-                data.push(*service);
-                data.extend_from_slice(argument);
+        *payload = [0; PAYLOAD_LEN];
+        self.encode_onto_zeros(payload);
+    }
+
+    fn encode_onto_zeros(&self, payload: &mut [u8; PAYLOAD_LEN]) {
+        let [command, s0, s1, l0, l1, data @ ..] = payload;
+        let (stream, len) = match self {
+            Self::Begin { stream, service, argument } => (*stream, put(data, &[&[*service], argument])),
+            Self::Data { stream, data: bytes } => (*stream, put(data, &[bytes])),
+            Self::End { stream, reason } => (*stream, put(data, &[&[*reason]])),
+            Self::Connected(stream) => (*stream, 0),
+            Self::Sendme { stream, tag } => (*stream, put(data, &[tag])),
+            Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => (StreamId::CIRCUIT, 0),
+            Self::EstablishRendezvous(cookie) => (StreamId::CIRCUIT, put(data, &[&cookie.0])),
+            Self::Extend { relay, fragment } => {
+                let relay = relay.as_ref().map(|id| &id[..]).unwrap_or_default();
+                (StreamId::CIRCUIT, put(data, &[&[fragment.index], relay, &fragment.chunk]))
             }
-            Self::Data { stream: id, data: bytes } => {
-                stream = *id;
-                data.extend_from_slice(bytes);
-            }
-            Self::End { stream: id, reason } => {
-                stream = *id;
-                data.push(*reason);
-            }
-            Self::Connected(id) => stream = *id,
-            Self::Sendme { stream: id, tag } => {
-                stream = *id;
-                data.extend_from_slice(tag);
-            }
-            Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => {}
-            Self::EstablishRendezvous(cookie) => data.extend_from_slice(&cookie.0),
-            Self::Extend { relay, fragment } => put_fragment(&mut data, fragment, relay.as_ref().map(|id| &id[..])),
             Self::Rendezvous1 { cookie, fragment } => {
-                put_fragment(&mut data, fragment, cookie.as_ref().map(|cookie| &cookie.0[..]));
+                let cookie = cookie.as_ref().map(|cookie| &cookie.0[..]).unwrap_or_default();
+                (StreamId::CIRCUIT, put(data, &[&[fragment.index], cookie, &fragment.chunk]))
             }
             Self::Extended(fragment)
             | Self::Rendezvous2(fragment)
             | Self::RendezvousAccept(fragment)
-            | Self::RendezvousAccepted(fragment) => put_fragment(&mut data, fragment, None),
-        }
-        data.truncate(MAX_DATA_LEN);
-        *payload = [0; PAYLOAD_LEN];
-        payload[0] = self.command() as u8;
-        payload[1..3].copy_from_slice(&stream.0.to_be_bytes());
+            | Self::RendezvousAccepted(fragment) => {
+                (StreamId::CIRCUIT, put(data, &[&[fragment.index], &fragment.chunk]))
+            }
+        };
+        *command = self.command() as u8;
+        [*s0, *s1] = stream.0.to_be_bytes();
         // MAX_DATA_LEN fits u16.
-        payload[3..5].copy_from_slice(&(data.len() as u16).to_be_bytes());
-        payload[5..5 + data.len()].copy_from_slice(&data);
+        [*l0, *l1] = (len as u16).to_be_bytes();
     }
 
     /// Reads the message of a cell's payload.
@@ -307,10 +300,18 @@ impl RelayMessage {
     }
 }
 
-fn put_fragment(data: &mut Vec<u8>, fragment: &Fragment, head: Option<&[u8]>) {
-    data.push(fragment.index);
-    data.extend_from_slice(head.unwrap_or_default());
-    data.extend_from_slice(&fragment.chunk);
+/// Writes parts one after the other, as far as there is room; gives how much that was.
+fn put(room: &mut [u8; MAX_DATA_LEN], parts: &[&[u8]]) -> usize {
+    let mut at = 0;
+    for part in parts {
+        let rest = room.get_mut(at..).unwrap_or_default();
+        let len = part.len().min(rest.len());
+        if let (Some(to), Some(from)) = (rest.get_mut(..len), part.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        at += len;
+    }
+    at
 }
 
 /// `index ‖ chunk`.

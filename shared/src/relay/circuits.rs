@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
-use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
-use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
 use super::handshakes::{Answer, Request};
 use super::rate::Rate;
 use super::streams::{Services, StreamError, Streams};
+use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
+use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
+use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
 use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
@@ -55,10 +55,10 @@ pub trait Outlet {
     type Link: Clone + PartialEq;
 
     /// Queues a cell on the link that the [`Circuits`] belong to.
-    fn send(&mut self, cell: Cell);
+    fn send(&mut self, cell: &Cell);
 
     /// Queues a cell on another link.
-    fn forward(&mut self, link: &Self::Link, cell: Cell);
+    fn forward(&mut self, link: &Self::Link, cell: &Cell);
 
     /// Hands a note to the owner of another link (or of this one). When that link is gone, what [`Note::into_failure`]
     /// gives has to come back; other notes may be dropped, since a closing link tells all whom it concerns.
@@ -334,12 +334,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// Handles one cell that the link has brought.
-    pub fn handle_cell(
-        &mut self,
-        now: Instant,
-        mut cell: Cell,
-        out: &mut impl Outlet<Link = L>,
-    ) {
+    pub fn handle_cell(&mut self, now: Instant, cell: &mut Cell, out: &mut impl Outlet<Link = L>) {
         let circ = cell.circ;
         let outcome = match cell.command {
             Command::Padding => Ok(()),
@@ -351,7 +346,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                         out.forward(&next.0, cell);
                         Ok(())
                     }
-                    Some(_) => only_drop(&cell),
+                    Some(_) => only_drop(cell),
                 },
                 Some(Entry::Backward { half, previous }) if cell.command == Command::Relay => {
                     half.pass(cell.command as u8, &mut cell.body);
@@ -364,7 +359,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 }
                 Some(Entry::Joining { pending, .. }) if cell.command == Command::Relay => {
                     if pending.len() < MAX_PENDING {
-                        pending.push_back(cell);
+                        pending.push_back(cell.clone());
                         Ok(())
                     } else {
                         Err(CircuitViolation::TooMuch)
@@ -373,12 +368,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 Some(Entry::End(_)) => self.handle_at_end(cell, out),
                 Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
                 None => {
-                    out.send(Cell::destroy(circ, DestroyReason::NoSuchCircuit));
+                    out.send(&Cell::destroy(circ, DestroyReason::NoSuchCircuit));
                     Ok(())
                 }
             },
-            Command::Create => self.handle_create(now, &cell, out),
-            Command::Created => self.handle_created(&cell, out),
+            Command::Create => self.handle_create(now, cell, out),
+            Command::Created => self.handle_created(cell, out),
             Command::Destroy => {
                 self.forget(circ, cell.destroy_reason(), out);
                 Ok(())
@@ -411,7 +406,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 if let Some(entry) = self.entries.remove(&circ) {
                     // Whoever told us has already forgotten its part.
                     drop(entry);
-                    out.send(Cell::destroy(circ, reason));
+                    out.send(&Cell::destroy(circ, reason));
                 }
             }
             Note::Visit { circ, visitor, fragment } => {
@@ -435,7 +430,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
 
     /// Ends one circuit towards both sides.
     pub fn destroy(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
-        out.send(Cell::destroy(circ, reason));
+        out.send(&Cell::destroy(circ, reason));
         self.forget(circ, reason, out);
     }
 
@@ -453,12 +448,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
-    fn handle_create(
-        &mut self,
-        now: Instant,
-        cell: &Cell,
-        out: &mut impl Outlet<Link = L>,
-    ) -> Outcome {
+    fn handle_create(&mut self, now: Instant, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let circ = cell.circ;
         if circ.chosen_by() == self.end || self.entries.contains_key(&circ) {
             return Err(CircuitViolation::Unexpected("a Create on an id that is not free"));
@@ -467,7 +457,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         if !self.half_open.contains_key(&circ) {
             let full = self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS;
             if full || !self.creates.take(now) {
-                out.send(Cell::destroy(circ, DestroyReason::ResourceLimit));
+                out.send(&Cell::destroy(circ, DestroyReason::ResourceLimit));
                 return Ok(());
             }
             let deadline = now + HANDSHAKE_TIME;
@@ -506,7 +496,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 let end = End { forward, backward, early: 0, streams: None, state: EndState::Idle { tries: 0 } };
                 self.entries.insert(circ, Entry::End(Box::new(end)));
                 for fragment in split(&message) {
-                    out.send(fragment.to_cell(circ, Command::Created));
+                    out.send(&fragment.to_cell(circ, Command::Created));
                 }
             }
             Err(reason) => self.destroy(circ, reason, out),
@@ -516,7 +506,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     fn handle_created(&mut self, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let fragment = Fragment::in_cell(cell);
         let Some(entry) = self.entries.get_mut(&cell.circ) else {
-            out.send(Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
+            out.send(&Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
             return Ok(());
         };
         let Entry::Opening { origin, answer, deadline } = entry else {
@@ -548,7 +538,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         self.entries.insert(circ, Entry::Opening { origin, answer: Assembler::default(), deadline });
         self.deadlines.push_back((deadline, circ));
         for fragment in split(message) {
-            out.send(fragment.to_cell(circ, Command::Create));
+            out.send(&fragment.to_cell(circ, Command::Create));
         }
     }
 
@@ -572,14 +562,14 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
-    fn handle_at_end(&mut self, mut cell: Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
+    fn handle_at_end(&mut self, cell: &mut Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let circ = cell.circ;
         let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return Ok(()) };
         let tag = end.forward.process(cell.command as u8, &mut cell.body).ok_or(CircuitViolation::Unrecognised)?;
         if !count_early(&mut end.early, cell.command) {
             return Err(CircuitViolation::TooManyEarly);
         }
-        let message = RelayMessage::in_cell(&cell)?;
+        let message = RelayMessage::in_cell(cell)?;
         if message.is_early() != (cell.command == Command::RelayEarly) {
             return Err(CircuitViolation::Unexpected("an Extend that is not early, or another message that is"));
         }
@@ -732,7 +722,8 @@ impl<L: Clone + PartialEq> Circuits<L> {
             return;
         }
         let Some(Entry::Joining { mut half, other, pending }) = self.entries.remove(&circ) else { return };
-        let outcome = pending.into_iter().try_for_each(|cell| pass_joined(&mut half, &mut onward, &other, cell, out));
+        let outcome =
+            pending.into_iter().try_for_each(|mut cell| pass_joined(&mut half, &mut onward, &other, &mut cell, out));
         self.entries.insert(circ, Entry::Joined { half, onward, other });
         if outcome.is_err() {
             self.destroy(circ, DestroyReason::Protocol, out);
@@ -782,11 +773,11 @@ fn pass_joined<L>(
     half: &mut RelayForward,
     onward: &mut RelayBackward,
     other: &(L, CircId),
-    mut cell: Cell,
+    cell: &mut Cell,
     out: &mut impl Outlet<Link = L>,
 ) -> Outcome {
     if half.process(cell.command as u8, &mut cell.body).is_some() {
-        return only_drop(&cell);
+        return only_drop(cell);
     }
     onward.pass(cell.command as u8, &mut cell.body);
     cell.circ = other.1;
@@ -811,6 +802,6 @@ fn originate<L>(
 ) -> Tag {
     let mut cell = message.to_cell(circ, Command::Relay);
     let tag = half.originate(cell.command as u8, &mut cell.body);
-    out.send(cell);
+    out.send(&cell);
     tag
 }

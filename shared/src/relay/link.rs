@@ -28,9 +28,6 @@ const PAGE_SILENCE: Duration = Duration::from_secs(180);
 /// Cells that may wait on one link, over all its circuits: 8 MB. A peer that reads nothing and asks for more loses the link.
 const MAX_LINK_QUEUED: usize = 16 * 1024;
 
-/// Cells that may come from other links before they are counted.
-const COUNT_EVERY: usize = 64;
-
 /// Notes that may wait for a link to shake hands.
 const MAX_WAITING: usize = 1024;
 
@@ -39,8 +36,8 @@ pub trait Switch {
     /// A link of this relay, as its other links know it.
     type Link: Clone + PartialEq;
 
-    /// See [`Outlet::forward`].
-    fn forward(&mut self, link: &Self::Link, cell: Cell);
+    /// Hands cells to another link, in the order in which they are given: [`RelayLink::handle_forwarded`] takes them.
+    fn forward(&mut self, link: &Self::Link, cells: Vec<Cell>);
 
     /// See [`Outlet::tell`].
     fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
@@ -242,10 +239,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             State::Open(open) => {
                 self.deadline = now + silence(open.relay, open.padding);
                 let Open { opener, circuits, queue, .. } = &mut **open;
+                let mut own = Own::new(&self.this, queue, switch);
                 for cell in opener.open(message)? {
-                    let cell = Cell::decode(cell)?;
-                    circuits.handle_cell(now, cell, &mut Own::new(&self.this, queue, switch));
+                    circuits.handle_cell(now, &mut Cell::decode(cell)?, &mut own);
                 }
+                drop(own);
                 self.settle(now, switch);
                 self.check_queue()?;
                 Ok(Progress::Nothing)
@@ -296,13 +294,14 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         }
     }
 
-    /// Takes a cell that another link forwards.
-    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, now: Instant, cell: Cell, switch: &mut S) {
+    /// Takes cells that another link forwards.
+    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, now: Instant, cells: &[Cell], switch: &mut S) {
         if let State::Open(open) = &mut self.state {
-            let overrun = open.queue.push(cell).is_err();
-            if overrun || open.queue.len() >= self.load.queued() + COUNT_EVERY {
-                self.settle(now, switch);
+            for cell in cells {
+                // An overrun is remembered by the queue.
+                let _ = open.queue.push(cell);
             }
+            self.settle(now, switch);
         }
     }
 
@@ -340,7 +339,9 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let filled = if open.relay.is_none() { padded_count(count) } else { count };
         let mut record = Vec::with_capacity(filled * crate::cell::CELL_LEN + 16);
         for _ in 0..filled {
-            open.queue.pop().unwrap_or(Cell::PADDING).encode(&mut record);
+            if !open.queue.pop_into(&mut record) {
+                Cell::PADDING.encode(&mut record);
+            }
         }
         open.sealer.seal(&mut record)?;
         self.memory.update(&self.load, now, open.queue.len(), true);
@@ -403,31 +404,55 @@ fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {
 }
 
 /// The link's own queue, and the rest of the relay.
-struct Own<'a, L, S> {
+///
+/// Cells for other links are gathered, so that a record's cells cost each of them one hand-over. They are handed over
+/// before anything else is said, and at the end.
+struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
     this: &'a L,
     queue: &'a mut CellQueue,
     switch: &'a mut S,
+    forwarded: Vec<(L, Vec<Cell>)>,
 }
 
-impl<'a, L, S> Own<'a, L, S> {
+impl<'a, L: Clone + PartialEq, S: Switch<Link = L>> Own<'a, L, S> {
     fn new(this: &'a L, queue: &'a mut CellQueue, switch: &'a mut S) -> Self {
-        Self { this, queue, switch }
+        Self { this, queue, switch, forwarded: Vec::new() }
+    }
+
+    fn hand_over(&mut self) {
+        for (link, cells) in self.forwarded.drain(..) {
+            self.switch.forward(&link, cells);
+        }
+    }
+}
+
+impl<L: Clone + PartialEq, S: Switch<Link = L>> Drop for Own<'_, L, S> {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
 impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
     type Link = L;
 
-    fn send(&mut self, cell: Cell) {
+    fn send(&mut self, cell: &Cell) {
         // An overrun is remembered by the queue and settled once the circuits are not borrowed any more.
         let _ = self.queue.push(cell);
     }
 
-    fn forward(&mut self, link: &L, cell: Cell) {
-        self.switch.forward(link, cell);
+    fn forward(&mut self, link: &L, cell: &Cell) {
+        match self.forwarded.iter_mut().find(|(other, _)| other == link) {
+            Some((_, cells)) => cells.push(cell.clone()),
+            None => {
+                let mut cells = Vec::with_capacity(MAX_CELLS);
+                cells.push(cell.clone());
+                self.forwarded.push((link.clone(), cells));
+            }
+        }
     }
 
     fn tell(&mut self, link: &L, note: Note<L>) {
+        self.hand_over();
         self.switch.tell(link, note);
     }
 

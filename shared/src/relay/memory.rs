@@ -82,9 +82,7 @@ pub fn worst<'a, L>(links: impl IntoIterator<Item = (L, &'a LinkLoad)>) -> Optio
     links
         .into_iter()
         .filter(|(_, load)| load.queued() > 0)
-        .min_by_key(|(_, load)| {
-            (load.progress.load(Ordering::Relaxed) / 1000, core::cmp::Reverse(load.queued()))
-        })
+        .min_by_key(|(_, load)| (load.progress.load(Ordering::Relaxed) / 1000, core::cmp::Reverse(load.queued())))
         .map(|(link, _)| link)
 }
 

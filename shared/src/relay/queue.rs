@@ -8,10 +8,17 @@ use crate::flow::CIRCUIT_WINDOW;
 /// to its windows never comes near.
 pub const MAX_QUEUED: usize = CIRCUIT_WINDOW as usize + 128;
 
+/// Cells for which an idle link keeps room: a record.
+const KEPT: usize = 31;
+
 /// The cells that wait on one link, a line for each circuit, which take turns.
 #[derive(Debug, Default)]
 pub struct CellQueue {
-    cells: Turns<CircId, Cell>,
+    /// Where in `cells` each one lies.
+    turns: Turns<CircId, u32>,
+    /// Cells are large, and most circuits have few: so they share one place, in which each stays until it leaves.
+    cells: Vec<Cell>,
+    free: Vec<u32>,
     overruns: Vec<CircId>,
 }
 
@@ -21,37 +28,68 @@ impl CellQueue {
         Self::default()
     }
 
-    /// Takes a cell in.
+    /// Takes a copy of a cell in.
     ///
     /// # Errors
     ///
     /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They
     /// are dropped, and the circuit must be destroyed: nothing is ever dropped from a circuit that lives.
-    pub fn push(&mut self, cell: Cell) -> Result<(), Overrun> {
-        let circ = cell.circ;
-        if self.cells.waiting(&circ) >= MAX_QUEUED {
-            return Err(self.overrun(circ));
+    pub fn push(&mut self, cell: &Cell) -> Result<(), Overrun> {
+        if self.turns.waiting(&cell.circ) >= MAX_QUEUED {
+            return Err(self.overrun(cell.circ));
         }
-        self.cells.push(circ, cell);
+        let at = match self.free.pop() {
+            Some(at) => {
+                if let Some(place) = self.cells.get_mut(at as usize) {
+                    place.clone_from(cell);
+                }
+                at
+            }
+            None => {
+                self.cells.push(cell.clone());
+                // A link has far fewer cells waiting than u32 counts.
+                (self.cells.len() - 1) as u32
+            }
+        };
+        self.turns.push(cell.circ, at);
         Ok(())
     }
 
-    /// Takes the next cell out.
-    pub fn pop(&mut self) -> Option<Cell> {
-        self.cells.pop().map(|(_, cell)| cell)
+    /// Appends the next cell's bytes to a record; `false` when none waits.
+    pub fn pop_into(&mut self, record: &mut Vec<u8>) -> bool {
+        let Some((_, at)) = self.turns.pop() else { return false };
+        if let Some(cell) = self.cells.get(at as usize) {
+            cell.encode(record);
+        }
+        self.free.push(at);
+        self.rest();
+        true
+    }
+
+    /// Gives memory back that only a burst needed.
+    fn rest(&mut self) {
+        if self.turns.is_empty() {
+            self.free.clear();
+            self.cells.clear();
+            if self.cells.capacity() > KEPT {
+                self.cells = Vec::with_capacity(KEPT);
+                self.free = Vec::new();
+            }
+        }
     }
 
     /// Gives up the circuit that has most waiting.
     pub fn shed(&mut self) {
-        let worst = self.cells.owners().max_by_key(|(circ, waiting)| (*waiting, **circ)).map(|(circ, _)| *circ);
+        let worst = self.turns.owners().max_by_key(|(circ, waiting)| (*waiting, **circ)).map(|(circ, _)| *circ);
         if let Some(circ) = worst {
             self.overrun(circ);
         }
     }
 
     fn overrun(&mut self, circ: CircId) -> Overrun {
-        self.cells.clear(&circ);
+        self.free.extend(self.turns.clear(&circ));
         self.overruns.push(circ);
+        self.rest();
         Overrun(circ)
     }
 
@@ -62,12 +100,12 @@ impl CellQueue {
 
     /// How many cells wait, over all circuits.
     pub const fn len(&self) -> usize {
-        self.cells.len()
+        self.turns.len()
     }
 
     /// Whether no cell waits.
     pub const fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+        self.turns.is_empty()
     }
 }
 
@@ -85,21 +123,29 @@ mod tests {
     }
 
     fn popped(queue: &mut CellQueue) -> Vec<(u32, u8)> {
-        std::iter::from_fn(|| queue.pop()).map(|cell| (cell.circ.0, cell.body[0])).collect()
+        let mut record = Vec::new();
+        while queue.pop_into(&mut record) {}
+        record
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| Cell::decode(bytes).unwrap())
+            .map(|cell| (cell.circ.0, cell.body[0]))
+            .collect()
     }
 
     #[test]
     fn an_overrun_costs_only_its_own_circuit() {
         let mut queue = CellQueue::new();
-        queue.push(cell(2, 9)).unwrap();
+        queue.push(&cell(2, 9)).unwrap();
         for _ in 0..MAX_QUEUED {
-            queue.push(cell(1, 0)).unwrap();
+            queue.push(&cell(1, 0)).unwrap();
         }
-        assert_eq!(queue.push(cell(1, 0)), Err(Overrun(CircId(1))));
+        assert_eq!(queue.push(&cell(1, 0)), Err(Overrun(CircId(1))));
         assert_eq!(queue.take_overrun(), Some(CircId(1)));
         assert_eq!(popped(&mut queue), [(2, 9)]);
         assert_eq!(queue.len(), 0);
-        queue.push(cell(1, 5)).unwrap();
+        queue.push(&cell(1, 5)).unwrap();
         assert_eq!(popped(&mut queue), [(1, 5)]);
     }
 
@@ -107,7 +153,7 @@ mod tests {
     fn the_circuit_with_most_waiting_is_shed_first() {
         let mut queue = CellQueue::new();
         for (circ, count) in [(1, 3), (2, 5), (3, 4)] {
-            (0..count).for_each(|n| queue.push(cell(circ, n)).unwrap());
+            (0..count).for_each(|n| queue.push(&cell(circ, n)).unwrap());
         }
         queue.shed();
         assert_eq!((queue.take_overrun(), queue.len()), (Some(CircId(2)), 7));

@@ -220,9 +220,7 @@ mod tests {
     #[test]
     fn what_a_relay_does_not_do_is_refused() {
         let mut streams = Streams::default();
-        let ended = |sent: &[RelayMessage], by: EndReason| {
-            matches!(sent, [RelayMessage::End { reason, .. }] if *reason == by as u8)
-        };
+        let ended = |sent: &[RelayMessage], by: EndReason| matches!(sent, [RelayMessage::End { reason, .. }] if *reason == by as u8);
         let (sent, outcome) = said(&mut streams, begin(1, 5), Services::default());
         assert!(outcome.is_ok() && ended(&sent, EndReason::Refused));
         let unknown = RelayMessage::Begin { stream: StreamId(2), service: 200, argument: vec![] };

@@ -74,10 +74,10 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
         }
     }
 
-    /// Throws away what one owner has in line; gives how much that was.
-    pub fn clear(&mut self, owner: &K) -> usize {
-        let cleared = self.lines.get_mut(owner).map_or(0, |line| std::mem::take(line).len());
-        self.len -= cleared;
+    /// Takes out all that one owner has in line.
+    pub fn clear(&mut self, owner: &K) -> VecDeque<T> {
+        let cleared = self.lines.get_mut(owner).map(std::mem::take).unwrap_or_default();
+        self.len -= cleared.len();
         if self.len == 0 {
             self.rest();
         }
@@ -142,13 +142,13 @@ mod tests {
         let mut turns = Turns::default();
         (0..4).for_each(|n| turns.push('a', n));
         turns.push('b', 9);
-        assert_eq!(turns.clear(&'a'), 4);
+        assert_eq!(turns.clear(&'a').len(), 4);
         assert_eq!((turns.len(), turns.waiting(&'a')), (1, 0));
         turns.push('a', 7);
         let mut rest = popped(&mut turns);
         rest.sort_unstable();
         assert_eq!(rest, [('a', 7), ('b', 9)]);
-        assert_eq!(turns.clear(&'x'), 0);
+        assert!(turns.clear(&'x').is_empty());
     }
 
     #[test]
