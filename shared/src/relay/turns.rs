@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn whoever_was_quiet_goes_first_once() {
         let mut turns = Turns::default();
-        (0..4).for_each(|n| drop(turns.push('a', n)));
+        (0..4).for_each(|n| _ = turns.push('a', n));
         assert_eq!(turns.pop(), Some(('a', 0)));
         turns.push('b', 0);
         turns.push('b', 1);
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn coming_back_with_one_thing_each_time_starves_nobody() {
         let mut turns = Turns::default();
-        (0..100).for_each(|n| drop(turns.push('a', n)));
+        (0..100).for_each(|n| _ = turns.push('a', n));
         let mut served = 0;
         for n in 0..100 {
             turns.push('b', n);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_cleared_does_not_come_out() {
         let mut turns = Turns::default();
-        (0..4).for_each(|n| drop(turns.push('a', n)));
+        (0..4).for_each(|n| _ = turns.push('a', n));
         turns.push('b', 9);
         assert_eq!(turns.clear(&'a').len(), 4);
         assert_eq!(turns.len(), 1);

@@ -92,7 +92,11 @@ fn idle(url: &str, pids: &[u32]) {
     );
     child.wait().expect("the program ends");
     thread::sleep(Duration::from_secs(2));
-    println!("    after their end the relays have kept {} KiB of {}", memory(pids).saturating_sub(before) / 1024, grown / 1024);
+    println!(
+        "    after their end the relays have kept {} KiB of {}",
+        memory(pids).saturating_sub(before) / 1024,
+        grown / 1024
+    );
 }
 
 fn cpu(pids: &[u32]) -> Duration {
