@@ -184,6 +184,21 @@ impl Sim {
         std::mem::take(&mut self.clients[n].events)
     }
 
+    /// Whether a client has told its person anything since [`Self::take_events`].
+    pub fn has_events(&self, n: usize) -> bool {
+        !self.clients[n].events.is_empty()
+    }
+
+    /// How often a client has been killed.
+    pub fn life(&self, n: usize) -> u64 {
+        u64::from(self.clients[n].life)
+    }
+
+    /// The most links that a client has had at once.
+    pub fn peak_links(&self, n: usize) -> usize {
+        self.clients[n].peak_links
+    }
+
     /// The engine of a client that runs.
     pub fn client(&self, n: usize) -> &Client {
         self.clients[n].client.as_ref().expect("the client runs")
@@ -395,6 +410,17 @@ impl Sim {
                 }
             }
         }
+    }
+
+    /// When the next thing happens.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.net.schedule.next_at()
+    }
+
+    /// Lets time go by in which nothing happens.
+    pub fn skip_to(&mut self, at: Instant) {
+        debug_assert!(self.next_at().is_none_or(|next| next >= at), "something happens before");
+        self.net.now = self.net.now.max(at);
     }
 
     /// Lets the next thing happen; gives to whom.

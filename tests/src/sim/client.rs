@@ -30,7 +30,7 @@ pub(super) struct ClientNode {
     pub(super) doomed: bool,
     pub(super) disk: BTreeMap<String, Vec<u8>>,
     pub(super) peak_links: usize,
-    life: u32,
+    pub(super) life: u32,
     writing: VecDeque<(BatchId, Vec<Write>)>,
     written_at: Instant,
     reported_at: Instant,

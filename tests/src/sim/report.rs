@@ -59,3 +59,12 @@ impl RelayPeak {
         }
     }
 }
+
+/// The most that one client has kept at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientPeak {
+    /// Circuits, complete or not.
+    pub circuits: usize,
+    /// Links.
+    pub links: usize,
+}
