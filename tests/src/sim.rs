@@ -279,12 +279,7 @@ impl Sim {
     /// What one relay keeps just now.
     pub fn kept_by(&self, n: usize) -> RelayPeak {
         let relay = &self.relays[n];
-        RelayPeak {
-            circuits: relay.circuits(),
-            queued: relay.queued(),
-            waiting: relay.waiting(),
-            links: relay.links(),
-        }
+        RelayPeak { circuits: relay.circuits(), queued: relay.queued(), waiting: relay.waiting(), links: relay.links() }
     }
 
     /// The most that one relay has kept, as far as somebody looked: see [`Self::sample`].

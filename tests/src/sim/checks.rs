@@ -141,9 +141,10 @@ pub fn coalitions<'a>(observer: &Observer, coalitions: impl IntoIterator<Item = 
 
 /// Secrets in the bytes of any link.
 pub fn secrets_on_links(observer: &Observer, secrets: &Secrets) -> Vec<Leak> {
-    let found = observer.passed().iter().flat_map(|passed| {
-        secrets.found_in(&passed.bytes).into_iter().map(|what| Leak::OnLink(passed.socket, what))
-    });
+    let found = observer
+        .passed()
+        .iter()
+        .flat_map(|passed| secrets.found_in(&passed.bytes).into_iter().map(|what| Leak::OnLink(passed.socket, what)));
     found.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

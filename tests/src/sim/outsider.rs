@@ -413,7 +413,9 @@ impl Meeting {
         }
         let onion = OnionSecret::generate(&mut host.rng);
         let server = ServerPublic { identity: [7; 32], onion_key: *onion.public().as_bytes() };
-        let Ok((handshake, message)) = ClientHandshake::start(&mut visitor.rng, &server, b"a test") else { return false };
+        let Ok((handshake, message)) = ClientHandshake::start(&mut visitor.rng, &server, b"a test") else {
+            return false;
+        };
         for fragment in split(&message) {
             let cookie = (fragment.index == 0).then_some(cookie);
             visitor.send(sim, *visitor_circ, &RelayMessage::Rendezvous1 { cookie, fragment });

@@ -206,6 +206,10 @@ impl RelayNode {
 
     fn tick(&mut self, net: &mut Net, end: End, desk: &mut Desk<'_>) {
         let Some(line) = self.links.get_mut(&end) else { return };
+        // An earlier one may have been ordered since; then this one is of no use any more.
+        if line.wake.is_none_or(|wake| wake > net.now) {
+            return;
+        }
         line.wake = None;
         desk.touched.push(end);
         // What has been sent or received since the tick was ordered may have put everything off.
@@ -269,7 +273,9 @@ impl RelayNode {
                 let end = match self.by_relay.get(&peer) {
                     Some(end) => *end,
                     None => match desk.directory.by_identity.get(&peer) {
-                        Some((to, link_key)) => self.dial(net, *to, RelayAddressee { identity: peer, link_key: *link_key }),
+                        Some((to, link_key)) => {
+                            self.dial(net, *to, RelayAddressee { identity: peer, link_key: *link_key })
+                        }
                         None => {
                             self.strangers.push(peer);
                             let failure = note.into_failure(DestroyReason::ConnectFailed);
@@ -294,7 +300,8 @@ impl RelayNode {
             observer.relay_initiates(end, rng.clone(), &self.keys, &addressee);
         }
         net.totals.dials += 1;
-        let link = RelayLink::initiate(end, self.keys.clone(), rng, &addressee, net.now).expect("a key of the consensus");
+        let link =
+            RelayLink::initiate(end, self.keys.clone(), rng, &addressee, net.now).expect("a key of the consensus");
         self.links.insert(end, Line { link, peer: Some(addressee.identity), wake: None });
         self.by_relay.insert(addressee.identity, end);
         end

@@ -1,7 +1,6 @@
 //! What is still to happen, in the order in which it will.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, VecDeque};
 
 use allium_shared::client::api::BatchId;
 use allium_shared::time::Instant;
@@ -105,51 +104,103 @@ pub enum Kind {
     Event,
 }
 
-struct Entry {
-    at: Instant,
-    sequence: u64,
-    happening: Happening,
-}
+/// How far ahead, in milliseconds, what is to happen has a slot of its own.
+const WINDOW: usize = 4096;
 
 /// A queue by time; what is due at the same moment comes in the order in which it was put in.
-#[derive(Default)]
+///
+/// Time has milliseconds, and nearly everything happens within the next few seconds. So there is a ring with a slot for
+/// each of the coming milliseconds, and a tree for what is further away.
 pub(super) struct Schedule {
-    heap: BinaryHeap<Entry>,
-    sequence: u64,
+    /// The slot of the millisecond `t` is `t % WINDOW`, for `WINDOW` milliseconds from `begin` on.
+    ring: Vec<VecDeque<Happening>>,
+    begin: u64,
+    /// How many are in the ring.
+    near: usize,
+    far: BTreeMap<u64, Vec<Happening>>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { ring: (0..WINDOW).map(|_| VecDeque::new()).collect(), begin: 0, near: 0, far: BTreeMap::new() }
+    }
 }
 
 impl Schedule {
+    /// Puts something in; nothing may be earlier than what was taken out last.
     pub(super) fn push(&mut self, at: Instant, happening: Happening) {
-        self.sequence += 1;
-        self.heap.push(Entry { at, sequence: self.sequence, happening });
+        let at = at.as_millis().max(self.begin);
+        if at - self.begin < WINDOW as u64 {
+            self.ring[slot(at)].push_back(happening);
+            self.near += 1;
+        } else {
+            self.far.entry(at).or_default().push(happening);
+        }
     }
 
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.heap.peek().map(|entry| entry.at)
+        if self.near == 0 {
+            return self.far.keys().next().map(|at| Instant::from_millis(*at));
+        }
+        let taken = |at: &u64| !self.ring[slot(*at)].is_empty();
+        (self.begin..self.begin + WINDOW as u64).find(taken).map(Instant::from_millis)
     }
 
     pub(super) fn pop(&mut self) -> Option<(Instant, Happening)> {
-        self.heap.pop().map(|entry| (entry.at, entry.happening))
+        let at = self.next_at()?;
+        self.move_to(at.as_millis());
+        let happening = self.ring[slot(at.as_millis())].pop_front()?;
+        self.near -= 1;
+        Some((at, happening))
+    }
+
+    /// Lets the ring begin at this time, before which there is nothing in it.
+    fn move_to(&mut self, begin: u64) {
+        if begin == self.begin {
+            return;
+        }
+        self.begin = begin;
+        while let Some(entry) = self.far.first_entry().filter(|entry| entry.key() - begin < WINDOW as u64) {
+            let (at, happenings) = entry.remove_entry();
+            self.near += happenings.len();
+            self.ring[slot(at)].extend(happenings);
+        }
     }
 }
 
-impl Ord for Entry {
-    /// The earliest is the greatest: the heap gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
-    }
+const fn slot(at: u64) -> usize {
+    (at % WINDOW as u64) as usize
 }
 
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(schedule: &mut Schedule) -> Vec<(u64, u64)> {
+        let next = || {
+            let (at, happening) = schedule.pop()?;
+            let Happening::Appointment(token) = happening else { return None };
+            Some((at.as_millis(), token))
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn what_is_due_at_one_moment_keeps_its_order_however_far_it_was() {
+        let mut schedule = Schedule::default();
+        let mut put = |schedule: &mut Schedule, at, token| {
+            schedule.push(Instant::from_millis(at), Happening::Appointment(token));
+        };
+        put(&mut schedule, 5000, 1);
+        put(&mut schedule, 1000, 2);
+        put(&mut schedule, 5000, 3);
+        put(&mut schedule, 90_000, 4);
+        assert_eq!(schedule.pop().unwrap().0, Instant::from_millis(1000));
+        // Now 5000 is near: what was far stays before.
+        put(&mut schedule, 5000, 5);
+        put(&mut schedule, 1000, 6);
+        put(&mut schedule, 5096, 7);
+        assert_eq!(taken(&mut schedule), [(1000, 6), (5000, 1), (5000, 3), (5000, 5), (5096, 7), (90_000, 4)]);
+        assert_eq!(schedule.next_at(), None);
     }
 }
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Entry {}
