@@ -16,6 +16,10 @@ mod determinism;
 mod invite;
 #[path = "sim/loss.rs"]
 mod loss;
+#[path = "sim/observer.rs"]
+mod observer;
+#[path = "sim/soak.rs"]
+mod soak;
 #[path = "sim/teardown.rs"]
 mod teardown;
 #[path = "sim/weather.rs"]

@@ -21,9 +21,14 @@ pub fn ready(seed: u64, relays: usize, clients: usize) -> Sim {
 /// The same in any weather.
 pub fn ready_in(seed: u64, relays: usize, clients: usize, weather: Weather) -> Sim {
     let mut sim = Sim::with_weather(seed, relays, clients, weather);
-    let is_ready = |sim: &Sim, n| sim.events(n).contains(&Event::Progress { step: Progress::Ready });
-    assert!(sim.run_until(LONG, |sim| (0..clients).all(|n| is_ready(sim, n))), "seed {seed}: not ready");
+    get_ready(&mut sim);
     sim
+}
+
+/// Waits until all clients are ready.
+pub fn get_ready(sim: &mut Sim) {
+    let is_ready = |sim: &Sim, n| sim.events(n).contains(&Event::Progress { step: Progress::Ready });
+    assert!(sim.run_until(LONG, |sim| (0..sim.client_count()).all(|n| is_ready(sim, n))), "not ready");
 }
 
 /// A link that a client has made.
@@ -48,10 +53,16 @@ pub fn contacts(seed: u64, relays: usize) -> Sim {
 /// The same in any weather.
 pub fn contacts_in(seed: u64, relays: usize, weather: Weather) -> Sim {
     let mut sim = ready_in(seed, relays, 2, weather);
-    let link = invite(&mut sim, ALICE);
-    sim.command(BOB, Command::Add { link, name: "Alice".into(), introduce_as: Some("Bob".into()) });
-    assert!(sim.run_until(LONG, both_connected), "seed {seed}: not connected");
+    befriend(&mut sim);
     sim
+}
+
+/// Makes Alice and Bob contacts; gives the invite by which they became it.
+pub fn befriend(sim: &mut Sim) -> String {
+    let link = invite(sim, ALICE);
+    sim.command(BOB, Command::Add { link: link.clone(), name: "Alice".into(), introduce_as: Some("Bob".into()) });
+    assert!(sim.run_until(LONG, both_connected), "not connected");
+    link
 }
 
 /// Whether a client's only contact is connected, as far as it knows.

@@ -7,7 +7,7 @@ use allium_shared::client::api::{DeliveryState, Event};
 use allium_tests::sim::seeds::for_seeds;
 use allium_tests::sim::{Node, Sim, Weather};
 
-use crate::people::{ALICE, BOB, LONG, contacts, contacts_in, outgoing, received, send};
+use crate::people::{ALICE, BOB, LONG, contacts, contacts_in, invite, outgoing, path, received, send};
 
 /// Both send, one message a second, while it storms; then all that reached a disk arrives.
 fn survive(seed: u64, fair: &Weather, storm: Weather) -> Sim {
@@ -135,18 +135,22 @@ fn what_was_stored_when_its_recipient_was_killed_is_shown_once() {
 /// A relay that crashed comes back under its old keys and knows nothing of what was.
 #[test]
 fn a_relay_that_starts_again_has_its_keys_and_empty_tables() {
-    let mut sim = contacts(1, 5);
-    let busy = (0..5).max_by_key(|n| sim.kept_by(*n).circuits).unwrap();
-    assert!(sim.kept_by(busy).circuits > 0);
-    let before = sim.relay(busy).clone();
-    sim.kill_relay(busy);
+    let mut sim = contacts(1, 8);
+    let first = path(&mut sim, BOB).swap_remove(0);
+    let guard = sim.relay_named(&first).unwrap();
+    assert!(sim.kept_by(guard).circuits > 0);
+    let before = sim.relay(guard).clone();
+    sim.kill_relay(guard);
     sim.run_for(Duration::from_secs(3));
-    sim.restart_relay(busy);
-    let kept = sim.kept_by(busy);
+    sim.restart_relay(guard);
+    let kept = sim.kept_by(guard);
     assert_eq!((kept.circuits, kept.links, kept.waiting, kept.queued), (0, 0, 0, 0));
-    assert_eq!(*sim.relay(busy), before);
-    let used_again = sim.run_until(LONG * 3, |sim| sim.kept_by(busy).circuits > 0);
-    assert!(used_again, "nobody took the relay back into use");
+    assert_eq!(*sim.relay(guard), before);
+    let returned = sim.run_until(LONG, |sim| sim.links_between(Node::Client(BOB), Node::Relay(guard)) == 1);
+    assert!(returned, "its client never came back");
+    sim.run_for(Duration::from_secs(1));
+    invite(&mut sim, BOB);
+    assert!(sim.kept_by(guard).circuits > 0, "its client builds no circuits over it any more");
 }
 
 #[test]
