@@ -10,6 +10,8 @@ mod people;
 
 #[path = "sim/crash.rs"]
 mod crash;
+#[path = "sim/crowd.rs"]
+mod crowd;
 #[path = "sim/determinism.rs"]
 mod determinism;
 #[path = "sim/invite.rs"]

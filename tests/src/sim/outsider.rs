@@ -110,11 +110,25 @@ impl Wire {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
     /// Something of the circuit's.
-    Received(Received),
+    Received(Box<Received>),
     /// Something that ended the circuit.
     Failed(CircuitError),
     /// A cell for a circuit that is not the origin's.
     Stray(Command),
+}
+
+impl Heard {
+    /// The last hop's message, if it was one.
+    fn message(&self) -> Option<&RelayMessage> {
+        let Self::Received(received) = self else { return None };
+        if let Received::Message(_, message) = &**received { Some(message) } else { None }
+    }
+
+    /// What the other end of a joined circuit said, if it was that.
+    fn text(&self) -> Option<&[u8]> {
+        let Self::Received(received) = self else { return None };
+        if let Received::Joined(RelayMessage::Data { data, .. }) = &**received { Some(data) } else { None }
+    }
 }
 
 /// A link to a relay, and the circuits that were built over it by hand.
@@ -212,6 +226,11 @@ impl Origin {
     pub fn send_record(&mut self, sim: &mut Sim, mut record: Vec<u8>) {
         self.link.sealer.seal(&mut record).expect("whole cells");
         self.wire.send(sim, record);
+    }
+
+    /// Sends a WebSocket message as it is, whatever the link makes of it.
+    pub fn send_bytes(&self, sim: &mut Sim, message: Vec<u8>) {
+        self.wire.send(sim, message);
     }
 
     /// Begins a circuit along these relays.
@@ -322,7 +341,7 @@ impl Origin {
                 if matches!(received, Received::Destroyed(_)) {
                     self.circuits.remove(&circ);
                 }
-                Heard::Received(received)
+                Heard::Received(Box::new(received))
             }
             Err(error) => {
                 self.circuits.remove(&circ);
@@ -361,19 +380,12 @@ impl Origin {
 
     /// The messages of the last hop.
     pub fn messages(&self, circ: CircId) -> impl Iterator<Item = &RelayMessage> {
-        self.heard(circ).filter_map(|heard| match heard {
-            Heard::Received(Received::Message(_, message)) => Some(message),
-            _ => None,
-        })
+        self.heard(circ).filter_map(Heard::message)
     }
 
     /// What the origin at the other end of a joined circuit has said.
     pub fn texts(&self, circ: CircId) -> Vec<&[u8]> {
-        let text = |heard| match heard {
-            &Heard::Received(Received::Joined(RelayMessage::Data { ref data, .. })) => Some(data.as_slice()),
-            _ => None,
-        };
-        self.heard(circ).filter_map(text).collect()
+        self.heard(circ).filter_map(Heard::text).collect()
     }
 
     /// Waits at the last hop for whoever has the cookie; says whether the relay agreed.

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_due_at_one_moment_keeps_its_order_however_far_it_was() {
         let mut schedule = Schedule::default();
-        let mut put = |schedule: &mut Schedule, at, token| {
+        let put = |schedule: &mut Schedule, at, token| {
             schedule.push(Instant::from_millis(at), Happening::Appointment(token));
         };
         put(&mut schedule, 5000, 1);
