@@ -57,6 +57,9 @@ pub trait Outlet {
     /// Queues a cell on the link that the [`Circuits`] belong to.
     fn send(&mut self, cell: &Cell);
 
+    /// Says no to a circuit that does not exist. A courtesy: it is left out when the peer reads too little.
+    fn refuse(&mut self, circ: CircId, reason: DestroyReason);
+
     /// Queues a cell on another link.
     fn forward(&mut self, link: &Self::Link, cell: &Cell);
 
@@ -368,7 +371,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 Some(Entry::End(_)) => self.handle_at_end(cell, out),
                 Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
                 None => {
-                    out.send(&Cell::destroy(circ, DestroyReason::NoSuchCircuit));
+                    out.refuse(circ, DestroyReason::NoSuchCircuit);
                     Ok(())
                 }
             },
@@ -430,8 +433,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
 
     /// Ends one circuit towards both sides.
     pub fn destroy(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
-        out.send(&Cell::destroy(circ, reason));
-        self.forget(circ, reason, out);
+        if self.entries.contains_key(&circ) || self.half_open.contains_key(&circ) {
+            out.send(&Cell::destroy(circ, reason));
+            self.forget(circ, reason, out);
+        } else {
+            out.refuse(circ, reason);
+        }
     }
 
     fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
@@ -457,7 +464,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         if !self.half_open.contains_key(&circ) {
             let full = self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS;
             if full || !self.creates.take(now) {
-                out.send(&Cell::destroy(circ, DestroyReason::ResourceLimit));
+                out.refuse(circ, DestroyReason::ResourceLimit);
                 return Ok(());
             }
             let deadline = now + HANDSHAKE_TIME;
@@ -506,7 +513,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     fn handle_created(&mut self, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let fragment = Fragment::in_cell(cell);
         let Some(entry) = self.entries.get_mut(&cell.circ) else {
-            out.send(&Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
+            out.refuse(cell.circ, DestroyReason::NoSuchCircuit);
             return Ok(());
         };
         let Entry::Opening { origin, answer, deadline } = entry else {

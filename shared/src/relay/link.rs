@@ -30,6 +30,9 @@ const PAGE_SILENCE: Duration = Duration::from_secs(180);
 /// each circuit's queue and by the memory of the whole relay.
 const MAX_LINK_QUEUED: usize = 16 * 1024;
 
+/// A link that has sent nothing for so long, though cells waited, is given up when the relay needs the memory.
+const STUCK_TIME: Duration = Duration::from_secs(2);
+
 /// Notes that may wait for a link to shake hands.
 const MAX_WAITING: usize = 1024;
 
@@ -92,6 +95,8 @@ pub struct RelayLink<L> {
     rng: ChaCha20Rng,
     state: State<L>,
     deadline: Instant,
+    /// The relay needs the memory, and the peer does not read.
+    stuck: bool,
 }
 
 enum State<L> {
@@ -134,7 +139,7 @@ pub enum LinkError {
     #[error("the link's handshake took too long")]
     Timeout,
     /// The peer does not read what it has asked for.
-    #[error("more than {MAX_LINK_QUEUED} cells wait for the peer to read them")]
+    #[error("too many cells wait for the peer to read them")]
     Overfull,
 }
 
@@ -152,7 +157,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     pub fn respond(this: L, keys: Arc<LinkKeys>, memory: Arc<Memory>, mut rng: ChaCha20Rng, now: Instant) -> Self {
         let responder = Responder::new(&mut rng, &keys.network, &keys.circuits.identity, &keys.link);
         let (state, load) = (State::Responding(responder, None), Arc::default());
-        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME }
+        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false }
     }
 
     /// A link that this relay opens to another.
@@ -176,7 +181,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             waiting: Vec::new(),
         };
         let load = Arc::default();
-        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME })
+        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false })
     }
 
     /// What waits on the link, for [`super::memory::worst`].
@@ -255,7 +260,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
 
     fn check_queue(&self) -> Result<(), LinkError> {
         let is_client = matches!(&self.state, State::Open(open) if open.relay.is_none());
-        if is_client && self.queued() > MAX_LINK_QUEUED { Err(LinkError::Overfull) } else { Ok(()) }
+        if self.stuck || (is_client && self.queued() > MAX_LINK_QUEUED) { Err(LinkError::Overfull) } else { Ok(()) }
     }
 
     fn establish(
@@ -282,8 +287,13 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             State::Open(open) => {
                 let Open { circuits, queue, .. } = &mut **open;
                 if matches!(note, Note::Shed) {
-                    queue.shed();
-                    self.memory.relieved();
+                    // Of a link that moves, one circuit goes; one that does not has no use for the others either.
+                    if now.saturating_since(self.load.progress()) >= STUCK_TIME {
+                        self.stuck = true;
+                    } else {
+                        queue.shed();
+                        self.memory.relieved();
+                    }
                 }
                 circuits.handle_note(now, note, &mut Own::new(&self.this, queue, switch));
                 self.settle(now, switch);
@@ -354,6 +364,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     /// When [`Self::handle_timeout`] and then [`Self::poll_transmit`] want to be called, if nothing comes before.
     pub fn poll_timeout(&self) -> Instant {
         match &self.state {
+            State::Open(_) if self.stuck => Instant::default(),
             State::Open(open) => {
                 let circuits = open.circuits.poll_timeout().unwrap_or(self.deadline);
                 self.deadline.min(open.next_padding).min(circuits)
@@ -441,6 +452,12 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
     fn send(&mut self, cell: &Cell) {
         // An overrun is remembered by the queue and settled once the circuits are not borrowed any more.
         let _ = self.queue.push(cell);
+    }
+
+    fn refuse(&mut self, circ: CircId, reason: DestroyReason) {
+        if self.queue.len() < MAX_LINK_QUEUED {
+            self.send(&Cell::destroy(circ, reason));
+        }
     }
 
     fn forward(&mut self, link: &L, cell: &Cell) {

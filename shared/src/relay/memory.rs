@@ -70,6 +70,11 @@ pub struct LinkLoad {
 }
 
 impl LinkLoad {
+    /// When the link last had nothing waiting, or sent something.
+    pub(super) fn progress(&self) -> Instant {
+        Instant::from_millis(self.progress.load(Ordering::Relaxed))
+    }
+
     /// How many cells wait.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)

@@ -9,7 +9,7 @@ use allium_shared::circuit::Received;
 use allium_shared::flow::{STREAM_INCREMENT, STREAM_WINDOW};
 use allium_tests::network::{Network, Options};
 use allium_tests::peer::{Directory, Peer};
-use allium_tests::usage;
+use allium_tests::{artifacts, process, usage};
 
 const PATH: [&str; 3] = ["relay1", "relay2", "relay3"];
 
@@ -210,4 +210,30 @@ fn a_flood_of_handshakes_stops_no_circuit() {
         assert_eq!(read_to_end(&mut reader, circ, &mut 0), 1_000_000);
     }
     assert!(flood.join().unwrap() > 0, "5,000 handshakes in a burst are more than a link may send");
+}
+
+#[test]
+fn circuits_that_are_gone_leave_no_memory_behind() {
+    // Enough for 5,000 circuits, or 100,000 in a full verification. What a first round takes the relays may keep for the next.
+    let (rounds, circuits) = if artifacts::full() { (20, 5000) } else { (5, 1000) };
+    const SLACK: u64 = 2 << 20;
+    let (network, _) = network();
+    let pids: Vec<_> = network.relays().map(|node| node.pid()).collect();
+    let total = || pids.iter().map(|pid| usage::memory(*pid)).sum::<u64>();
+    let round = || {
+        let mut command = process::command(artifacts::allium());
+        command.args(["bench", "idle", "--hold", "0", "--circuits", &circuits.to_string()]);
+        command.args(["--directory", &network.url()]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // The relays hear of the end.
+        thread::sleep(Duration::from_millis(500));
+        total()
+    };
+    let first = round();
+    let last = (1..rounds).map(|_| round()).last().unwrap();
+    assert!(
+        last < first + SLACK,
+        "{rounds} rounds of {circuits} circuits: {first} bytes after the first, {last} in the end"
+    );
 }

@@ -182,7 +182,7 @@ fn a_relay_that_keeps_too_much_ends_the_circuit_of_whoever_does_not_read() {
     relay.draw(stuck, 1).unwrap();
     assert_eq!(relay.memory.queued(), 1002, "two windows, and two that say that the streams are open");
     // Time goes by; the other client comes, and reads.
-    relay.now = relay.now + Duration::from_secs(5);
+    relay.now = relay.now + STUCK_TIME / 2;
     relay.draw(reading, 0).unwrap();
     assert!(!relay.memory.is_over());
     assert_eq!(relay.links[stuck].circuits(), 1, "one of the two had to go");
@@ -202,6 +202,35 @@ fn a_relay_that_keeps_too_much_ends_the_circuit_of_whoever_does_not_read() {
     }
     assert!(told);
     assert_eq!(relay.memory.queued(), 0);
+}
+
+#[test]
+fn a_relay_that_keeps_too_much_ends_a_link_that_is_stuck() {
+    let mut relay = Relay::new(600);
+    let (stuck, reading) = (relay.connect(), relay.connect());
+    relay.open(stuck);
+    relay.open(reading);
+    relay.draw(stuck, 0).unwrap();
+    relay.now = relay.now + STUCK_TIME;
+    relay.draw(reading, 0).unwrap();
+    assert!(relay.links[stuck].poll_timeout() <= relay.now);
+    assert_eq!(relay.links[stuck].handle_timeout(relay.now, &mut relay.desk), Err(LinkError::Overfull));
+    assert_eq!(relay.links[reading].handle_timeout(relay.now, &mut relay.desk), Ok(()));
+    assert_eq!(relay.links[reading].circuits(), 1);
+}
+
+#[test]
+fn refusals_do_not_pile_up_for_whoever_does_not_read_them() {
+    let mut relay = Relay::new(1_000_000);
+    let id = relay.connect();
+    for n in 0..2 * MAX_LINK_QUEUED as u32 / 31 {
+        let cells: Vec<_> =
+            (0..31).map(|m| Cell::destroy(LinkEnd::Initiator.circ_id(n * 31 + m), DestroyReason::None)).collect();
+        let cells: Vec<_> =
+            cells.into_iter().map(|cell| Cell { command: crate::cell::Command::Relay, ..cell }).collect();
+        relay.bring(id, &cells).unwrap();
+    }
+    assert_eq!(relay.links[id].queued(), MAX_LINK_QUEUED);
 }
 
 #[test]
