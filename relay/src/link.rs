@@ -24,8 +24,14 @@ pub const PATH: &str = "/link";
 /// to 16 KiB.
 pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
 
+/// How much is read from a WebSocket at once, and written: under load a system call serves four records.
+pub const BUFFER_LEN: usize = RECORDS * MAX_MESSAGE_LEN;
+
 /// What waits to be written to one WebSocket at most, in bytes.
 pub const MAX_WRITE_BUFFER_LEN: usize = 16 * MAX_MESSAGE_LEN;
+
+/// Records that are given to the socket at once. More would let a quiet circuit wait behind busy ones.
+const RECORDS: usize = 4;
 
 /// How long a peer may take to hear why its link ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -60,8 +66,8 @@ pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade
         .max_message_size(MAX_MESSAGE_LEN)
         .max_frame_size(MAX_MESSAGE_LEN)
-        .read_buffer_size(MAX_MESSAGE_LEN)
-        .write_buffer_size(0)
+        .read_buffer_size(BUFFER_LEN)
+        .write_buffer_size(BUFFER_LEN)
         .max_write_buffer_size(MAX_WRITE_BUFFER_LEN)
 }
 
@@ -175,7 +181,7 @@ where
 {
     let clock = switchboard.clock();
     let mut line = Line(switchboard);
-    // One message at a time is given to the socket: what comes meanwhile fills the next record.
+    // A few records at a time are given to the socket: what comes meanwhile fills the next ones.
     let mut flushing = false;
     let mut checked = clock.now().instant;
     loop {
@@ -188,13 +194,15 @@ where
             }
         }
         if !flushing {
-            match link.poll_transmit(now) {
-                Ok(Some(message)) => {
-                    sink.feed(Outgoing::Binary(message)).await.ok()?;
-                    flushing = true;
+            for _ in 0..RECORDS {
+                match link.poll_transmit(now) {
+                    Ok(Some(message)) => {
+                        sink.feed(Outgoing::Binary(message)).await.ok()?;
+                        flushing = true;
+                    }
+                    Ok(None) => break,
+                    Err(error) => return Some(error.to_string()),
                 }
-                Ok(None) => {}
-                Err(error) => return Some(error.to_string()),
             }
         }
         let mut wake = tokio::time::Instant::from_std(clock.to_system(link.poll_timeout()));

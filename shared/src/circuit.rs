@@ -421,3 +421,6 @@ pub enum CircuitError {
     #[error("a cell came that no hop of the circuit can have sent")]
     Unrecognised,
 }
+
+#[cfg(test)]
+mod tests;

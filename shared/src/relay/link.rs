@@ -25,7 +25,9 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// A page may be silent for much longer: browsers let hidden tabs run their timers once a minute.
 const PAGE_SILENCE: Duration = Duration::from_secs(180);
 
-/// Cells that may wait on one link, over all its circuits: 8 MB. A peer that reads nothing and asks for more loses the link.
+/// Cells that may wait for a client, over all its circuits: 8 MB. One that reads nothing and asks for more loses its link.
+/// Relays speak for many clients, none of whom may take the link away from the others: what waits for them is bounded by
+/// each circuit's queue and by the memory of the whole relay.
 const MAX_LINK_QUEUED: usize = 16 * 1024;
 
 /// Notes that may wait for a link to shake hands.
@@ -252,7 +254,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     fn check_queue(&self) -> Result<(), LinkError> {
-        if self.queued() > MAX_LINK_QUEUED { Err(LinkError::Overfull) } else { Ok(()) }
+        let is_client = matches!(&self.state, State::Open(open) if open.relay.is_none());
+        if is_client && self.queued() > MAX_LINK_QUEUED { Err(LinkError::Overfull) } else { Ok(()) }
     }
 
     fn establish(

@@ -35,9 +35,6 @@ impl CellQueue {
     /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They
     /// are dropped, and the circuit must be destroyed: nothing is ever dropped from a circuit that lives.
     pub fn push(&mut self, cell: &Cell) -> Result<(), Overrun> {
-        if self.turns.waiting(&cell.circ) >= MAX_QUEUED {
-            return Err(self.overrun(cell.circ));
-        }
         let at = match self.free.pop() {
             Some(at) => {
                 if let Some(place) = self.cells.get_mut(at as usize) {
@@ -51,7 +48,9 @@ impl CellQueue {
                 (self.cells.len() - 1) as u32
             }
         };
-        self.turns.push(cell.circ, at);
+        if self.turns.push(cell.circ, at) > MAX_QUEUED {
+            return Err(self.overrun(cell.circ));
+        }
         Ok(())
     }
 
