@@ -25,7 +25,7 @@ use self::api::{
     BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, LinkId, MAX_TEXT_LEN, MessageId, Output,
     Progress,
 };
-use self::circuits::{CircuitKey, Managed, Task};
+use self::circuits::{Cause, CircuitKey, Managed, Task};
 use self::contacts::{Contact, ContactRecord, Invited, OpenInvite, Outgoing, Stage, unique_name};
 use self::links::Link;
 use self::relays::{Relays, jitter};
@@ -48,6 +48,7 @@ mod relays;
 mod store;
 mod talks;
 
+pub use self::circuits::{CircuitCounts, CircuitLosses};
 pub use self::store::history_entry;
 
 /// Circuits that are kept ready.
@@ -116,6 +117,7 @@ pub struct Client {
     progress: Progress,
     /// Whether any circuit was ever complete.
     proven: bool,
+    counts: CircuitCounts,
 }
 
 /// The record of the profile itself.
@@ -164,6 +166,7 @@ impl Client {
             next_circuit: 0,
             progress: Progress::FetchingDirectory,
             proven: false,
+            counts: CircuitCounts::default(),
         };
         client.event(Event::Progress { step: client.progress });
         let mut events = Vec::new();
@@ -226,6 +229,16 @@ impl Client {
         let fetch = (!self.directory.fetching).then_some(self.directory.next_fetch);
         let chance = self.relays.next_chance(self.now.instant);
         links.chain(circuits).chain(contacts).chain(fetch).chain(chance).min()
+    }
+
+    /// How many circuits there are, complete or not.
+    pub fn circuits(&self) -> usize {
+        self.circuits.len()
+    }
+
+    /// What has become of all circuits so far.
+    pub fn circuit_counts(&self) -> CircuitCounts {
+        self.counts
     }
 
     /// The contact with this name.
@@ -411,6 +424,9 @@ impl Client {
         let Some(link) = self.links.remove(&id) else { return };
         self.relays.link_failed(link.guard, self.now.instant);
         for key in link.circuits.into_values() {
+            if let Some(managed) = self.circuits.get(&key) {
+                self.counts.ended(managed, Cause::Link);
+            }
             self.circuit_lost(key, false);
         }
     }
@@ -433,6 +449,7 @@ impl Client {
     fn end_circuit(&mut self, key: CircuitKey, reason: Option<DestroyReason>, blame: bool) {
         if let Some(managed) = self.circuits.get(&key) {
             let (id, circ) = (managed.link, managed.circuit.circ_id());
+            self.counts.ended(managed, Cause::Said(reason));
             if let Some(link) = self.links.get_mut(&id) {
                 link.circuits.remove(&circ);
                 if let Some(reason) = reason {

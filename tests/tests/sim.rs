@@ -1,6 +1,7 @@
 //! Simulations: clients and relays in virtual time, one module for each behaviour.
 //!
-//! Each test runs several seeds and names the seed in its failure; the same seed gives the same run.
+//! Each test runs several seeds and names the seed in its failure; the same seed gives the same run. To run one seed
+//! alone, set `ALLIUM_SIM_SEED`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of this is tests")]
 
@@ -9,9 +10,19 @@ mod people;
 
 #[path = "sim/crash.rs"]
 mod crash;
+#[path = "sim/crowd.rs"]
+mod crowd;
+#[path = "sim/determinism.rs"]
+mod determinism;
 #[path = "sim/invite.rs"]
 mod invite;
 #[path = "sim/loss.rs"]
 mod loss;
+#[path = "sim/observer.rs"]
+mod observer;
+#[path = "sim/soak.rs"]
+mod soak;
 #[path = "sim/teardown.rs"]
 mod teardown;
+#[path = "sim/weather.rs"]
+mod weather;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
+use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
 use crate::circuit::Circuit;
 use crate::crypto::handshake::{ClientHandshake, KeyStream};
@@ -136,6 +137,53 @@ impl FirstSecrets {
         };
         Self { root: MeetingSecret::new(next()), to_host: Chain::new(next()), to_visitor: Chain::new(next()) }
     }
+}
+
+/// What has become of all circuits of a client so far: for reports, which no person reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CircuitCounts {
+    /// How often a circuit reached the end of its path, at first or after one more hop was added.
+    pub opened: u64,
+    /// Circuits that ended before that.
+    pub failed: CircuitLosses,
+    /// Circuits that ended later, without the client's wish.
+    pub lost: CircuitLosses,
+}
+
+/// Circuits by what ended them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CircuitLosses {
+    /// Something took too long.
+    pub timeout: u64,
+    /// A relay said that it was gone.
+    pub destroyed: u64,
+    /// Somebody on it broke the protocol.
+    pub protocol: u64,
+    /// The link to the guard was lost.
+    pub link: u64,
+}
+
+impl CircuitCounts {
+    /// Counts a circuit that ended; nothing if the client itself had no more use for it.
+    pub(super) fn ended(&mut self, managed: &Managed, cause: Cause) {
+        let losses = if managed.circuit.is_open() { &mut self.lost } else { &mut self.failed };
+        *match cause {
+            Cause::Said(Some(DestroyReason::Requested)) => return,
+            Cause::Said(Some(DestroyReason::Timeout)) => &mut losses.timeout,
+            Cause::Said(Some(_)) => &mut losses.protocol,
+            Cause::Said(None) => &mut losses.destroyed,
+            Cause::Link => &mut losses.link,
+        } += 1;
+    }
+}
+
+/// Why a circuit ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cause {
+    /// With this reason for the guard, or because the guard said so.
+    Said(Option<DestroyReason>),
+    /// Its link is gone.
+    Link,
 }
 
 impl Managed {

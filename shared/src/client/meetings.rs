@@ -135,6 +135,7 @@ impl Client {
 
     fn circuit_open(&mut self, key: CircuitKey) {
         self.proven = true;
+        self.counts.opened += 1;
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         match &mut managed.task {
             Task::Spare | Task::Talk(_) => managed.deadline = None,

@@ -479,3 +479,6 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
         self.switch.take_waiting(cookie)
     }
 }
+
+#[cfg(test)]
+mod tests;

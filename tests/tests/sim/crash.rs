@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use allium_shared::client::api::{Command, DeliveryState, Event};
+use allium_tests::sim::seeds::for_seeds;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -18,7 +19,7 @@ fn kill_and_restart(sim: &mut allium_tests::sim::Sim, n: usize, pause: Duration)
 
 #[test]
 fn messages_survive_kills_of_both_sides() {
-    for seed in 0..16 {
+    for_seeds(0..16, |seed| {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut sim = contacts(seed, 8);
         let mut sent = [0, 0];
@@ -64,7 +65,7 @@ fn messages_survive_kills_of_both_sides() {
             });
             assert!(done, "seed {seed}: {n} never heard of the delivery");
         }
-    }
+    });
 }
 
 fn message_ids(events: &[Event]) -> Vec<[u8; 16]> {
@@ -78,7 +79,7 @@ fn message_ids(events: &[Event]) -> Vec<[u8; 16]> {
 /// Whoever is killed while the two become contacts, they become contacts.
 #[test]
 fn becoming_contacts_survives_kills() {
-    for seed in 0..40 {
+    for_seeds(0..40, |seed| {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut sim = ready(seed, 8, 2);
         let link = invite(&mut sim, ALICE);
@@ -97,5 +98,5 @@ fn becoming_contacts_survives_kills() {
         }
         let arrived = sim.run_until(LONG, |sim| [ALICE, BOB].iter().all(|n| received(sim, *n) == ["hello"]));
         assert!(arrived, "seed {seed}: connected, but nothing arrives");
-    }
+    });
 }

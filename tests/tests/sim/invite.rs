@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use allium_shared::client::api::{Command, Event};
+use allium_tests::sim::seeds::for_seeds;
 
 use crate::people::{ALICE, BOB, LONG, both_connected, connected, contacts, invite, ready, received, send};
 
@@ -21,7 +22,7 @@ fn add(link: &str) -> Command {
 #[test]
 fn an_invite_serves_one_person() {
     const EVE: usize = 2;
-    for seed in 0..4 {
+    for_seeds(0..4, |seed| {
         let mut sim = ready(seed, 8, 3);
         let link = invite(&mut sim, ALICE);
         sim.command(BOB, add(&link));
@@ -32,12 +33,12 @@ fn an_invite_serves_one_person() {
         assert_eq!(errors(&sim, EVE).len(), 1, "seed {seed}: {:?}", errors(&sim, EVE));
         send(&mut sim, ALICE, "still here");
         assert!(sim.run_until(LONG, |sim| received(sim, BOB) == ["still here"]), "seed {seed}");
-    }
+    });
 }
 
 #[test]
 fn two_who_come_at_once_do_not_both_come_in() {
-    for seed in 0..6 {
+    for_seeds(0..6, |seed| {
         let mut sim = ready(seed, 8, 3);
         let link = invite(&mut sim, ALICE);
         sim.command(1, add(&link));
@@ -45,7 +46,7 @@ fn two_who_come_at_once_do_not_both_come_in() {
         assert!(sim.run_until(LONG, |sim| connected(sim, 1) || connected(sim, 2)), "seed {seed}: nobody came in");
         sim.run_for(Duration::from_secs(30));
         assert!(connected(&sim, 1) != connected(&sim, 2), "seed {seed}: both came in");
-    }
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use allium_shared::client::api::DeliveryState;
+use allium_tests::sim::seeds::for_seeds;
 
 use crate::people::{ALICE, BOB, LONG, both_connected, connected, contacts, outgoing, path, received, send};
 
@@ -54,26 +55,26 @@ fn survive(seed: u64, harm: Harm, position: usize) {
 
 #[test]
 fn rendezvous_relays_die() {
-    (0..6).for_each(|seed| survive(seed, Harm::Kill, 3));
+    for_seeds(0..6, |seed| survive(seed, Harm::Kill, 3));
 }
 
 #[test]
 fn rendezvous_relays_freeze() {
-    (0..4).for_each(|seed| survive(seed, Harm::Freeze, 3));
+    for_seeds(0..4, |seed| survive(seed, Harm::Freeze, 3));
 }
 
 #[test]
 fn guards_die() {
-    (0..4).for_each(|seed| survive(seed, Harm::Kill, 0));
+    for_seeds(0..4, |seed| survive(seed, Harm::Kill, 0));
 }
 
 #[test]
 fn guards_freeze() {
-    (0..4).for_each(|seed| survive(seed, Harm::Freeze, 0));
+    for_seeds(0..4, |seed| survive(seed, Harm::Freeze, 0));
 }
 
 #[test]
 fn middle_relays_die_and_freeze() {
-    (0..3).for_each(|seed| survive(seed, Harm::Kill, 1));
-    (0..3).for_each(|seed| survive(seed, Harm::Freeze, 2));
+    for_seeds(0..3, |seed| survive(seed, Harm::Kill, 1));
+    for_seeds(0..3, |seed| survive(seed, Harm::Freeze, 2));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use allium_shared::client::api::{Command, ContactId, ContactState, DeliveryState, Event, Progress, Purpose};
-use allium_tests::sim::Sim;
+use allium_tests::sim::{Sim, Weather};
 
 /// Whoever makes the invite.
 pub const ALICE: usize = 0;
@@ -15,10 +15,20 @@ pub const LONG: Duration = Duration::from_secs(60);
 
 /// A network in which all clients are ready.
 pub fn ready(seed: u64, relays: usize, clients: usize) -> Sim {
-    let mut sim = Sim::new(seed, relays, clients);
-    let is_ready = |sim: &Sim, n| sim.events(n).contains(&Event::Progress { step: Progress::Ready });
-    assert!(sim.run_until(LONG, |sim| (0..clients).all(|n| is_ready(sim, n))), "seed {seed}: not ready");
+    ready_in(seed, relays, clients, Weather::default())
+}
+
+/// The same in any weather.
+pub fn ready_in(seed: u64, relays: usize, clients: usize, weather: Weather) -> Sim {
+    let mut sim = Sim::with_weather(seed, relays, clients, weather);
+    get_ready(&mut sim);
     sim
+}
+
+/// Waits until all clients are ready.
+pub fn get_ready(sim: &mut Sim) {
+    let is_ready = |sim: &Sim, n| sim.events(n).contains(&Event::Progress { step: Progress::Ready });
+    assert!(sim.run_until(LONG, |sim| (0..sim.client_count()).all(|n| is_ready(sim, n))), "not ready");
 }
 
 /// A link that a client has made.
@@ -37,11 +47,22 @@ pub fn invite(sim: &mut Sim, n: usize) -> String {
 
 /// Alice and Bob, who have just become contacts.
 pub fn contacts(seed: u64, relays: usize) -> Sim {
-    let mut sim = ready(seed, relays, 2);
-    let link = invite(&mut sim, ALICE);
-    sim.command(BOB, Command::Add { link, name: "Alice".into(), introduce_as: Some("Bob".into()) });
-    assert!(sim.run_until(LONG, both_connected), "seed {seed}: not connected");
+    contacts_in(seed, relays, Weather::default())
+}
+
+/// The same in any weather.
+pub fn contacts_in(seed: u64, relays: usize, weather: Weather) -> Sim {
+    let mut sim = ready_in(seed, relays, 2, weather);
+    befriend(&mut sim);
     sim
+}
+
+/// Makes Alice and Bob contacts; gives the invite by which they became it.
+pub fn befriend(sim: &mut Sim) -> String {
+    let link = invite(sim, ALICE);
+    sim.command(BOB, Command::Add { link: link.clone(), name: "Alice".into(), introduce_as: Some("Bob".into()) });
+    assert!(sim.run_until(LONG, both_connected), "not connected");
+    link
 }
 
 /// Whether a client's only contact is connected, as far as it knows.

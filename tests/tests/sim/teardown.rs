@@ -1,19 +1,20 @@
 //! When clients go, nothing of them stays in any relay.
 
+use allium_tests::sim::seeds::for_seeds;
 use std::time::Duration;
 
 use crate::people::{ALICE, BOB, contacts};
 
 #[test]
 fn relays_forget_clients_that_vanish() {
-    for seed in 0..5 {
+    for_seeds(0..5, |seed| {
         let mut sim = contacts(seed, 8);
         assert!(sim.circuits() > 0);
         sim.kill_client(ALICE);
         sim.kill_client(BOB);
         sim.run_for(Duration::from_secs(20));
         assert_eq!(sim.circuits(), 0, "seed {seed}: circuits without a client are left");
-    }
+    });
 }
 
 /// Circuits are given up as others replace them: an hour of talk leaves no more than the first minute.

@@ -1,0 +1,204 @@
+//! A simulated client: the real engine, with a disk that can be faster than the news of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use allium_shared::client::api::{BatchId, Command, Event, Input, LinkId, Output, Write};
+use allium_shared::client::{Client, Config};
+use allium_shared::time::Instant;
+use rand_core::Rng;
+
+use super::Node;
+use super::net::{Net, Owner};
+use super::schedule::{End, Happening, Kind};
+
+/// What clients need of the world beside the network.
+pub(super) struct World<'a> {
+    pub(super) config: &'a Config,
+    pub(super) consensus: &'a [u8],
+    pub(super) find: &'a dyn Fn(&str) -> Option<usize>,
+}
+
+/// A client with its disk. What the disk has not written yet is lost when the client is killed.
+pub(super) struct ClientNode {
+    pub(super) n: usize,
+    pub(super) client: Option<Client>,
+    pub(super) events: Vec<Event>,
+    /// Where in `events` each of its lives begins.
+    pub(super) lives: Vec<usize>,
+    /// Kill it the next time that its disk has written something and it has not heard of that.
+    pub(super) doomed: bool,
+    pub(super) disk: BTreeMap<String, Vec<u8>>,
+    pub(super) peak_links: usize,
+    pub(super) life: u32,
+    writing: VecDeque<(BatchId, Vec<Write>)>,
+    written_at: Instant,
+    reported_at: Instant,
+    links: BTreeMap<LinkId, End>,
+    wake: Option<Instant>,
+}
+
+impl ClientNode {
+    pub(super) fn new(n: usize) -> Self {
+        Self {
+            n,
+            client: None,
+            events: Vec::new(),
+            lives: Vec::new(),
+            doomed: false,
+            disk: BTreeMap::new(),
+            peak_links: 0,
+            life: 0,
+            writing: VecDeque::new(),
+            written_at: Instant::from_millis(0),
+            reported_at: Instant::from_millis(0),
+            links: BTreeMap::new(),
+            wake: None,
+        }
+    }
+
+    /// Starts the engine with what is on the disk.
+    pub(super) fn start(&mut self, net: &mut Net, world: &World<'_>) {
+        let mut seed = [0; 32];
+        net.rng.fill_bytes(&mut seed);
+        let records = self.disk.clone().into_iter().collect();
+        self.lives.push(self.events.len());
+        self.client = Some(Client::new(world.config.clone(), records, seed, net.clock()).expect("a profile"));
+        self.drain(net, world);
+    }
+
+    /// Kills the engine as `kill -9` would: what is on the disk stays.
+    pub(super) fn kill(&mut self, net: &mut Net) {
+        self.client = None;
+        self.doomed = false;
+        self.life += 1;
+        self.writing.clear();
+        self.wake = None;
+        for end in std::mem::take(&mut self.links).into_values() {
+            net.hang_up(end);
+        }
+    }
+
+    /// Something happens to the client.
+    pub(super) fn handle(&mut self, net: &mut Net, world: &World<'_>, happening: Happening) {
+        let link = |end| match net.owner(end) {
+            Some(Owner::Client(_, link)) => Some(link),
+            _ => None,
+        };
+        let input = match happening {
+            Happening::Wake(_) => {
+                if self.wake.is_none_or(|wake| wake > net.now) {
+                    return;
+                }
+                self.wake = None;
+                let due = self.client.as_ref().and_then(Client::poll_timeout);
+                if due.is_some_and(|due| due > net.now) {
+                    // Something else has put it off meanwhile.
+                    return self.order_wake(net);
+                }
+                Some(Input::Timeout)
+            }
+            Happening::Written(_, life) if life == self.life => return self.written(net),
+            Happening::Reported(_, life, batch) if life == self.life => Some(Input::Persisted(batch)),
+            Happening::Opened(end) => link(end).map(Input::LinkOpened),
+            Happening::Message(end, message) => link(end).map(|link| Input::LinkMessage(link, message)),
+            Happening::Closed(end) => {
+                let link = link(end);
+                net.disown(end);
+                link.map(|link| {
+                    self.links.remove(&link);
+                    Input::LinkClosed(link)
+                })
+            }
+            _ => None,
+        };
+        if let Some(input) = input {
+            self.input(net, world, input);
+        }
+    }
+
+    pub(super) fn input(&mut self, net: &mut Net, world: &World<'_>, input: Input) {
+        if let Some(client) = &mut self.client {
+            client.handle(net.clock(), input);
+            self.drain(net, world);
+        }
+    }
+
+    /// The disk has written the oldest batch; the client hears of it later, or never.
+    fn written(&mut self, net: &mut Net) {
+        let Some((batch, writes)) = self.writing.pop_front() else { return };
+        for Write { key, value } in writes {
+            match value {
+                Some(value) => self.disk.insert(key, value),
+                None => self.disk.remove(&key),
+            };
+        }
+        if self.doomed {
+            return self.kill(net);
+        }
+        let pause = Duration::from_millis(net.rng.next_u64() % 3);
+        self.reported_at = (net.now + pause).max(self.reported_at);
+        net.schedule.push(self.reported_at, Happening::Reported(self.n, self.life, batch));
+    }
+
+    fn drain(&mut self, net: &mut Net, world: &World<'_>) {
+        while let Some(output) = self.client.as_mut().and_then(Client::poll_output) {
+            match output {
+                Output::OpenLink { link, url } => {
+                    let end = net.open(Owner::Client(self.n, link), (world.find)(&url));
+                    self.links.insert(link, end);
+                    self.peak_links = self.peak_links.max(self.links.len());
+                }
+                Output::SendLink(link, message) => {
+                    if let Some(end) = self.links.get(&link) {
+                        net.totals.sent(message.len());
+                        net.send(end.far(), Happening::Message(end.far(), message));
+                    }
+                }
+                Output::CloseLink(link) => {
+                    if let Some(end) = self.links.remove(&link) {
+                        net.hang_up(end);
+                    }
+                }
+                Output::FetchConsensus => {
+                    if let Some(client) = &mut self.client {
+                        client.handle(net.clock(), Input::Consensus(Ok(world.consensus.to_vec())));
+                    }
+                }
+                Output::Persist(batch, writes) => {
+                    let pause = Duration::from_millis(net.rng.next_u64() % 8);
+                    self.written_at = (net.now + pause).max(self.written_at);
+                    self.writing.push_back((batch, writes));
+                    net.schedule.push(self.written_at, Happening::Written(self.n, self.life));
+                }
+                Output::Event(event) => self.told(net, event),
+            }
+        }
+        self.order_wake(net);
+    }
+
+    fn told(&mut self, net: &mut Net, event: Event) {
+        let size = match &event {
+            Event::Message { text, .. } | Event::Outgoing { text, .. } => text.len() as u64,
+            _ => 0,
+        };
+        net.note(Some(Node::Client(self.n)), Kind::Event, size);
+        // As `allium chat` does: what is printed need not be printed again.
+        if let (Event::Message { contact, id, .. }, Some(client)) = (&event, &mut self.client) {
+            let (contact, id) = (*contact, *id);
+            client.handle(net.clock(), Input::Command(Command::Shown { contact, id }));
+        }
+        self.events.push(event);
+    }
+
+    fn order_wake(&mut self, net: &mut Net) {
+        let wanted = self.client.as_ref().and_then(Client::poll_timeout);
+        if let Some(at) = wanted
+            && self.wake.is_none_or(|set| at < set)
+        {
+            let at = at.max(net.now);
+            self.wake = Some(at);
+            net.schedule.push(at, Happening::Wake(self.n));
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! A simulated relay: the real links and circuits, and a switch between them that a test may bribe.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use allium_shared::cell::message::Cookie;
+use allium_shared::cell::{Cell, CircId, DestroyReason};
+use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
+use allium_shared::link::{Padding, RelayAddressee};
+use allium_shared::netdir::{RelayEntry, Role, Roles};
+use allium_shared::relay::circuits::{Note, RelayKeys};
+use allium_shared::relay::handshakes::Request;
+use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
+use allium_shared::relay::memory::{self, Memory};
+use allium_shared::relay::rendezvous::RendezvousTable;
+use allium_shared::relay::streams::Services;
+use allium_shared::time::Instant;
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng as _;
+
+use super::Node;
+use super::net::{Net, Owner};
+use super::observer::Joint;
+use super::report::RelayPeak;
+use super::schedule::{End, Happening};
+
+/// Circuits that may wait for somebody at one relay.
+const MAX_WAITING: usize = 100_000;
+
+/// Bytes of cells that may wait at one relay.
+const QUEUE_MEMORY: usize = 64 << 20;
+
+/// The longest that a handshake waits for its answer, in milliseconds.
+const ANSWER_TIME: u64 = 3;
+
+/// What a malicious relay does with each cell that it should pass on: it gives what it passes on instead. The cell
+/// names the circuit on the link that it leaves by; the node is the one that the link leads to.
+pub type Mischief = Box<dyn FnMut(Node, Cell) -> Vec<Cell>>;
+
+/// What all relays know of each other: the consensus.
+pub(super) struct Directory {
+    by_identity: HashMap<RelayIdentity, (usize, LinkPublic)>,
+    by_link_key: HashMap<LinkPublic, RelayIdentity>,
+}
+
+impl Directory {
+    pub(super) fn new<'a>(entries: impl Iterator<Item = &'a RelayEntry>) -> Self {
+        let mut directory = Self { by_identity: HashMap::new(), by_link_key: HashMap::new() };
+        for (n, entry) in entries.enumerate() {
+            directory.by_identity.insert(entry.identity, (n, entry.link_key));
+            directory.by_link_key.insert(entry.link_key, entry.identity);
+        }
+        directory
+    }
+}
+
+/// Whether a relay runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RelayState {
+    Alive,
+    Frozen,
+    Dead,
+}
+
+/// A relay.
+pub(super) struct RelayNode {
+    pub(super) n: usize,
+    pub(super) entry: RelayEntry,
+    pub(super) keys: Arc<LinkKeys>,
+    pub(super) state: RelayState,
+    pub(super) peak: RelayPeak,
+    pub(super) mischief: Option<Mischief>,
+    /// Relays that it was asked to open a link to and did not know.
+    pub(super) strangers: Vec<RelayIdentity>,
+    pub(super) memory: Arc<Memory>,
+    links: BTreeMap<End, Line>,
+    by_relay: HashMap<RelayIdentity, End>,
+    cookies: RendezvousTable<End>,
+    held: Vec<Happening>,
+}
+
+/// One link of a relay.
+struct Line {
+    link: RelayLink<End>,
+    peer: Option<RelayIdentity>,
+    /// When a tick is due.
+    wake: Option<Instant>,
+}
+
+impl RelayNode {
+    pub(super) fn new(n: usize, network: [u8; 32], rng: &mut ChaCha20Rng) -> Self {
+        let identity = IdentityKeypair::generate(rng).identity();
+        let (link, onion) = (LinkSecret::generate(rng), OnionSecret::generate(rng));
+        let entry = RelayEntry {
+            identity,
+            link_key: link.public(),
+            onion_key: onion.public(),
+            roles: [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect::<Roles>(),
+            nickname: format!("relay{n}").parse().expect("a nickname"),
+            url: format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
+        };
+        let keys = Arc::new(LinkKeys {
+            network,
+            link,
+            circuits: Arc::new(RelayKeys { identity, onion, services: Services { source: true } }),
+        });
+        Self {
+            n,
+            entry,
+            keys,
+            state: RelayState::Alive,
+            peak: RelayPeak::default(),
+            mischief: None,
+            strangers: Vec::new(),
+            memory: Arc::new(Memory::new(QUEUE_MEMORY)),
+            links: BTreeMap::new(),
+            by_relay: HashMap::new(),
+            cookies: RendezvousTable::new(MAX_WAITING),
+            held: Vec::new(),
+        }
+    }
+
+    /// Circuits and handshakes under way, over all links.
+    pub(super) fn circuits(&self) -> usize {
+        self.links.values().map(|line| line.link.circuits()).sum()
+    }
+
+    /// Cells that wait to be sent, over all links.
+    pub(super) fn queued(&self) -> usize {
+        self.links.values().map(|line| line.link.queued()).sum()
+    }
+
+    /// Circuits that wait for somebody with a cookie.
+    pub(super) fn waiting(&self) -> usize {
+        self.cookies.len()
+    }
+
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Looks at how much is kept just now.
+    pub(super) fn sample(&mut self) {
+        let (circuits, waiting, links) = (self.circuits(), self.waiting(), self.links());
+        let peak = &mut self.peak;
+        peak.circuits = peak.circuits.max(circuits);
+        peak.waiting = peak.waiting.max(waiting);
+        peak.links = peak.links.max(links);
+    }
+
+    /// Stops at once; all that it had in its memory is gone.
+    pub(super) fn crash(&mut self, net: &mut Net) {
+        self.sample();
+        self.state = RelayState::Dead;
+        self.by_relay.clear();
+        self.held.clear();
+        self.cookies = RendezvousTable::new(MAX_WAITING);
+        self.memory = Arc::new(Memory::new(QUEUE_MEMORY));
+        for end in std::mem::take(&mut self.links).into_keys() {
+            net.hang_up(end);
+        }
+    }
+
+    /// Goes on after a freeze with what came meanwhile, or starts after a crash with nothing but its keys.
+    pub(super) fn resume(&mut self, net: &mut Net) {
+        self.state = RelayState::Alive;
+        for happening in std::mem::take(&mut self.held) {
+            net.schedule.push(net.now, happening);
+        }
+    }
+
+    /// Something happens to the relay.
+    pub(super) fn handle(&mut self, net: &mut Net, directory: &Directory, happening: Happening) {
+        match self.state {
+            RelayState::Alive => {}
+            RelayState::Frozen => return self.held.push(happening),
+            RelayState::Dead => {
+                // Nobody listens.
+                if let Happening::Incoming(end) = happening {
+                    net.send(end.far(), Happening::Closed(end.far()));
+                }
+                return;
+            }
+        }
+        let mut desk = Desk::new(directory);
+        match happening {
+            Happening::Incoming(end) => {
+                let rng = net.fork();
+                if let Some(observer) = &mut net.observer {
+                    observer.relay_responds(end, rng.clone(), &self.keys);
+                }
+                net.accept(end, Owner::Relay(self.n));
+                let link = RelayLink::respond(end, self.keys.clone(), self.memory.clone(), rng, net.now);
+                self.links.insert(end, Line { link, peer: None, wake: None });
+                desk.touched.push(end);
+            }
+            Happening::Message(end, message) => self.message(net, end, message, &mut desk),
+            Happening::Tick(end) => self.tick(net, end, &mut desk),
+            Happening::Answered(end, note) => desk.effects.push_back(Effect::Tell(end, *note)),
+            Happening::Closed(end) => {
+                net.disown(end);
+                self.forget(net.now, end, &mut desk);
+            }
+            _ => {}
+        }
+        while let Some(effect) = desk.effects.pop_front() {
+            self.carry_out(net, effect, &mut desk);
+        }
+        self.transmit(net, desk.touched);
+    }
+
+    fn message(&mut self, net: &mut Net, end: End, mut message: Vec<u8>, desk: &mut Desk<'_>) {
+        let Some(line) = self.links.get_mut(&end) else { return };
+        desk.touched.push(end);
+        match line.link.handle_message(net.now, &mut message, &mut desk.switch(end, &mut self.cookies)) {
+            Ok(Progress::Established(Some(peer))) => {
+                line.peer = Some(peer);
+                self.by_relay.entry(peer).or_insert(end);
+            }
+            Ok(_) => {}
+            Err(error) => self.end(net, end, &error.to_string(), desk),
+        }
+    }
+
+    fn tick(&mut self, net: &mut Net, end: End, desk: &mut Desk<'_>) {
+        let Some(line) = self.links.get_mut(&end) else { return };
+        // An earlier one may have been ordered since; then this one is of no use any more.
+        if line.wake.is_none_or(|wake| wake > net.now) {
+            return;
+        }
+        line.wake = None;
+        desk.touched.push(end);
+        // What has been sent or received since the tick was ordered may have put everything off.
+        if line.link.poll_timeout() > net.now {
+            return;
+        }
+        if let Err(error) = line.link.handle_timeout(net.now, &mut desk.switch(end, &mut self.cookies)) {
+            self.end(net, end, &error.to_string(), desk);
+        }
+    }
+
+    /// Ends a link for something that its peer did, or did not do.
+    fn end(&mut self, net: &mut Net, end: End, why: &str, desk: &mut Desk<'_>) {
+        *net.totals.links_ended.entry(why.to_owned()).or_default() += 1;
+        self.forget(net.now, end, desk);
+        net.hang_up(end);
+    }
+
+    fn forget(&mut self, now: Instant, end: End, desk: &mut Desk<'_>) {
+        let Some(line) = self.links.remove(&end) else { return };
+        if let Some(peer) = line.peer
+            && self.by_relay.get(&peer) == Some(&end)
+        {
+            self.by_relay.remove(&peer);
+        }
+        let before = desk.effects.len();
+        line.link.close(now, &mut desk.switch(end, &mut self.cookies));
+        // A link's circuits are in no order. For one seed to give one run they are put into one.
+        desk.effects.make_contiguous()[before..].sort_by_key(Effect::place);
+    }
+
+    fn carry_out(&mut self, net: &mut Net, effect: Effect, desk: &mut Desk<'_>) {
+        match effect {
+            Effect::Forward(end, cells) => {
+                net.totals.cells_forwarded += cells.len() as u64;
+                let cells = match (&mut self.mischief, net.owner(end.far())) {
+                    (Some(mischief), Some(towards)) => {
+                        cells.into_iter().flat_map(|cell| mischief(towards.node(), cell)).collect()
+                    }
+                    _ => cells,
+                };
+                if let Some(line) = self.links.get_mut(&end) {
+                    desk.touched.push(end);
+                    line.link.handle_forwarded(net.now, &cells, &mut desk.switch(end, &mut self.cookies));
+                }
+            }
+            Effect::Answer(request) => {
+                let (end, note) = request.answer(&mut net.rng);
+                let delay = Duration::from_millis(net.rng.next_u64() % ANSWER_TIME);
+                net.schedule.push(net.now + delay, Happening::Answered(end, Box::new(note)));
+            }
+            Effect::Relieve => {
+                let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));
+                desk.effects.extend(memory::worst(loads).map(|end| Effect::Tell(end, Note::Shed)));
+            }
+            Effect::Tell(end, note) => {
+                self.observe(net, end, &note);
+                match self.links.get_mut(&end) {
+                    Some(line) => {
+                        desk.touched.push(end);
+                        line.link.handle_note(net.now, note, &mut desk.switch(end, &mut self.cookies));
+                    }
+                    None => {
+                        let failure = note.into_failure(DestroyReason::LinkClosed);
+                        desk.effects.extend(failure.map(|(link, note)| Effect::Tell(link, note)));
+                    }
+                }
+            }
+            Effect::Connect(peer, note) => {
+                let end = match self.by_relay.get(&peer) {
+                    Some(end) => *end,
+                    None => match desk.directory.by_identity.get(&peer) {
+                        Some((to, link_key)) => {
+                            self.dial(net, *to, RelayAddressee { identity: peer, link_key: *link_key })
+                        }
+                        None => {
+                            self.strangers.push(peer);
+                            let failure = note.into_failure(DestroyReason::ConnectFailed);
+                            return desk.effects.extend(failure.map(|(link, note)| Effect::Tell(link, note)));
+                        }
+                    },
+                };
+                desk.effects.push_back(Effect::Tell(end, note));
+            }
+            Effect::Establish(place) => {
+                if let Some(observer) = &mut net.observer {
+                    observer.waits(self.n, place);
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, net: &mut Net, to: usize, addressee: RelayAddressee) -> End {
+        let end = net.open(Owner::Relay(self.n), Some(to));
+        let rng = net.fork();
+        if let Some(observer) = &mut net.observer {
+            observer.relay_initiates(end, rng.clone(), &self.keys, &addressee);
+        }
+        net.totals.dials += 1;
+        let (keys, memory) = (self.keys.clone(), self.memory.clone());
+        let link = RelayLink::initiate(end, keys, memory, rng, &addressee, net.now).expect("a key of the consensus");
+        self.links.insert(end, Line { link, peer: Some(addressee.identity), wake: None });
+        self.by_relay.insert(addressee.identity, end);
+        end
+    }
+
+    /// What the relay now knows of circuits that belong together.
+    fn observe(&self, net: &mut Net, end: End, note: &Note<End>) {
+        if let Note::Destroy { reason, .. } | Note::OpenFailed { reason, .. } = note
+            && matches!(net.owner(end.far()), Some(Owner::Client(..)))
+        {
+            *net.totals.destroyed.entry(format!("{reason:?}")).or_default() += 1;
+        }
+        let Some(observer) = &mut net.observer else { return };
+        match note {
+            Note::Adopt { circ, previous, .. } => observer.joins(self.n, Joint::Extension, (end, *circ), *previous),
+            Note::Visit { circ, visitor, .. } => observer.joins(self.n, Joint::Rendezvous, (end, *circ), *visitor),
+            _ => {}
+        }
+    }
+
+    /// Sends what the links have to send, and orders their next ticks.
+    fn transmit(&mut self, net: &mut Net, mut touched: Vec<End>) {
+        touched.sort_unstable();
+        touched.dedup();
+        let mut queued = 0;
+        for end in touched {
+            let Some(line) = self.links.get_mut(&end) else { continue };
+            queued += line.link.queued();
+            while let Ok(Some(message)) = line.link.poll_transmit(net.now) {
+                net.totals.sent(message.len());
+                if let Some(observer) = &mut net.observer {
+                    observer.relay_sends(self.n, end, &message);
+                }
+                net.send(end.far(), Happening::Message(end.far(), message));
+            }
+            let at = line.link.poll_timeout().max(net.now);
+            if line.wake.is_none_or(|wake| at < wake) {
+                line.wake = Some(at);
+                net.schedule.push(at, Happening::Tick(end));
+            }
+        }
+        self.peak.queued = self.peak.queued.max(queued);
+    }
+}
+
+/// What a link wants of the rest of its relay.
+enum Effect {
+    Forward(End, Vec<Cell>),
+    Tell(End, Note<End>),
+    Connect(RelayIdentity, Note<End>),
+    Answer(Request<End>),
+    Relieve,
+    Establish((End, CircId)),
+}
+
+impl Effect {
+    /// Which circuit it concerns: an order that is the same in every run.
+    fn place(&self) -> (End, u32) {
+        match self {
+            Self::Forward(end, cells) => (*end, cells.first().map_or(0, |cell| cell.circ.0)),
+            Self::Answer(request) => (*request.link(), 0),
+            Self::Relieve => (End(u64::MAX), u32::MAX),
+            Self::Tell(end, note) => (*end, circuit_of(note).0),
+            Self::Connect(_, note) => (End(u64::MAX), circuit_of(note).0),
+            Self::Establish((end, circ)) => (*end, circ.0),
+        }
+    }
+}
+
+const fn circuit_of(note: &Note<End>) -> CircId {
+    match note {
+        Note::Open { origin, .. } => origin.1,
+        Note::Shed => CircId::NONE,
+        Note::Answered { circ, .. }
+        | Note::Opened { circ, .. }
+        | Note::OpenFailed { circ, .. }
+        | Note::Adopt { circ, .. }
+        | Note::Destroy { circ, .. }
+        | Note::Visit { circ, .. }
+        | Note::Accept { circ, .. }
+        | Note::Joined { circ, .. } => *circ,
+    }
+}
+
+/// What a relay's links say to each other, kept until the one that speaks has finished.
+struct Desk<'a> {
+    directory: &'a Directory,
+    effects: VecDeque<Effect>,
+    touched: Vec<End>,
+}
+
+impl<'a> Desk<'a> {
+    fn new(directory: &'a Directory) -> Self {
+        Self { directory, effects: VecDeque::new(), touched: Vec::new() }
+    }
+
+    /// The rest of the relay, as the link `own` sees it.
+    fn switch<'b>(&'b mut self, own: End, cookies: &'b mut RendezvousTable<End>) -> DeskSwitch<'b> {
+        DeskSwitch { own, directory: self.directory, effects: &mut self.effects, cookies }
+    }
+}
+
+struct DeskSwitch<'a> {
+    own: End,
+    directory: &'a Directory,
+    effects: &'a mut VecDeque<Effect>,
+    cookies: &'a mut RendezvousTable<End>,
+}
+
+impl Switch for DeskSwitch<'_> {
+    type Link = End;
+
+    fn forward(&mut self, link: &End, cells: Vec<Cell>) {
+        self.effects.push_back(Effect::Forward(*link, cells));
+    }
+
+    fn answer(&mut self, request: Request<End>) {
+        self.effects.push_back(Effect::Answer(request));
+    }
+
+    fn relieve(&mut self) {
+        self.effects.push_back(Effect::Relieve);
+    }
+
+    fn padding(&self) -> Padding {
+        Padding::default()
+    }
+
+    fn tell(&mut self, link: &End, note: Note<End>) {
+        self.effects.push_back(Effect::Tell(*link, note));
+    }
+
+    fn connect(&mut self, relay: RelayIdentity, note: Note<End>) {
+        self.effects.push_back(Effect::Connect(relay, note));
+    }
+
+    fn establish(&mut self, cookie: Cookie, circuit: (End, CircId)) -> bool {
+        debug_assert_eq!(circuit.0, self.own, "a link establishes for its own circuits");
+        self.effects.push_back(Effect::Establish(circuit));
+        self.cookies.establish(cookie, circuit)
+    }
+
+    fn withdraw(&mut self, cookie: &Cookie, circuit: &(End, CircId)) {
+        self.cookies.withdraw(cookie, circuit);
+    }
+
+    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(End, CircId)> {
+        self.cookies.take(cookie)
+    }
+
+    fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity> {
+        self.directory.by_link_key.get(key).copied()
+    }
+}
