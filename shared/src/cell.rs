@@ -7,16 +7,16 @@
 
 use thiserror::Error;
 
+pub use crate::crypto::cgo::BODY_LEN;
+
 pub mod fragment;
 pub mod message;
 
-/// Length of a cell in bytes.
-pub const CELL_LEN: usize = 514;
+/// Length of a cell's circuit id and command, in bytes.
+const HEADER_LEN: usize = 4 + 1;
 
-/// Length of a cell's body in bytes.
-pub const BODY_LEN: usize = 509;
-
-const HEADER_LEN: usize = CELL_LEN - BODY_LEN;
+/// Length of a cell, in bytes.
+pub const CELL_LEN: usize = HEADER_LEN + BODY_LEN;
 
 /// A circuit's name on one link.
 ///

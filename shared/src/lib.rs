@@ -18,6 +18,7 @@
 //! - [`contact`]: how two people become contacts
 //! - [`messaging`]: what two contacts say to each other
 //! - [`client`]: the engine behind the page and the native client
+//! - `vectors`, with the feature of that name: every message byte by byte, and the check against that
 
 pub mod cell;
 pub mod circuit;
@@ -31,4 +32,6 @@ pub mod netdir;
 pub mod relay;
 pub mod rendezvous;
 pub mod time;
+#[cfg(any(test, feature = "vectors"))]
+pub mod vectors;
 pub mod wire;

@@ -7,6 +7,7 @@ use allium_shared::crypto::handshake::{CircuitKeys, ClientHandshake, ServerPubli
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret};
 use allium_shared::link::{CELL_LEN, Initiator, LinkStep, RelayAddressee, Responder};
 use allium_shared::messaging::session::OlmAccount;
+use allium_shared::vectors as messages;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -23,6 +24,13 @@ fn onion_layers_match_their_published_vectors() {
     let report = vectors::check(include_str!("../../tests/vectors/cgo.json")).unwrap();
     assert!(report.failures.is_empty(), "{} of {} vectors fail", report.failures.len(), report.vectors);
     assert!(report.vectors >= 47);
+}
+
+#[wasm_bindgen_test]
+fn messages_match_their_vectors() {
+    let report = messages::check(include_str!("../../tests/vectors/messages.json")).unwrap();
+    let failures: Vec<_> = report.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{failures:?}");
 }
 
 #[wasm_bindgen_test]

@@ -9,13 +9,14 @@ use thiserror::Error;
 
 use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
 use super::{BODY_LEN, Cell, CircId, Command, commands};
+pub use crate::crypto::cgo::PAYLOAD_LEN;
 use crate::crypto::cgo::Tag;
 
-/// Length of a relay message with its filling, in bytes: a cell's body without the onion's tag.
-pub const PAYLOAD_LEN: usize = 493;
+/// Length of a message's command, stream and length, in bytes.
+const HEADER_LEN: usize = 1 + 2 + 2;
 
 /// The most data that one message carries, in bytes.
-pub const MAX_DATA_LEN: usize = PAYLOAD_LEN - 5;
+pub const MAX_DATA_LEN: usize = PAYLOAD_LEN - HEADER_LEN;
 
 /// Length of a rendezvous cookie, in bytes.
 pub const COOKIE_LEN: usize = 20;

@@ -9,6 +9,7 @@ use super::circuits::CircuitKey;
 use super::store::{Direction, Key, MessageRecord, Sealed, Store, Then};
 use crate::contact::invite::Invite;
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
+use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::messaging::session::{OlmAccount, OlmSession, SessionError};
 use crate::rendezvous::{Meeting, MeetingSecret};
@@ -315,23 +316,8 @@ pub(super) enum ReceiveError {
     Session(SessionError),
 }
 
-const TEXT: u8 = 1;
-
 /// Stands for a message of a kind that only later versions know.
 const UNREADABLE: &str = "[This message needs a newer version of Allium.]";
-
-fn content_of(text: &str) -> Vec<u8> {
-    let mut content = vec![TEXT];
-    content.extend_from_slice(text.as_bytes());
-    content
-}
-
-fn text_of(content: &[u8]) -> Option<String> {
-    match content.split_first()? {
-        (&TEXT, text) => core::str::from_utf8(text).ok().map(str::to_owned),
-        _ => None,
-    }
-}
 
 impl Outgoing {
     pub(super) fn event(&self, contact: ContactId) -> Event {

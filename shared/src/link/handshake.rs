@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use self::noise::{Ephemeral, initiator, responder};
 use super::record::{Cipher, Opener, Sealer};
+use crate::cell::commands;
 use crate::crypto::keys::{KEY_LEN, LinkPublic, LinkSecret, RelayIdentity};
 
 /// The version of the link protocol that this code speaks.
@@ -34,25 +35,13 @@ const OPENING_LEN: usize = 32 + 16;
 /// Length of the third Noise message of XK: a static key and two tags.
 const CLOSING_LEN: usize = 32 + 16 + 16;
 
-/// What a side of a link is; the number is that on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
-    /// A page or another client.
-    Anonymous = 1,
-    /// A relay, known by its link key.
-    Relay = 2,
-}
-
-impl TryFrom<u8> for Kind {
-    type Error = LinkHandshakeError;
-
-    fn try_from(kind: u8) -> Result<Self, LinkHandshakeError> {
-        match kind {
-            1 => Ok(Self::Anonymous),
-            2 => Ok(Self::Relay),
-            _ => Err(LinkHandshakeError::Kind(kind)),
-        }
+commands! {
+    /// What a side of a link is; the number is that on the wire.
+    Kind {
+        /// A page or another client.
+        Anonymous = 1,
+        /// A relay, known by its link key.
+        Relay = 2,
     }
 }
 
@@ -287,14 +276,14 @@ fn split_first(message: &[u8]) -> Result<(Kind, &[u8]), LinkHandshakeError> {
     let (&[high, low, kind], opening) = message.split_first_chunk::<HEADER_LEN>().ok_or(wrong_length)?;
     match u16::from_be_bytes([high, low]) {
         VERSION if opening.len() != OPENING_LEN => Err(wrong_length),
-        VERSION => Ok((Kind::try_from(kind)?, opening)),
+        VERSION => Ok((Kind::from_u8(kind).ok_or(LinkHandshakeError::Kind(kind))?, opening)),
         // Another version may have another length: what is wrong with it is the version.
         version => Err(LinkHandshakeError::Version(version)),
     }
 }
 
 /// What both sides must agree on beside the keys.
-fn prologue(initiator: Kind, network: &[u8; 32], responder: &RelayIdentity) -> Vec<u8> {
+pub(crate) fn prologue(initiator: Kind, network: &[u8; 32], responder: &RelayIdentity) -> Vec<u8> {
     let roles = [initiator as u8, Kind::Relay as u8];
     [b"allium link", &VERSION.to_be_bytes()[..], network, &roles, responder.as_bytes()].concat()
 }

@@ -11,10 +11,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit as _, Nonce, Tag};
 use chacha20poly1305::ChaCha20Poly1305;
 use zeroize::{ZeroizeOnDrop, optimization_barrier};
 
-use crate::crypto::cgo::BODY_LEN;
-
-/// Length of a cell, in bytes: circuit id (4), command (1), body (509).
-pub const CELL_LEN: usize = 4 + 1 + BODY_LEN;
+pub use crate::cell::CELL_LEN;
 
 /// Most cells in a record.
 pub const MAX_CELLS: usize = 31;
@@ -106,7 +103,7 @@ impl Direction {
 }
 
 /// The AEAD of a link, by the pattern of its handshake.
-pub(super) enum Cipher {
+pub(crate) enum Cipher {
     /// Between relays, which have AES in hardware.
     AesGcm(Box<Aes256Gcm>),
     /// With pages, which have not.
@@ -114,19 +111,19 @@ pub(super) enum Cipher {
 }
 
 impl Cipher {
-    pub(super) fn aes_gcm(key: &[u8; 32]) -> Self {
+    pub(crate) fn aes_gcm(key: &[u8; 32]) -> Self {
         Self::AesGcm(Box::new(Aes256Gcm::new(key.into())))
     }
 
-    pub(super) fn cha_cha_poly(key: &[u8; 32]) -> Self {
+    pub(crate) fn cha_cha_poly(key: &[u8; 32]) -> Self {
         Self::ChaChaPoly(ChaCha20Poly1305::new(key.into()))
     }
 
-    pub(super) fn into_sealer(self) -> Sealer {
+    pub(crate) fn into_sealer(self) -> Sealer {
         Sealer(Direction { cipher: self, counter: 0 })
     }
 
-    pub(super) fn into_opener(self) -> Opener {
+    pub(crate) fn into_opener(self) -> Opener {
         Opener(Direction { cipher: self, counter: 0 })
     }
 

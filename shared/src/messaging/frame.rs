@@ -12,6 +12,7 @@
 
 use thiserror::Error;
 
+use crate::cell::commands;
 use crate::client::api::{MAX_NAME_LEN, MessageId};
 use crate::wire::{DecodeError, Reader};
 
@@ -24,10 +25,32 @@ pub const MAX_FRAME_LEN: usize = 32 * 1024;
 const HEADER_LEN: usize = 5;
 const MAX_PRE_KEY_LEN: usize = 1024;
 
+commands! {
+    /// What a frame is.
+    FrameType {
+        /// The holder of an invite says who they are.
+        Introduce = 1,
+        /// The inviter takes them as a contact.
+        Welcome = 2,
+        /// The visitor has stored all that it needs to come again; the conversation goes on from here.
+        Resume = 3,
+        /// The host has stored the generation; the same for its direction.
+        Resumed = 4,
+        /// A message.
+        Envelope = 5,
+        /// All messages below a number are stored.
+        Ack = 6,
+        /// Are you there?
+        Ping = 7,
+        /// I am.
+        Pong = 8,
+    }
+}
+
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// The holder of an invite says who they are.
+    /// See [`FrameType::Introduce`].
     Introduce {
         /// Olm identity key.
         identity: [u8; 32],
@@ -36,7 +59,7 @@ pub enum Frame {
         /// The name to be shown; at most [`MAX_NAME_LEN`] bytes.
         name: String,
     },
-    /// The inviter takes them as a contact.
+    /// See [`FrameType::Welcome`].
     Welcome {
         /// Olm identity key.
         identity: [u8; 32],
@@ -45,19 +68,19 @@ pub enum Frame {
         /// The first message of the Olm session.
         pre_key: Vec<u8>,
     },
-    /// The visitor has stored all that it needs to come again; the conversation goes on from here.
+    /// See [`FrameType::Resume`].
     Resume {
         /// Where the visitor will look next time.
         generation: u64,
         /// How many messages the visitor has stored: the sequence number that it waits for.
         received: u64,
     },
-    /// The host has stored the generation; the same for its direction.
+    /// See [`FrameType::Resumed`].
     Resumed {
         /// As in `Resume`.
         received: u64,
     },
-    /// A message.
+    /// See [`FrameType::Envelope`].
     Envelope {
         /// Its place among the sender's messages, from zero.
         sequence: u64,
@@ -66,14 +89,14 @@ pub enum Frame {
         /// See [`super::envelope`].
         sealed: Vec<u8>,
     },
-    /// All messages below this number are stored.
+    /// See [`FrameType::Ack`].
     Ack {
         /// The sequence number that is waited for.
         received: u64,
     },
-    /// Are you there?
+    /// See [`FrameType::Ping`].
     Ping(u32),
-    /// I am.
+    /// See [`FrameType::Pong`].
     Pong(u32),
 }
 
@@ -81,7 +104,7 @@ impl Frame {
     /// Appends the frame with its header.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&[self.number(), 0, 0, 0, 0]);
+        out.extend_from_slice(&[self.frame_type() as u8, 0, 0, 0, 0]);
         match self {
             Self::Introduce { identity, one_time_key, name } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
@@ -118,49 +141,49 @@ impl Frame {
         }
     }
 
-    const fn number(&self) -> u8 {
+    /// What the frame is.
+    pub const fn frame_type(&self) -> FrameType {
         match self {
-            Self::Introduce { .. } => 1,
-            Self::Welcome { .. } => 2,
-            Self::Resume { .. } => 3,
-            Self::Resumed { .. } => 4,
-            Self::Envelope { .. } => 5,
-            Self::Ack { .. } => 6,
-            Self::Ping(_) => 7,
-            Self::Pong(_) => 8,
+            Self::Introduce { .. } => FrameType::Introduce,
+            Self::Welcome { .. } => FrameType::Welcome,
+            Self::Resume { .. } => FrameType::Resume,
+            Self::Resumed { .. } => FrameType::Resumed,
+            Self::Envelope { .. } => FrameType::Envelope,
+            Self::Ack { .. } => FrameType::Ack,
+            Self::Ping(_) => FrameType::Ping,
+            Self::Pong(_) => FrameType::Pong,
         }
     }
 
     fn decode(number: u8, body: &[u8]) -> Result<Self, FrameError> {
         let mut reader = Reader::new(body);
-        let frame = match number {
-            1 => {
+        let frame = match FrameType::from_u8(number).ok_or(FrameError::Unknown(number))? {
+            FrameType::Introduce => {
                 version(&mut reader)?;
                 let (identity, one_time_key) = (reader.array()?, reader.array()?);
                 let name = reader.bytes_u8("name", MAX_NAME_LEN)?;
                 let name = core::str::from_utf8(name).map_err(|_| FrameError::Name)?.to_owned();
                 Self::Introduce { identity, one_time_key, name }
             }
-            2 => {
+            FrameType::Welcome => {
                 version(&mut reader)?;
                 let (identity, meeting_key) = (reader.array()?, reader.array()?);
                 let pre_key = reader.bytes_u16("pre-key message", MAX_PRE_KEY_LEN)?.to_vec();
                 Self::Welcome { identity, meeting_key, pre_key }
             }
-            3 => {
+            FrameType::Resume => {
                 version(&mut reader)?;
                 Self::Resume { generation: reader.u64()?, received: reader.u64()? }
             }
-            4 => Self::Resumed { received: reader.u64()? },
-            5 => {
+            FrameType::Resumed => Self::Resumed { received: reader.u64()? },
+            FrameType::Envelope => {
                 let (sequence, id) = (reader.u64()?, MessageId(reader.array()?));
                 let sealed = reader.take(reader.remaining())?.to_vec();
                 Self::Envelope { sequence, id, sealed }
             }
-            6 => Self::Ack { received: reader.u64()? },
-            7 => Self::Ping(reader.u32()?),
-            8 => Self::Pong(reader.u32()?),
-            _ => return Err(FrameError::Unknown(number)),
+            FrameType::Ack => Self::Ack { received: reader.u64()? },
+            FrameType::Ping => Self::Ping(reader.u32()?),
+            FrameType::Pong => Self::Pong(reader.u32()?),
         };
         reader.finish()?;
         Ok(frame)

@@ -323,7 +323,7 @@ impl RelayEntry {
         self.roles.contains(role)
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.raw(self.identity.as_bytes()).raw(self.link_key.as_bytes()).raw(self.onion_key.as_bytes());
         writer.u16(self.roles.bits());
         // Both lengths are bounded by their types.
@@ -331,7 +331,7 @@ impl RelayEntry {
         let _ = writer.bytes_u16(self.url.as_str().as_bytes());
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             identity: reader.array()?.into(),
             link_key: reader.array()?.into(),

@@ -1,4 +1,4 @@
-//! Checks this implementation of Counter Galois Onion against files of published vectors.
+//! Checks this implementation against files of vectors: published ones of Counter Galois Onion, and those of every message.
 //!
 //! `check-vectors FILE…` names each vector that fails on standard error, prints `N vectors, N failed` as its last line, and
 //! exits with 1 if any failed or a file was not one of vectors.
@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use allium_shared::crypto::cgo::vectors::{self, Report};
+use allium_shared::crypto::cgo::vectors::{self, FormatError, Report};
+use allium_shared::vectors as messages;
 
 fn main() -> ExitCode {
     let files: Vec<_> = env::args_os().skip(1).collect();
@@ -38,5 +39,8 @@ fn main() -> ExitCode {
 
 fn check(file: &Path) -> Result<Report, String> {
     let json = fs::read_to_string(file).map_err(|error| error.to_string())?;
-    vectors::check(&json).map_err(|error| error.to_string())
+    match vectors::check(&json) {
+        Err(FormatError::Scheme) => messages::check(&json).map_err(|error| error.to_string()),
+        checked => checked.map_err(|error| error.to_string()),
+    }
 }

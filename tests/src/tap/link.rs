@@ -2,20 +2,18 @@
 
 use std::fmt;
 
+use allium_shared::link::handshake::{self, Kind as LinkKind};
+use allium_shared::link::record::RECORD_OVERHEAD;
+pub use allium_shared::link::{CELL_LEN, MAX_CELLS};
+
 use super::proxy::Recording;
 use super::websocket::{self, Kind, Message, NoWebSocket, Side};
 
-/// Length of a cell, in bytes.
-pub const CELL_LEN: usize = 514;
-
 /// Length of a record beyond its cells, in bytes.
-pub const TAG_LEN: usize = 16;
-
-/// Most cells in a record.
-pub const MAX_CELLS: usize = 31;
+pub const TAG_LEN: usize = RECORD_OVERHEAD;
 
 /// The version of the link protocol.
-const VERSION: [u8; 2] = [0, 1];
+const VERSION: [u8; 2] = handshake::VERSION.to_be_bytes();
 
 /// Lengths of the first message with its three open bytes, of the answer, and of a relay's proof.
 const HANDSHAKE_LENS: (usize, usize, usize) = (3 + 48, 48, 64);
@@ -135,9 +133,9 @@ fn initiator(first: &[u8]) -> Result<Initiator, NoLink> {
         return Err(NoLink::HandshakeLength(Side::Client, first.len()));
     }
     let (open, _) = first.split_at(3);
-    match (open.starts_with(&VERSION), open[2]) {
-        (true, 1) => Ok(Initiator::Anonymous),
-        (true, 2) => Ok(Initiator::Relay),
+    match (open.starts_with(&VERSION), LinkKind::from_u8(open[2])) {
+        (true, Some(LinkKind::Anonymous)) => Ok(Initiator::Anonymous),
+        (true, Some(LinkKind::Relay)) => Ok(Initiator::Relay),
         _ => Err(NoLink::FirstBytes(open.to_vec())),
     }
 }

@@ -7,6 +7,8 @@ use rand_core::{SeedableRng as _, TryCryptoRng, TryRng};
 use serde_json::Value;
 
 use super::*;
+use crate::crypto::cgo::hazmat::FromParts as _;
+use crate::crypto::cgo::{BODY_LEN, ClientBackward, ClientForward, RelayBackward, RelayForward};
 
 const IDENTITY: [u8; 32] = [7; 32];
 const VERIFICATION: &[u8] = b"known to both";
@@ -219,4 +221,107 @@ proptest! {
         }
         prop_assert!(fixture.start().0.finish(&answer).is_err());
     }
+}
+
+/// A circuit of one hop from its first bytes to its first cells, with all that comes between: once by the code that runs,
+/// once by the formulas of the specification.
+#[test]
+fn the_worked_example_is_right() {
+    let vector: Value = serde_json::from_str(include_str!("../../../../tests/vectors/circuit.json")).unwrap();
+    let hex = |value: &Value| HEXLOWER.decode(value.as_str().unwrap().as_bytes()).unwrap();
+    let field = |name: &str| hex(&vector[name]);
+    let key = |name: &str| -> [u8; 32] { field(name).try_into().unwrap() };
+
+    let onion_key = OnionSecret::from_bytes(&key("onion_secret"));
+    let server = ServerPublic { identity: key("identity"), onion_key: onion_key.public().0 };
+    assert_eq!(server.onion_key, key("onion_key"));
+    let (client, client_message) = ClientHandshake::start(&mut Replay(&field("client_random")), &server, b"").unwrap();
+    assert_eq!(client_message[..], field("client_message"));
+    let random = field("server_random");
+    let (server_message, mut theirs) =
+        respond(&mut Replay(&random), &server.identity, &onion_key, b"", &client_message).unwrap();
+    assert_eq!(server_message[..], field("server_message"));
+    let keys = CircuitKeys::from(&mut client.finish(&server_message).unwrap());
+    assert_eq!(CircuitKeys::from(&mut theirs).forward, keys.forward);
+    assert_eq!(keys.forward[..], field("forward_seed"));
+    assert_eq!(keys.backward[..], field("backward_seed"));
+    assert_eq!(keys.binding[..], field("binding"));
+
+    formulas(&field);
+
+    let (mut to_relay, mut at_relay) = (ClientForward::new(&keys.forward), RelayForward::new(&keys.forward));
+    let (mut to_client, mut at_client) = (RelayBackward::new(&keys.backward), ClientBackward::new(&keys.backward));
+    for cell in vector["cells"].as_array().unwrap() {
+        let command = cell["command"].as_u64().unwrap() as u8;
+        let payload = hex(&cell["payload"]);
+        let mut plain = [0; BODY_LEN];
+        plain[16..][..payload.len()].copy_from_slice(&payload);
+        let mut body = plain;
+        let from_client = cell["from"] == "client";
+        let sent =
+            if from_client { to_relay.originate(command, &mut body) } else { to_client.originate(command, &mut body) };
+        assert_eq!(body[..], hex(&cell["body"]));
+        let received =
+            if from_client { at_relay.process(command, &mut body) } else { at_client.process(command, &mut body) };
+        assert_eq!(received, Some(sent));
+        assert_eq!(sent[..], hex(&cell["sendme_tag"]));
+        assert_eq!(body[16..], plain[16..]);
+        let both = if from_client {
+            [to_relay.to_parts(), at_relay.to_parts()]
+        } else {
+            [to_client.to_parts(), at_client.to_parts()]
+        };
+        for after in both {
+            assert_eq!(after.keys.as_flattened(), hex(&cell["state_after"]["keys"]));
+            assert_eq!(after.nonce[..], hex(&cell["state_after"]["nonce"]));
+            assert_eq!(after.last_tag[..], hex(&cell["state_after"]["tag"]));
+        }
+    }
+}
+
+/// The formulas of the specification's section 7, written once more.
+fn formulas(field: &dyn Fn(&str) -> Vec<u8>) {
+    const PROTOID: &[u8] = b"allium-ntor3-curve25519-mlkem768-sha3_256-1";
+    let encap = |bytes: &[u8]| [&(bytes.len() as u64).to_be_bytes(), bytes].concat();
+    let tweaked = |tweak: &str| encap(&[PROTOID, tweak.as_bytes()].concat());
+    let hash = |secret: &[u8], tweak| Sha3_256::digest([tweaked(tweak), secret.to_vec()].concat()).to_vec();
+    let kdf = |secret: &[u8], tweak, len| {
+        let mut out = vec![0; len];
+        let mut kdf = Shake256::default();
+        shake::Update::update(&mut kdf, &[tweaked(tweak), secret.to_vec()].concat());
+        kdf.finalize_xof_into(&mut out);
+        out
+    };
+    let join = |names: &[&str]| names.iter().map(|name| field(name)).collect::<Vec<_>>().concat();
+    let (client_message, server_message) = (field("client_message"), field("server_message"));
+    let no_verification = encap(b"");
+
+    let phase1 = [&join(&["Bx", "identity", "X", "onion_key"]), PROTOID, &no_verification].concat();
+    assert_eq!(kdf(&phase1, ":kdf_phase1", 64), join(&["ENC_K1", "MAC_K1"]));
+    let authenticated = [&join(&["identity", "onion_key", "X"]), &client_message[98..1282]].concat();
+    assert_eq!(hash(&[encap(&field("MAC_K1")), authenticated].concat(), ":msg_mac"), field("mac"));
+    assert_eq!(client_message[66..98], field("X"));
+    assert_eq!(client_message[1282..], field("mac"));
+
+    let secret = [&join(&["Xy", "Bx", "identity", "onion_key", "X", "Y"]), PROTOID, &no_verification].concat();
+    assert_eq!(hash(&secret, ":key_seed"), field("key_seed"));
+    assert_eq!(hash(&secret, ":verify"), field("verify"));
+    assert_eq!(kdf(&field("key_seed"), ":kdf_final", 96), join(&["ENC_KEY", "stream"]));
+    let auth = [
+        &join(&["verify", "identity", "onion_key", "Y", "X", "mac"]),
+        &encap(&server_message[66..])[..],
+        PROTOID,
+        b"Server",
+    ];
+    assert_eq!(hash(&auth.concat(), ":auth_final"), field("AUTH"));
+    assert_eq!(server_message[2..66], join(&["Y", "AUTH"]));
+
+    assert_eq!(Sha3_256::digest([client_message, server_message].concat()).to_vec(), field("transcript"));
+    let mut kdf = Shake256::default();
+    for part in [b"allium circuit key stream 1".to_vec(), field("stream"), field("K"), field("transcript")] {
+        shake::Update::update(&mut kdf, &encap(&part));
+    }
+    let mut stream = [0; 180];
+    kdf.finalize_xof_into(&mut stream);
+    assert_eq!(stream[..], join(&["forward_seed", "backward_seed", "binding"]));
 }

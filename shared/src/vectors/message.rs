@@ -1,0 +1,305 @@
+//! The kinds of entries in a file of message vectors, and the check of each.
+
+use std::collections::BTreeMap;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+
+use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, RelayFields};
+use super::{Outcome, named, same, same_bytes, text};
+use crate::cell::fragment::{Assembler, Fragment, split};
+use crate::cell::message::Cookie;
+use crate::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason};
+use crate::client::api::MessageId;
+use crate::contact::invite::Invite;
+use crate::crypto::derive::derive;
+use crate::crypto::keys::{IdentityKeypair, RelayIdentity};
+use crate::link::handshake::{Kind, prologue};
+use crate::link::record::Cipher;
+use crate::messaging::content::{ContentKind, content_of, text_of};
+use crate::messaging::envelope::Chain;
+use crate::netdir::{
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, NetworkId, RelayDescriptor, RelayEntry,
+    Validity,
+};
+use crate::rendezvous::MeetingSecret;
+use crate::time::UnixTime;
+use crate::wire::{Reader, Writer};
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", content = "fields", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Message {
+    /// A cell with any body.
+    Cell {
+        circ: Bytes,
+        command: String,
+        body: Bytes,
+    },
+    Destroy {
+        circ: Bytes,
+        reason: String,
+    },
+    /// A handshake message in three `Create` or `Created` cells.
+    Handshake {
+        circ: Bytes,
+        command: String,
+        message: Bytes,
+    },
+    /// The payload of a relay cell.
+    Relay(RelayFields),
+    LinkPrologue {
+        initiator: String,
+        network: Bytes,
+        identity: Bytes,
+    },
+    LinkHandshake {
+        message: usize,
+        #[serde(flatten)]
+        fields: LinkFields,
+    },
+    Record {
+        cipher: String,
+        key: Bytes,
+        number: usize,
+        cells: Bytes,
+    },
+    Frame(FrameFields),
+    Envelope {
+        chain_key: Bytes,
+        sequence: u64,
+        id: Bytes,
+        content: Bytes,
+    },
+    Content {
+        content: String,
+        text: String,
+    },
+    Invite {
+        network: Bytes,
+        key: Bytes,
+        secret: Bytes,
+        places: Vec<Place>,
+        fragment: String,
+    },
+    Signature {
+        seed: Bytes,
+        domain: String,
+        message: Bytes,
+    },
+    RelayEntry(EntryFields),
+    Descriptor {
+        network: Bytes,
+        seed: Bytes,
+        published: u64,
+        relay: EntryFields,
+    },
+    Consensus {
+        authority_seeds: Vec<Bytes>,
+        signers: Vec<usize>,
+        valid_after: u64,
+        fresh_until: u64,
+        valid_until: u64,
+        parameters: BTreeMap<String, i64>,
+        relays: Vec<EntryFields>,
+    },
+    Authorities {
+        network: Bytes,
+        authorities: Vec<AuthorityFields>,
+    },
+    Derived {
+        label: String,
+        parts: Vec<Bytes>,
+    },
+    /// A meeting's cookie and verification string.
+    Meeting {
+        secret: Bytes,
+        generation: u64,
+        relay: Bytes,
+    },
+}
+
+impl Message {
+    pub(super) fn check(&self, bytes: &[u8]) -> Outcome {
+        match self {
+            Self::Cell { circ, command, body } => {
+                let command = named(Command::ALL, command)?;
+                let circ = CircId(u32::from_be_bytes(circ.array()?));
+                same_cells(&[Cell { circ, command, body: body.array()? }], bytes)?;
+                Ok(vec![format!("cell {command:?}")])
+            }
+            Self::Destroy { circ, reason } => {
+                let reason = named(DestroyReason::ALL, reason)?;
+                let cell = Cell::destroy(CircId(u32::from_be_bytes(circ.array()?)), reason);
+                same_cells(core::slice::from_ref(&cell), bytes)?;
+                same("the reason", cell.destroy_reason(), reason)?;
+                Ok(vec!["cell Destroy".to_owned(), format!("destroy {reason:?}")])
+            }
+            Self::Handshake { circ, command, message } => {
+                let (command, message) = (named(Command::ALL, command)?, message.get()?);
+                let circ = CircId(u32::from_be_bytes(circ.array()?));
+                let cells = split(&message).map(|fragment| fragment.to_cell(circ, command));
+                same_cells(&cells, bytes)?;
+                let mut assembler = Assembler::default();
+                let mut whole = None;
+                for cell in &cells {
+                    whole = assembler.push(&Fragment::in_cell(cell)).map_err(text)?;
+                }
+                let whole = whole.ok_or("three fragments are not the message")?;
+                same_bytes(whole.get(..message.len()).unwrap_or_default(), &message)?;
+                Ok(vec![format!("cell {command:?}")])
+            }
+            Self::Relay(fields) => fields.check(bytes),
+            Self::LinkPrologue { initiator, network, identity } => {
+                let kind = named(Kind::ALL, initiator)?;
+                same_bytes(&prologue(kind, &network.array()?, &RelayIdentity(identity.array()?)), bytes)?;
+                Ok(vec![format!("link {kind:?}")])
+            }
+            Self::LinkHandshake { message, fields } => fields.check(*message, bytes),
+            Self::Record { cipher, key, number, cells } => {
+                let make: fn(&[u8; 32]) -> Cipher = match cipher.as_str() {
+                    "ChaChaPoly" => Cipher::cha_cha_poly,
+                    "AESGCM" => Cipher::aes_gcm,
+                    _ => return Err(format!("{cipher:?} is no cipher of links")),
+                };
+                let (key, cells) = (key.array()?, cells.get()?);
+                let (mut sealer, mut opener) = (make(&key).into_sealer(), make(&key).into_opener());
+                let mut record = Vec::new();
+                for _ in 0..*number {
+                    record = vec![0; CELL_LEN];
+                    sealer.seal(&mut record).map_err(text)?;
+                    opener.open(&mut record).map_err(text)?;
+                }
+                record.clone_from(&cells);
+                sealer.seal(&mut record).map_err(text)?;
+                same_bytes(&record, bytes)?;
+                same_bytes(opener.open(&mut record).map_err(text)?.as_flattened(), &cells)?;
+                Ok(vec![format!("record {cipher}")])
+            }
+            Self::Frame(fields) => fields.check(bytes),
+            Self::Envelope { chain_key, sequence, id, content } => {
+                let (mut send, mut receive) = (Chain::new(chain_key.array()?), Chain::new(chain_key.array()?));
+                let (id, content) = (MessageId(id.array()?), content.get()?);
+                for _ in 0..*sequence {
+                    let (_, sealed) = send.seal(id, b"").map_err(text)?;
+                    receive.open(id, &sealed).map_err(text)?;
+                }
+                let (number, sealed) = send.seal(id, &content).map_err(text)?;
+                same("the sequence number", number, *sequence)?;
+                same_bytes(&sealed, bytes)?;
+                same_bytes(&receive.open(id, bytes).map_err(text)?, &content)?;
+                Ok(vec!["envelope".to_owned()])
+            }
+            Self::Content { content, text } => {
+                let kind = named(ContentKind::ALL, content)?;
+                match kind {
+                    ContentKind::Text => {
+                        same_bytes(&content_of(text), bytes)?;
+                        same("the text", text_of(bytes).as_ref(), Some(text))?;
+                    }
+                }
+                Ok(vec![format!("content {kind:?}")])
+            }
+            Self::Invite { network, key, secret, places, fragment } => {
+                let (network, key, secret) = (network.array()?, key.array()?, secret.array()?);
+                let place = |place: &Place| {
+                    Ok::<_, String>((RelayIdentity(place.relay.array()?), Cookie(place.cookie.array()?)))
+                };
+                let invite =
+                    Invite { network, key, secret, places: places.iter().map(place).collect::<Result<_, _>>()? };
+                same("the fragment", &invite.to_fragment(), fragment)?;
+                same_bytes(&BASE64URL_NOPAD.decode(fragment.as_bytes()).map_err(text)?, bytes)?;
+                same("the invite", Invite::parse(fragment).map_err(text)?, invite.clone())?;
+                for (meeting, place) in invite.meetings().zip(places) {
+                    same_bytes(&meeting.verification, &place.verification.get()?)?;
+                }
+                Ok(vec!["invite".to_owned()])
+            }
+            Self::Signature { seed, domain, message } => {
+                let (keypair, message) = (IdentityKeypair::from_seed(&seed.array()?), message.get()?);
+                same_bytes(&keypair.sign(domain, &message), bytes)?;
+                let signature = bytes.try_into().map_err(|_| "a signature has 64 bytes")?;
+                keypair.identity().verify(domain, &message, signature).map_err(text)?;
+                Ok(vec!["signature".to_owned()])
+            }
+            Self::RelayEntry(fields) => {
+                let entry = fields.entry()?;
+                let mut writer = Writer::new();
+                entry.encode(&mut writer);
+                same_bytes(writer.as_slice(), bytes)?;
+                let mut reader = Reader::new(bytes);
+                same("the entry", &RelayEntry::decode(&mut reader).map_err(text)?, &entry)?;
+                reader.finish().map_err(text)?;
+                let roles = entry.roles.iter().map(|role| format!("role {role:?}"));
+                Ok(roles.chain(["relay entry".to_owned()]).collect())
+            }
+            Self::Descriptor { network, seed, published, relay } => {
+                let network = NetworkId::from_bytes(network.array()?);
+                let descriptor = RelayDescriptor { published: *published, entry: relay.entry()? };
+                same_bytes(&descriptor.sign(&IdentityKeypair::from_seed(&seed.array()?), &network), bytes)?;
+                same("the descriptor", RelayDescriptor::verify(bytes, &network).map_err(text)?, descriptor)?;
+                Ok(vec!["descriptor".to_owned()])
+            }
+            Self::Consensus { authority_seeds, signers, valid_after, fresh_until, valid_until, parameters, relays } => {
+                let keypairs: Vec<_> = authority_seeds
+                    .iter()
+                    .map(|seed| Ok(AuthorityKeypair::new(IdentityKeypair::from_seed(&seed.array()?))))
+                    .collect::<Result<_, String>>()?;
+                let list = keypairs.iter().enumerate().map(|(index, keypair)| {
+                    let nickname = format!("authority{index}").parse().map_err(text)?;
+                    Ok(Authority { nickname, key: keypair.identity(), url: "http://192.0.2.1".to_owned() })
+                });
+                let authorities = Authorities::new(list.collect::<Result<_, String>>()?).map_err(text)?;
+                let validity =
+                    Validity { valid_after: *valid_after, fresh_until: *fresh_until, valid_until: *valid_until };
+                let relays: Vec<_> = relays.iter().map(EntryFields::entry).collect::<Result<_, _>>()?;
+                let draft = ConsensusDraft {
+                    network: *authorities.network(),
+                    validity,
+                    parameters: parameters.clone(),
+                    relays: relays.clone(),
+                };
+                let signers: Vec<_> = signers.iter().filter_map(|index| keypairs.get(*index)).collect();
+                same_bytes(&draft.sign(&signers).map_err(text)?, bytes)?;
+                let now = UnixTime::from_millis(valid_after * 1000);
+                let consensus = Consensus::verify(bytes, &authorities, now).map_err(text)?;
+                same("the validity", consensus.validity(), validity)?;
+                same("the parameters", consensus.parameters(), parameters)?;
+                same("the list of relays", consensus.relays(), &relays)?;
+                Ok(vec!["consensus".to_owned()])
+            }
+            Self::Authorities { network, authorities } => {
+                let list = authorities.iter().map(|authority| {
+                    let nickname = authority.nickname.parse().map_err(text)?;
+                    Ok(Authority { nickname, key: authority.key.array::<32>()?.into(), url: authority.url.clone() })
+                });
+                let authorities = Authorities::new(list.collect::<Result<_, String>>()?).map_err(text)?;
+                same_bytes(authorities.to_json().as_bytes(), bytes)?;
+                same("the list", Authorities::from_json(bytes).map_err(text)?, authorities.clone())?;
+                same_bytes(authorities.network().as_bytes(), &network.get()?)?;
+                Ok(vec!["authorities".to_owned()])
+            }
+            Self::Derived { label, parts } => {
+                let parts = parts.iter().map(Bytes::get).collect::<Result<Vec<_>, _>>()?;
+                let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
+                same_bytes(&derive(label, &parts), bytes)?;
+                Ok(vec!["derived value".to_owned()])
+            }
+            Self::Meeting { secret, generation, relay } => {
+                let relay = RelayIdentity(relay.array()?);
+                let meeting = MeetingSecret::new(secret.array()?).meeting(*generation, relay);
+                same_bytes(&[&meeting.cookie.0[..], &meeting.verification].concat(), bytes)?;
+                Ok(vec!["meeting".to_owned()])
+            }
+        }
+    }
+}
+
+fn same_cells(cells: &[Cell], bytes: &[u8]) -> Result<(), String> {
+    let mut encoded = Vec::new();
+    cells.iter().for_each(|cell| cell.encode(&mut encoded));
+    same_bytes(&encoded, bytes)?;
+    for (cell, bytes) in cells.iter().zip(bytes.as_chunks::<CELL_LEN>().0) {
+        same("the cell", &Cell::decode(bytes).map_err(text)?, cell)?;
+    }
+    Ok(())
+}
