@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
+use crate::bench::Bench;
 use crate::config::{AuthorityOptions, RelayOptions};
 use crate::network::NetworkOptions;
 
@@ -31,6 +32,9 @@ pub enum Subcommand {
     Network(NetworkOptions),
     /// Chat without a page: JSON lines on standard input and output
     Chat(ChatArgs),
+    /// Measure a running network
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 /// Arguments of `allium relay`.

@@ -44,6 +44,9 @@ pub enum ConfigError {
     /// A role that this version does not have.
     #[error("the role {0} is not offered yet")]
     RoleNotOffered(Role),
+    /// Cells have to wait somewhere.
+    #[error("queue-memory has to be at least 1 MiB")]
+    NoMemory,
     /// An interval out of bounds.
     #[error("{what} has to be 1 to {MAX_INTERVAL} seconds, not {secs}")]
     Interval {
@@ -86,6 +89,12 @@ pub struct RelayOptions {
     /// How often to look for a new consensus [default: 2]
     #[arg(long, value_name = "SECONDS")]
     pub fetch_every: Option<u64>,
+    /// How many MiB of cells may wait at this relay; beyond that circuits end whose readers do not read [default: 256]
+    #[arg(long, value_name = "MIB")]
+    pub queue_memory: Option<u32>,
+    /// For measurements: send bytes to any circuit that asks for them, as allium bench does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub bench: Option<bool>,
 }
 
 /// What can be said of an authority, in flags or in a file.
@@ -157,6 +166,10 @@ pub struct RelayConfig {
     pub publish_every: Duration,
     /// How often it fetches the consensus.
     pub fetch_every: Duration,
+    /// How many bytes of cells may wait at it.
+    pub queue_memory: usize,
+    /// Whether circuits may draw bytes from it for measurements.
+    pub source: bool,
 }
 
 /// What an authority goes by.
@@ -195,6 +208,8 @@ impl RelayOptions {
             directory: self.directory.or(file.directory.filter(|_| !trust_in_flags)),
             publish_every: self.publish_every.or(file.publish_every),
             fetch_every: self.fetch_every.or(file.fetch_every),
+            queue_memory: self.queue_memory.or(file.queue_memory),
+            bench: self.bench.or(file.bench),
         }
     }
 
@@ -227,6 +242,11 @@ impl RelayOptions {
             trust,
             publish_every: interval("publish-every", self.publish_every, 300)?,
             fetch_every: interval("fetch-every", self.fetch_every, 2)?,
+            queue_memory: match self.queue_memory.unwrap_or(256) {
+                0 => return Err(ConfigError::NoMemory),
+                mib => usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
+            },
+            source: self.bench.unwrap_or_default(),
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::link::{MAX_MESSAGE_LEN, MAX_WRITE_BUFFER_LEN};
+use crate::link::{BUFFER_LEN, MAX_MESSAGE_LEN, MAX_WRITE_BUFFER_LEN};
 
 /// How long it may take until a WebSocket is open.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub async fn connect(url: &str) -> Result<Socket, DialError> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_LEN))
         .max_frame_size(Some(MAX_MESSAGE_LEN))
-        .read_buffer_size(MAX_MESSAGE_LEN)
-        .write_buffer_size(0)
+        .read_buffer_size(BUFFER_LEN)
+        .write_buffer_size(BUFFER_LEN)
         .max_write_buffer_size(MAX_WRITE_BUFFER_LEN);
     let connect = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
     match tokio::time::timeout(CONNECT_TIME, connect).await {

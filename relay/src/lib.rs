@@ -5,16 +5,19 @@
 //!
 //! - [`cli`], [`config`]: arguments and files
 //! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
+//! - `handshakes`: the threads that answer those who open circuits
 //! - [`authority`]: a directory authority
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
 //! - [`page`]: the page's files
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
+//! - [`bench`]: measurements of a running network
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`keys`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
 pub mod authority;
+pub mod bench;
 pub mod chat;
 pub mod cli;
 pub mod clock;
@@ -22,6 +25,7 @@ pub mod config;
 pub mod dial;
 pub mod directory;
 pub mod files;
+mod handshakes;
 pub mod http;
 pub mod keys;
 pub mod limits;
@@ -69,6 +73,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             let directory = directory.trim_end_matches('/').to_owned();
             chat::run(ChatConfig { directory, profile, authorities }, shutdown).await?;
         }
+        Subcommand::Bench(bench) => bench::run(bench).await?,
     }
     Ok(())
 }

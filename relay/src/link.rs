@@ -24,8 +24,14 @@ pub const PATH: &str = "/link";
 /// to 16 KiB.
 pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
 
+/// How much is read from a WebSocket at once, and written: under load a system call serves four records.
+pub const BUFFER_LEN: usize = RECORDS * MAX_MESSAGE_LEN;
+
 /// What waits to be written to one WebSocket at most, in bytes.
 pub const MAX_WRITE_BUFFER_LEN: usize = 16 * MAX_MESSAGE_LEN;
+
+/// Records that are given to the socket at once. More would let a quiet circuit wait behind busy ones.
+const RECORDS: usize = 4;
 
 /// How long a peer may take to hear why its link ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -60,8 +66,8 @@ pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade
         .max_message_size(MAX_MESSAGE_LEN)
         .max_frame_size(MAX_MESSAGE_LEN)
-        .read_buffer_size(MAX_MESSAGE_LEN)
-        .write_buffer_size(0)
+        .read_buffer_size(BUFFER_LEN)
+        .write_buffer_size(BUFFER_LEN)
         .max_write_buffer_size(MAX_WRITE_BUFFER_LEN)
 }
 
@@ -86,7 +92,8 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
     let Ok(rng) = random::rng() else { return tracing::error!("the system gives no randomness") };
     let (handle, inbox) = switchboard.new_handle();
     let now = switchboard.clock().now().instant;
-    let link = RelayLink::respond(handle.clone(), Arc::clone(switchboard.keys()), rng, now);
+    let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
+    let link = RelayLink::respond(handle.clone(), keys, memory, rng, now);
     run(link, handle, inbox, stream, sink, &switchboard).await;
     drop(admission);
 }
@@ -120,9 +127,10 @@ pub(crate) async fn open(
                 }))
             });
             let now = switchboard.clock().now().instant;
-            let keys = Arc::clone(switchboard.keys());
+            let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
             let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
-                RelayLink::initiate(handle.clone(), keys, rng, &addressee, now).map_err(|error| error.to_string())
+                RelayLink::initiate(handle.clone(), keys, memory, rng, &addressee, now)
+                    .map_err(|error| error.to_string())
             });
             match link {
                 Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
@@ -146,9 +154,10 @@ async fn run<E>(
 ) {
     let mut stream = pin!(stream);
     let mut sink = pin!(sink);
+    switchboard.attach(&handle, Arc::clone(link.load()));
     let reason = carry(&mut link, &handle, &mut inbox, &mut stream, &mut sink, switchboard).await;
     switchboard.withdraw(&handle);
-    link.close(&mut Line(switchboard));
+    link.close(switchboard.clock().now().instant, &mut Line(switchboard));
     refuse_rest(&mut inbox, switchboard);
     if let Some(mut reason) = reason {
         tracing::debug!(reason, "a link ends");
@@ -172,7 +181,7 @@ where
 {
     let clock = switchboard.clock();
     let mut line = Line(switchboard);
-    // One message at a time is given to the socket: what comes meanwhile fills the next record.
+    // A few records at a time are given to the socket: what comes meanwhile fills the next ones.
     let mut flushing = false;
     let mut checked = clock.now().instant;
     loop {
@@ -185,13 +194,15 @@ where
             }
         }
         if !flushing {
-            match link.poll_transmit(now) {
-                Ok(Some(message)) => {
-                    sink.feed(Outgoing::Binary(message)).await.ok()?;
-                    flushing = true;
+            for _ in 0..RECORDS {
+                match link.poll_transmit(now) {
+                    Ok(Some(message)) => {
+                        sink.feed(Outgoing::Binary(message)).await.ok()?;
+                        flushing = true;
+                    }
+                    Ok(None) => break,
+                    Err(error) => return Some(error.to_string()),
                 }
-                Ok(None) => {}
-                Err(error) => return Some(error.to_string()),
             }
         }
         let mut wake = tokio::time::Instant::from_std(clock.to_system(link.poll_timeout()));
@@ -234,7 +245,7 @@ where
 
 fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
-        Item::Cell(cell) => link.handle_forwarded(cell, line),
+        Item::Cells(cells) => link.handle_forwarded(now, &cells, line),
         Item::Note(note) => link.handle_note(now, note, line),
     }
 }

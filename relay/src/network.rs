@@ -56,6 +56,9 @@ pub struct NetworkOptions {
     /// Run each node as a process of its own
     #[arg(long)]
     pub processes: bool,
+    /// For measurements: let circuits draw bytes from every relay, as allium bench does
+    #[arg(long)]
+    pub bench: bool,
     /// The folder with the built page
     #[arg(long, value_name = "DIR", default_value = "dist")]
     pub page: PathBuf,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use allium_shared::netdir::RelayEntry;
 use allium_shared::relay::circuits;
 use allium_shared::relay::link::LinkKeys;
+use allium_shared::relay::streams::Services;
 use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::StatusCode;
@@ -37,9 +38,9 @@ pub enum RelayError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// No randomness.
-    #[error("the system gives no randomness: {0}")]
-    Random(#[from] io::Error),
+    /// No randomness, or no threads.
+    #[error("the system gives no randomness or no threads: {0}")]
+    System(#[from] io::Error),
 }
 
 /// Runs a relay until the end.
@@ -68,9 +69,10 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         nickname: config.nickname.clone(),
         url: config.url,
     };
-    let circuits = Arc::new(circuits::RelayKeys { identity, onion });
+    let services = Services { source: config.source };
+    let circuits = Arc::new(circuits::RelayKeys { identity, onion, services });
     let keys = Arc::new(LinkKeys { network: *authorities.network().as_bytes(), link, circuits });
-    let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock);
+    let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory)?;
     let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
         "relay",
         config.nickname.as_str(),

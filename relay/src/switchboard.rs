@@ -3,20 +3,24 @@
 //! Nothing here is touched when a cell passes; only when circuits are opened, joined or extended.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
-use allium_shared::link::RelayAddressee;
+use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::relay::circuits::Note;
+use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::link::{LinkKeys, Switch};
+use allium_shared::relay::memory::{self, LinkLoad, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::handshakes::Handshakes;
 use crate::link;
 
 /// Circuits that may wait for somebody at one relay.
@@ -28,8 +32,8 @@ const MAX_LINKS: usize = 16_384;
 /// What reaches the owner of a link from the relay's other links.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// A cell to send.
-    Cell(Cell),
+    /// Cells to send.
+    Cells(Vec<Cell>),
     /// Something to do.
     Note(Note<LinkHandle>),
 }
@@ -42,6 +46,18 @@ pub(crate) enum Item {
 pub struct LinkHandle {
     id: u64,
     items: mpsc::UnboundedSender<Item>,
+}
+
+impl LinkHandle {
+    /// A number that no other link of this relay has or had.
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Hands something to the link's owner; gives it back when the link is gone.
+    pub(crate) fn send(&self, item: Item) -> Result<(), mpsc::error::SendError<Item>> {
+        self.items.send(item)
+    }
 }
 
 impl PartialEq for LinkHandle {
@@ -58,27 +74,42 @@ pub struct Switchboard {
     clock: Clock,
     waiting: Mutex<RendezvousTable<LinkHandle>>,
     relays: Mutex<HashMap<RelayIdentity, LinkHandle>>,
+    memory: Arc<Memory>,
+    loads: Mutex<HashMap<u64, (LinkHandle, Arc<LinkLoad>)>>,
+    handshakes: Handshakes,
     links: AtomicUsize,
     next_id: AtomicU64,
 }
 
 impl Switchboard {
-    /// The switchboard of the relay with these keys.
-    pub fn new(keys: Arc<LinkKeys>, directory: Arc<Directory>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self {
+    /// The switchboard of the relay with these keys, which keeps at most `memory` bytes of cells.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no threads or no randomness.
+    pub fn new(keys: Arc<LinkKeys>, directory: Arc<Directory>, clock: Clock, memory: usize) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
             keys,
             directory,
             clock,
             waiting: Mutex::new(RendezvousTable::new(MAX_WAITING)),
             relays: Mutex::new(HashMap::new()),
+            memory: Arc::new(Memory::new(memory)),
+            loads: Mutex::new(HashMap::new()),
+            handshakes: Handshakes::start()?,
             links: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
-        })
+        }))
     }
 
     /// The relay's keys.
     pub(crate) const fn keys(&self) -> &Arc<LinkKeys> {
         &self.keys
+    }
+
+    /// The memory that its links share.
+    pub(crate) const fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// The relay's clock.
@@ -110,9 +141,16 @@ impl Switchboard {
         lock(&self.relays).entry(relay).or_insert_with(|| link.clone());
     }
 
+    /// A link begins to carry cells, or is about to.
+    pub(crate) fn attach(&self, link: &LinkHandle, load: Arc<LinkLoad>) {
+        lock(&self.loads).insert(link.id, (link.clone(), load));
+    }
+
     /// A link is gone.
     pub(crate) fn withdraw(&self, link: &LinkHandle) {
         lock(&self.relays).retain(|_, other| other != link);
+        lock(&self.loads).remove(&link.id);
+        self.handshakes.forget(link);
     }
 
     /// Where to find a relay, as the consensus has it.
@@ -134,6 +172,18 @@ impl Switchboard {
         if let Some((origin, failure)) = note.into_failure(reason) {
             // When the origin is gone too, nobody is left to tell.
             let _ = origin.items.send(Item::Note(failure));
+        }
+    }
+
+    /// Asks the worst link to give up a circuit.
+    fn relieve(&self) {
+        let worst = {
+            let loads = lock(&self.loads);
+            memory::worst(loads.values().map(|(link, load)| (link, &**load))).cloned()
+        };
+        if let Some(link) = worst {
+            tracing::warn!(cells = self.memory.queued(), "more cells wait than may: a circuit ends");
+            self.tell(&link, Note::Shed);
         }
     }
 
@@ -168,9 +218,9 @@ pub(crate) struct Line<'a>(pub(crate) &'a Arc<Switchboard>);
 impl Switch for Line<'_> {
     type Link = LinkHandle;
 
-    fn forward(&mut self, link: &LinkHandle, cell: Cell) {
+    fn forward(&mut self, link: &LinkHandle, cells: Vec<Cell>) {
         // The link's owner has told, or is about to tell, all circuits that the link is gone.
-        let _ = link.items.send(Item::Cell(cell));
+        let _ = link.items.send(Item::Cells(cells));
     }
 
     fn tell(&mut self, link: &LinkHandle, note: Note<LinkHandle>) {
@@ -179,6 +229,18 @@ impl Switch for Line<'_> {
 
     fn connect(&mut self, relay: RelayIdentity, note: Note<LinkHandle>) {
         self.0.connect(relay, note);
+    }
+
+    fn answer(&mut self, request: Request<LinkHandle>) {
+        self.0.handshakes.push(request);
+    }
+
+    fn relieve(&mut self) {
+        self.0.relieve();
+    }
+
+    fn padding(&self) -> Padding {
+        Padding::of(self.0.directory.current().as_deref())
     }
 
     fn establish(&mut self, cookie: Cookie, circuit: (LinkHandle, CircId)) -> bool {

@@ -172,9 +172,8 @@ impl Cell {
         if (circ == CircId::NONE) != (command == Command::Padding) {
             return Err(CellError::CircIdMismatch { command, circ });
         }
-        let mut cell = Self { circ, command, body: [0; BODY_LEN] };
-        cell.body.copy_from_slice(body);
-        Ok(cell)
+        let body = *body.first_chunk().ok_or(CellError::Short)?;
+        Ok(Self { circ, command, body })
     }
 
     /// Appends the cell's 514 bytes.

@@ -1,16 +1,26 @@
 //! Circuits at the origin: the end that builds them and puts on all the layers.
+//!
+//! Beside the messages that build a circuit and let two of them meet, a circuit carries streams: to services of its last
+//! hop, and, once it is joined to another client's, the one stream to that client. Windows bound what is under way
+//! ([`crate::flow`]); what does not fit waits here.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use rand_core::CryptoRng;
 use thiserror::Error;
 
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
-use crate::cell::message::{RelayMessage, RelayMessageError};
+use crate::cell::message::{EndReason, MAX_DATA_LEN, RelayMessage, RelayMessageError, Service, StreamId};
 use crate::cell::{Cell, CircId, Command, DestroyReason};
-use crate::crypto::cgo::{ClientBackward, ClientForward, RelayBackward, RelayForward};
+use crate::crypto::cgo::{ClientBackward, ClientForward, RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{
     CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, HandshakeError, SERVER_MESSAGE_LEN, ServerPublic,
 };
 use crate::crypto::keys::{OnionPublic, RelayIdentity};
+use crate::flow::{Ended, Flow, FlowError};
+
+/// The one stream between two joined clients; open from the beginning to the end.
+pub const JOINED_STREAM: StreamId = StreamId(1);
 
 /// A relay as the origin knows it from the consensus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +47,10 @@ pub struct Circuit {
     layers: Vec<Layer>,
     pending: Option<(ClientHandshake, Assembler)>,
     shared: Option<SharedLayer>,
+    /// With the last hop, or with the other client once there is one.
+    flow: Flow,
+    /// Bytes that wait for a window to open, by stream.
+    waiting: BTreeMap<StreamId, VecDeque<u8>>,
 }
 
 struct Layer {
@@ -57,10 +71,14 @@ pub enum Received {
     Nothing,
     /// The circuit now reaches the end of its path.
     Open,
-    /// A message from one's own hop with this index.
-    Message(usize, RelayMessage),
-    /// A message from the client at the other end of a joined circuit.
-    Joined(RelayMessage),
+    /// A message from the last hop.
+    Message(RelayMessage),
+    /// The last hop has opened this stream.
+    Connected(StreamId),
+    /// Bytes of a stream. [`Circuit::consumed`] wants to hear when they are dealt with.
+    Data(StreamId, Vec<u8>),
+    /// The other end will say no more on this stream; the number is an [`EndReason`]'s. The stream is gone.
+    Ended(StreamId, u8),
     /// The circuit is gone.
     Destroyed(DestroyReason),
 }
@@ -83,7 +101,8 @@ impl Circuit {
             out.push(fragment.to_cell(circ, Command::Create));
         }
         let pending = Some((handshake, Assembler::default()));
-        Ok(Self { circ, path, layers: Vec::new(), pending, shared: None })
+        let (flow, waiting) = (Flow::new(), BTreeMap::new());
+        Ok(Self { circ, path, layers: Vec::new(), pending, shared: None, flow, waiting })
     }
 
     /// Extends an open circuit by one hop; [`Received::Open`] says when it is done.
@@ -131,37 +150,95 @@ impl Circuit {
                 receive: ClientBackward::new(&keys.backward),
             },
         });
+        self.waiting.clear();
+        self.flow = Flow::new();
+        // The only stream, so neither taken nor one too many.
+        let _ = self.flow.begin(JOINED_STREAM);
     }
 
-    /// Sends a message to the last hop.
+    /// Sends a message that belongs to no stream to the last hop.
     pub fn send(&mut self, message: &RelayMessage, out: &mut Vec<Cell>) {
-        let mut cell = self.cell_of(message);
-        if let Some((last, others)) = self.layers.split_last_mut() {
-            last.forward.originate(cell.command as u8, &mut cell.body);
-            for layer in others.iter_mut().rev() {
-                layer.forward.pass(cell.command as u8, &mut cell.body);
-            }
-            out.push(cell);
-        }
+        self.originate(message, out);
     }
 
-    /// Sends a message to the client at the other end.
+    /// Opens a stream to a service of the last hop; [`Received::Connected`] or [`Received::Ended`] answers.
     ///
     /// # Errors
     ///
-    /// If the circuit is not joined.
-    pub fn send_joined(&mut self, message: &RelayMessage, out: &mut Vec<Cell>) -> Result<(), CircuitError> {
-        let mut cell = self.cell_of(message);
+    /// If the circuit is not open or joined to another client's, or has too many streams.
+    pub fn begin(&mut self, service: Service, argument: &[u8], out: &mut Vec<Cell>) -> Result<StreamId, CircuitError> {
+        if !self.is_open() || self.shared.is_some() {
+            return Err(CircuitError::NotOpen);
+        }
+        let stream = self.flow.free_id().ok_or(FlowError::TooManyStreams)?;
+        self.flow.begin(stream)?;
+        let argument = argument.to_vec();
+        self.originate(&RelayMessage::Begin { stream, service: service as u8, argument }, out);
+        Ok(stream)
+    }
+
+    /// Says something on a stream: what the windows allow at once, the rest when they open.
+    ///
+    /// [`Self::waiting`] tells how much waits; whoever does not look keeps that in memory.
+    pub fn write(&mut self, stream: StreamId, bytes: &[u8], out: &mut Vec<Cell>) {
+        self.waiting.entry(stream).or_default().extend(bytes);
+        self.pump(stream, out);
+    }
+
+    /// How many bytes wait for a window to open.
+    pub fn waiting(&self, stream: StreamId) -> usize {
+        self.waiting.get(&stream).map_or(0, VecDeque::len)
+    }
+
+    /// What one [`Received::Data`] brought is dealt with: the other end may send as much again.
+    pub fn consumed(&mut self, stream: StreamId, out: &mut Vec<Cell>) {
+        if let Some(tag) = self.flow.consumed(stream) {
+            self.originate(&RelayMessage::Sendme { stream, tag }, out);
+        }
+    }
+
+    /// Ends a stream: says no more on it, and wants to hear no more.
+    pub fn end(&mut self, stream: StreamId, reason: EndReason, out: &mut Vec<Cell>) {
+        if self.flow.end(stream) {
+            self.waiting.remove(&stream);
+            self.originate(&RelayMessage::End { stream, reason: reason as u8 }, out);
+        }
+    }
+
+    fn pump(&mut self, stream: StreamId, out: &mut Vec<Cell>) {
+        while self.flow.may_send(stream) > 0 {
+            let Some(waiting) = self.waiting.get_mut(&stream) else { return };
+            let data: Vec<u8> = waiting.drain(..waiting.len().min(MAX_DATA_LEN)).collect();
+            if waiting.is_empty() {
+                self.waiting.remove(&stream);
+            }
+            if data.is_empty() {
+                return;
+            }
+            if let Some(tag) = self.originate(&RelayMessage::Data { stream, data }, out) {
+                self.flow.sent(stream, &tag);
+            }
+        }
+    }
+
+    /// Makes the cell of a message to the other client, or while there is none to the last hop; gives its tag.
+    fn originate(&mut self, message: &RelayMessage, out: &mut Vec<Cell>) -> Option<Tag> {
+        let early = message.is_early();
+        let mut cell = message.to_cell(self.circ, if early { Command::RelayEarly } else { Command::Relay });
         let command = cell.command as u8;
-        match self.shared.as_mut().ok_or(CircuitError::NotJoined)? {
-            SharedLayer::Host { send, .. } => send.originate(command, &mut cell.body),
-            SharedLayer::Visitor { send, .. } => send.originate(command, &mut cell.body),
+        let (tag, passed) = match &mut self.shared {
+            Some(SharedLayer::Host { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
+            Some(SharedLayer::Visitor { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
+            None => {
+                let (last, others) = self.layers.split_last_mut()?;
+                (last.forward.originate(command, &mut cell.body), others)
+            }
         };
-        for layer in self.layers.iter_mut().rev() {
+        for layer in passed.iter_mut().rev() {
             layer.forward.pass(command, &mut cell.body);
         }
         out.push(cell);
-        Ok(())
+        Some(tag)
     }
 
     /// Handles a cell of this circuit. After an error the circuit is of no use: destroy it.
@@ -180,10 +257,10 @@ impl Circuit {
             Command::Created if self.layers.is_empty() => self.answer(rng, &Fragment::in_cell(&cell), out),
             Command::Relay => {
                 let command = cell.command as u8;
-                for (hop, layer) in self.layers.iter_mut().enumerate() {
-                    if layer.backward.process(command, &mut cell.body).is_some() {
-                        let message = RelayMessage::in_cell(&cell)?;
-                        return self.handle_message(rng, hop, message, out);
+                for hop in 0..self.layers.len() {
+                    let Some(layer) = self.layers.get_mut(hop) else { break };
+                    if let Some(tag) = layer.backward.process(command, &mut cell.body) {
+                        return self.handle_message(rng, hop, &cell, &tag, out);
                     }
                 }
                 let recognised = match &mut self.shared {
@@ -191,12 +268,13 @@ impl Circuit {
                     Some(SharedLayer::Visitor { receive, .. }) => receive.process(command, &mut cell.body),
                     None => None,
                 };
-                if recognised.is_none() {
-                    return Err(CircuitError::Unrecognised);
-                }
+                let tag = recognised.ok_or(CircuitError::Unrecognised)?;
                 match RelayMessage::in_cell(&cell)? {
                     RelayMessage::Drop => Ok(Received::Nothing),
-                    message => Ok(Received::Joined(message)),
+                    message @ (RelayMessage::Data { .. } | RelayMessage::Sendme { .. }) => {
+                        self.handle_stream(message, &tag, out)
+                    }
+                    _ => Err(CircuitError::UnexpectedFromClient),
                 }
             }
             command => Err(CircuitError::Unexpected(command)),
@@ -207,16 +285,57 @@ impl Circuit {
         &mut self,
         rng: &mut impl CryptoRng,
         hop: usize,
+        cell: &Cell,
+        tag: &Tag,
+        out: &mut Vec<Cell>,
+    ) -> Result<Received, CircuitError> {
+        let is_last = hop + 1 == self.layers.len();
+        match RelayMessage::in_cell(cell)? {
+            RelayMessage::Drop => Ok(Received::Nothing),
+            RelayMessage::Extended(fragment) if is_last => self.answer(rng, &fragment, out),
+            message if is_last && self.is_open() && self.shared.is_none() => self.handle_stream(message, tag, out),
+            _ => Err(CircuitError::UnexpectedMessage { hop }),
+        }
+    }
+
+    /// Takes what the far end of the circuit's streams has sent.
+    fn handle_stream(
+        &mut self,
         message: RelayMessage,
+        tag: &Tag,
         out: &mut Vec<Cell>,
     ) -> Result<Received, CircuitError> {
         match message {
-            RelayMessage::Drop => Ok(Received::Nothing),
-            RelayMessage::Extended(fragment) if hop + 1 == self.layers.len() => self.answer(rng, &fragment, out),
-            message if hop + 1 == self.layers.len() && self.is_open() && self.shared.is_none() => {
-                Ok(Received::Message(hop, message))
+            RelayMessage::Data { stream, data } => {
+                let arrived = self.flow.received(stream, tag)?;
+                if let Some(tag) = arrived.sendme {
+                    self.originate(&RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag }, out);
+                }
+                Ok(if arrived.wanted { Received::Data(stream, data) } else { Received::Nothing })
             }
-            _ => Err(CircuitError::UnexpectedMessage { hop }),
+            RelayMessage::Sendme { stream, tag } => {
+                self.flow.acknowledged(stream, &tag)?;
+                if stream == StreamId::CIRCUIT {
+                    let streams: Vec<_> = self.waiting.keys().copied().collect();
+                    streams.into_iter().for_each(|stream| self.pump(stream, out));
+                } else {
+                    self.pump(stream, out);
+                }
+                Ok(Received::Nothing)
+            }
+            RelayMessage::Connected(stream) => {
+                self.flow.connected(stream)?;
+                Ok(Received::Connected(stream))
+            }
+            RelayMessage::End { stream, reason } => match self.flow.ended(stream)? {
+                Ended::ByBoth => Ok(Received::Nothing),
+                Ended::ByPeer => {
+                    self.waiting.remove(&stream);
+                    self.originate(&RelayMessage::End { stream, reason: EndReason::Done as u8 }, out);
+                    Ok(Received::Ended(stream, reason))
+                }
+            },
+            message => Ok(Received::Message(message)),
         }
     }
 
@@ -252,11 +371,6 @@ impl Circuit {
         }
         Ok(())
     }
-
-    fn cell_of(&self, message: &RelayMessage) -> Cell {
-        let command = if message.is_early() { Command::RelayEarly } else { Command::Relay };
-        message.to_cell(self.circ, command)
-    }
 }
 
 fn start(rng: &mut impl CryptoRng, hop: &Hop) -> Result<(ClientHandshake, [u8; CLIENT_MESSAGE_LEN]), CircuitError> {
@@ -279,9 +393,6 @@ pub enum CircuitError {
     /// Only an open circuit can be extended.
     #[error("the circuit is not open")]
     NotOpen,
-    /// Nobody is at the other end.
-    #[error("the circuit is not joined to another")]
-    NotJoined,
     /// A relay could not prove who it is, or its answer is none.
     #[error("the handshake with a relay failed: {0}")]
     Handshake(#[from] HandshakeError),
@@ -291,6 +402,12 @@ pub enum CircuitError {
     /// A message that cannot be read.
     #[error(transparent)]
     Message(#[from] RelayMessageError),
+    /// More than a window allows, or a false acknowledgement.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+    /// A message that only relays send.
+    #[error("the client at the other end sent a message that clients do not send")]
+    UnexpectedFromClient,
     /// A cell that this state does not allow.
     #[error("a relay sent a {0:?} cell, which the circuit's state does not allow")]
     Unexpected(Command),
@@ -304,3 +421,6 @@ pub enum CircuitError {
     #[error("a cell came that no hop of the circuit can have sent")]
     Unrecognised,
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,7 @@ use self::store::{Direction, Key, MessageRecord, Store, Then};
 use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::RelayIdentity;
+use crate::link::Padding;
 use crate::messaging::session::OlmAccount;
 use crate::netdir::Authorities;
 use crate::netdir::{Consensus, SKEW_TOLERANCE};
@@ -357,6 +358,8 @@ impl Client {
                 self.directory.next_fetch = now + jitter(pause, pause + FETCH_INTERVAL / 4, &mut self.rng);
                 let newer = self.directory.consensus.as_ref().is_none_or(|known| consensus.is_newer_than(known));
                 if newer {
+                    let padding = Padding::of(Some(&consensus));
+                    self.links.values_mut().for_each(|link| link.padding = padding);
                     self.directory.consensus = Some(consensus);
                 }
             }
@@ -559,7 +562,8 @@ impl Client {
             let id = LinkId(self.next_link);
             self.next_link += 1;
             let network = self.config.authorities.network().as_bytes();
-            if let Some(link) = Link::open(id, relay, network, &mut self.rng, now, &mut self.outputs) {
+            if let Some(mut link) = Link::open(id, relay, network, &mut self.rng, now, &mut self.outputs) {
+                link.padding = Padding::of(Some(consensus));
                 self.links.insert(id, link);
             }
         }

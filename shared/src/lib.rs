@@ -10,6 +10,7 @@
 //! - [`cell`]: cells, relay messages and handshake fragments
 //! - [`crypto`]: onion layers, circuit handshakes, keys
 //! - [`link`]: the encrypted link between two neighbours
+//! - [`flow`]: how much may be under way on a circuit and its streams
 //! - [`circuit`]: circuits at the end that builds them
 //! - [`relay`]: circuits at the relays that they pass
 //! - [`netdir`]: descriptors of relays, the authorities and their consensus
@@ -23,6 +24,7 @@ pub mod circuit;
 pub mod client;
 pub mod contact;
 pub mod crypto;
+pub mod flow;
 pub mod link;
 pub mod messaging;
 pub mod netdir;

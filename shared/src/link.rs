@@ -11,9 +11,12 @@
 //!
 //! - [`handshake`]: from the first byte to a [`Link`]
 //! - [`record`]: cells in and out of records
+//! - [`padding`]: what an idle link sends
 
 pub mod handshake;
+pub mod padding;
 pub mod record;
 
 pub use handshake::{Initiator, Link, LinkHandshakeError, LinkStep, Peer, RelayAddressee, Responder};
+pub use padding::Padding;
 pub use record::{CELL_LEN, MAX_CELLS, Opener, RecordError, Sealer, padded_count};

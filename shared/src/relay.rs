@@ -6,7 +6,23 @@
 //! owner from its arrival to the queue of the link that it leaves by, and no lock is on its way. What links have to tell
 //! each other (open, destroy, join) goes as [`circuits::Note`]s.
 
+//!
+//! # Layout
+//!
+//! - [`link`]: one link, from its handshake to its end
+//! - [`circuits`]: the circuits whose cells arrive on it
+//! - [`streams`]: what the last hop of a circuit does for its client
+//! - [`handshakes`]: answering those who open circuits
+//! - [`queue`], [`turns`]: what waits to leave, and in which order
+//! - [`memory`], [`rate`]: what a relay gives to others at most
+//! - [`rendezvous`]: who waits for whom
+
 pub mod circuits;
+pub mod handshakes;
 pub mod link;
+pub mod memory;
 pub mod queue;
+mod rate;
 pub mod rendezvous;
+pub mod streams;
+pub mod turns;

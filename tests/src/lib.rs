@@ -36,4 +36,5 @@ pub mod process;
 pub mod sim;
 pub mod tap;
 pub mod traffic;
+pub mod usage;
 pub mod wait;

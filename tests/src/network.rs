@@ -37,11 +37,13 @@ pub struct Options {
     pub guards: Option<u16>,
     /// Whether the page is served.
     pub page: bool,
+    /// Whether circuits may draw bytes from relays.
+    pub bench: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { relays: 8, authorities: 3, guards: None, page: false }
+        Self { relays: 8, authorities: 3, guards: None, page: false, bench: false }
     }
 }
 
@@ -248,6 +250,9 @@ pub fn command(folder: &Path, port: u16, options: &Options) -> std::process::Com
     command.args(["--authorities", &options.authorities.to_string()]);
     if let Some(guards) = options.guards {
         command.args(["--guards", &guards.to_string()]);
+    }
+    if options.bench {
+        command.arg("--bench");
     }
     if options.page {
         command.arg("--page").arg(artifacts::page());

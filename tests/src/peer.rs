@@ -1,10 +1,14 @@
 //! A peer that does not keep to the protocol: it speaks WebSocket, links and cells just as far as a test wants.
 
+mod circuits;
+
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use allium_shared::cell::{Cell, Command};
+use allium_shared::cell::{Cell, CircId, Command};
+use allium_shared::circuit::{Circuit, Received};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkStep, RelayAddressee};
 use allium_shared::netdir::{Authorities, Consensus, RelayEntry};
 use allium_shared::time::UnixTime;
@@ -39,6 +43,10 @@ pub enum End {
 pub struct Peer {
     socket: WebSocket<TcpStream>,
     link: Option<Box<Link>>,
+    rng: ChaCha20Rng,
+    circuits: HashMap<CircId, Circuit>,
+    next_id: u32,
+    received: VecDeque<(CircId, Received)>,
 }
 
 impl Directory {
@@ -74,7 +82,8 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
         stream.set_nodelay(true).expect("small messages can go at once");
         let (socket, _) = tungstenite::client(url.as_str(), stream).expect("the relay takes WebSockets");
-        Self { socket, link: None }
+        let (circuits, received) = (HashMap::new(), VecDeque::new());
+        Self { socket, link: None, rng: rng(), circuits, next_id: 0, received }
     }
 
     /// Opens a WebSocket to a relay and an anonymous link on it, as a page would.
@@ -132,18 +141,21 @@ impl Peer {
     #[track_caller]
     fn cells_until(&mut self, wanted: impl Fn(&Cell) -> bool) -> Cell {
         loop {
-            let message = self.socket.read().unwrap_or_else(|error| panic!("no cell, but: {error}"));
-            let Message::Binary(record) = message else { panic!("no record, but: {message:?}") };
-            let mut record = Vec::from(record);
-            let link = self.link.as_mut().expect("a link was opened");
-            let cells: &mut [[u8; CELL_LEN]] = link.opener.open(&mut record).expect("a record of this link");
-            for cell in cells {
-                let cell = Cell::decode(cell).expect("a cell");
-                if wanted(&cell) {
-                    return cell;
-                }
+            if let Some(cell) = self.read_cells().into_iter().find(&wanted) {
+                return cell;
             }
         }
+    }
+
+    /// The cells of the next record.
+    #[track_caller]
+    fn read_cells(&mut self) -> Vec<Cell> {
+        let message = self.socket.read().unwrap_or_else(|error| panic!("no cell, but: {error}"));
+        let Message::Binary(record) = message else { panic!("no record, but: {message:?}") };
+        let mut record = Vec::from(record);
+        let link = self.link.as_mut().expect("a link was opened");
+        let cells: &mut [[u8; CELL_LEN]] = link.opener.open(&mut record).expect("a record of this link");
+        cells.iter().map(|cell| Cell::decode(cell).expect("a cell")).collect()
     }
 
     /// Waits until the relay ends the connection; whatever comes before is passed over.
@@ -182,10 +194,13 @@ impl Peer {
 /// The first message of an anonymous link to this relay, and the side that sent it.
 #[track_caller]
 pub fn hello(directory: &Directory, relay: &RelayEntry) -> (Initiator, Vec<u8>) {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).expect("the system gives randomness");
     let addressee = RelayAddressee { identity: relay.identity, link_key: relay.link_key };
     let network = directory.authorities.network();
-    Initiator::new_anonymous(&mut ChaCha20Rng::from_seed(seed), network.as_bytes(), &addressee)
-        .expect("the relay's key is good")
+    Initiator::new_anonymous(&mut rng(), network.as_bytes(), &addressee).expect("the relay's key is good")
+}
+
+fn rng() -> ChaCha20Rng {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the system gives randomness");
+    ChaCha20Rng::from_seed(seed)
 }

@@ -425,9 +425,11 @@ impl Sim {
         let node = match &happening {
             Happening::Wake(n) | Happening::Written(n, _) | Happening::Reported(n, ..) => Some(Node::Client(*n)),
             Happening::Incoming(end) => self.net.target(*end).map(Node::Relay),
-            Happening::Message(end, _) | Happening::Opened(end) | Happening::Closed(end) | Happening::Tick(end) => {
-                self.net.owner(*end).map(Owner::node)
-            }
+            Happening::Message(end, _)
+            | Happening::Opened(end)
+            | Happening::Closed(end)
+            | Happening::Tick(end)
+            | Happening::Answered(end, _) => self.net.owner(*end).map(Owner::node),
             Happening::Restart(node) => Some(*node),
             Happening::Disaster(..) | Happening::Appointment(_) => None,
         };

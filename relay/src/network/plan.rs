@@ -127,6 +127,7 @@ pub fn plan(options: &NetworkOptions, data: &Path) -> Result<Planned, PlanError>
         node.command.extend(["--url".to_owned(), format!("ws://{}/link", node.address)]);
         node.command.extend(["--roles".to_owned(), node.roles.join(",")]);
         node.command.extend(["--publish-every".to_owned(), PUBLISH_EVERY.to_string()]);
+        node.command.extend(options.bench.then(|| "--bench".to_owned()));
         nodes.push(node);
     }
     Ok(Planned { authorities_file, nodes })
@@ -193,6 +194,7 @@ mod tests {
             data: PathBuf::from("/nowhere"),
             port,
             processes: false,
+            bench: false,
             page: PathBuf::from("dist"),
             guards,
         }

@@ -18,6 +18,7 @@ fn options(data: &Path, port: u16) -> NetworkOptions {
         processes: false,
         page: data.join("dist"),
         guards: 1,
+        bench: false,
     }
 }
 

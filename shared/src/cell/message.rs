@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
 use super::{BODY_LEN, Cell, CircId, Command, commands};
+use crate::crypto::cgo::Tag;
 
 /// Length of a relay message with its filling, in bytes: a cell's body without the onion's tag.
 pub const PAYLOAD_LEN: usize = 493;
@@ -33,11 +34,44 @@ impl core::fmt::Debug for Cookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u16);
 
+impl StreamId {
+    /// The circuit itself.
+    pub const CIRCUIT: Self = Self(0);
+}
+
+commands! {
+    /// What a relay does at the far end of a stream. New services get new numbers; a relay refuses those that it has not.
+    Service {
+        /// Sends as many bytes as it is asked for: for measurements, in networks that were started for them.
+        Source = 1,
+    }
+}
+
+commands! {
+    /// Why a stream ended; Tor's numbers where the meaning is Tor's (tor-spec, "Closing streams").
+    EndReason {
+        /// The relay has no such service.
+        Refused = 3,
+        /// Everything is said.
+        Done = 6,
+        /// The service cannot make sense of what it was asked.
+        BadRequest = 13,
+    }
+}
+
 commands! {
     /// What a relay message is; Tor's numbers where the meaning is Tor's (tor-spec, rend-spec-v3).
     RelayCommand {
+        /// Opens a stream to a service of the last hop.
+        Begin = 1,
         /// Bytes of a stream.
         Data = 2,
+        /// The sender will say no more on a stream, and hear no more; once both ends have said so, it is gone.
+        End = 3,
+        /// The stream is open.
+        Connected = 4,
+        /// The sender has received data up to the cell with this tag: more may come (see [`crate::flow`]).
+        Sendme = 5,
         /// Nothing: padding up to a chosen hop.
         Drop = 10,
         /// One of three fragments that ask the last hop to extend the circuit. The first names the relay.
@@ -64,12 +98,37 @@ commands! {
 /// A relay message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RelayMessage {
+    /// See [`RelayCommand::Begin`].
+    Begin {
+        /// The new stream; not zero.
+        stream: StreamId,
+        /// Number of the [`Service`] at its far end.
+        service: u8,
+        /// What the service wants to know at first: at most [`MAX_DATA_LEN`] − 1 bytes.
+        argument: Vec<u8>,
+    },
     /// See [`RelayCommand::Data`].
     Data {
         /// The stream; not zero.
         stream: StreamId,
         /// At most [`MAX_DATA_LEN`] bytes.
         data: Vec<u8>,
+    },
+    /// See [`RelayCommand::End`].
+    End {
+        /// The stream; not zero.
+        stream: StreamId,
+        /// Number of the [`EndReason`].
+        reason: u8,
+    },
+    /// See [`RelayCommand::Connected`]; the stream is not zero.
+    Connected(StreamId),
+    /// See [`RelayCommand::Sendme`].
+    Sendme {
+        /// The stream, or [`StreamId::CIRCUIT`].
+        stream: StreamId,
+        /// The onion's tag of the last data cell that this acknowledges.
+        tag: Tag,
     },
     /// See [`RelayCommand::Drop`].
     Drop,
@@ -107,7 +166,11 @@ impl RelayMessage {
     /// The message's command.
     pub const fn command(&self) -> RelayCommand {
         match self {
+            Self::Begin { .. } => RelayCommand::Begin,
             Self::Data { .. } => RelayCommand::Data,
+            Self::End { .. } => RelayCommand::End,
+            Self::Connected(_) => RelayCommand::Connected,
+            Self::Sendme { .. } => RelayCommand::Sendme,
             Self::Drop => RelayCommand::Drop,
             Self::Extend { .. } => RelayCommand::Extend,
             Self::Extended(_) => RelayCommand::Extended,
@@ -132,47 +195,54 @@ impl RelayMessage {
     ///
     /// As [`Self::decode`].
     pub fn in_cell(cell: &Cell) -> Result<Self, RelayMessageError> {
-        let mut payload = [0; PAYLOAD_LEN];
-        payload.copy_from_slice(&cell.body[BODY_LEN - PAYLOAD_LEN..]);
-        Self::decode(&payload)
+        // A body is longer than a payload: there always is one.
+        cell.body.last_chunk().map_or(Err(RelayMessageError::UnknownCommand(0)), Self::decode)
     }
 
     /// A cell with this message, for the onion layers to be put on; its tag is still zeros.
     pub fn to_cell(&self, circ: CircId, command: Command) -> Cell {
-        let mut payload = [0; PAYLOAD_LEN];
-        self.encode(&mut payload);
         let mut cell = Cell { circ, command, body: [0; BODY_LEN] };
-        cell.body[BODY_LEN - PAYLOAD_LEN..].copy_from_slice(&payload);
+        if let Some(payload) = cell.body.last_chunk_mut() {
+            self.encode_onto_zeros(payload);
+        }
         cell
     }
 
     /// Writes the message into the payload of a cell; data beyond [`MAX_DATA_LEN`] is not sent.
     pub fn encode(&self, payload: &mut [u8; PAYLOAD_LEN]) {
-        let mut data = Vec::with_capacity(MAX_DATA_LEN);
-        let mut stream = StreamId(0);
-        match self {
-            Self::Data { stream: id, data: bytes } => {
-                stream = *id;
-                data.extend_from_slice(bytes);
+        *payload = [0; PAYLOAD_LEN];
+        self.encode_onto_zeros(payload);
+    }
+
+    fn encode_onto_zeros(&self, payload: &mut [u8; PAYLOAD_LEN]) {
+        let [command, s0, s1, l0, l1, data @ ..] = payload;
+        let (stream, len) = match self {
+            Self::Begin { stream, service, argument } => (*stream, put(data, &[&[*service], argument])),
+            Self::Data { stream, data: bytes } => (*stream, put(data, &[bytes])),
+            Self::End { stream, reason } => (*stream, put(data, &[&[*reason]])),
+            Self::Connected(stream) => (*stream, 0),
+            Self::Sendme { stream, tag } => (*stream, put(data, &[tag])),
+            Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => (StreamId::CIRCUIT, 0),
+            Self::EstablishRendezvous(cookie) => (StreamId::CIRCUIT, put(data, &[&cookie.0])),
+            Self::Extend { relay, fragment } => {
+                let relay = relay.as_ref().map(|id| &id[..]).unwrap_or_default();
+                (StreamId::CIRCUIT, put(data, &[&[fragment.index], relay, &fragment.chunk]))
             }
-            Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => {}
-            Self::EstablishRendezvous(cookie) => data.extend_from_slice(&cookie.0),
-            Self::Extend { relay, fragment } => put_fragment(&mut data, fragment, relay.as_ref().map(|id| &id[..])),
             Self::Rendezvous1 { cookie, fragment } => {
-                put_fragment(&mut data, fragment, cookie.as_ref().map(|cookie| &cookie.0[..]));
+                let cookie = cookie.as_ref().map(|cookie| &cookie.0[..]).unwrap_or_default();
+                (StreamId::CIRCUIT, put(data, &[&[fragment.index], cookie, &fragment.chunk]))
             }
             Self::Extended(fragment)
             | Self::Rendezvous2(fragment)
             | Self::RendezvousAccept(fragment)
-            | Self::RendezvousAccepted(fragment) => put_fragment(&mut data, fragment, None),
-        }
-        data.truncate(MAX_DATA_LEN);
-        *payload = [0; PAYLOAD_LEN];
-        payload[0] = self.command() as u8;
-        payload[1..3].copy_from_slice(&stream.0.to_be_bytes());
+            | Self::RendezvousAccepted(fragment) => {
+                (StreamId::CIRCUIT, put(data, &[&[fragment.index], &fragment.chunk]))
+            }
+        };
+        *command = self.command() as u8;
+        [*s0, *s1] = stream.0.to_be_bytes();
         // MAX_DATA_LEN fits u16.
-        payload[3..5].copy_from_slice(&(data.len() as u16).to_be_bytes());
-        payload[5..5 + data.len()].copy_from_slice(&data);
+        [*l0, *l1] = (len as u16).to_be_bytes();
     }
 
     /// Reads the message of a cell's payload.
@@ -186,12 +256,30 @@ impl RelayMessage {
         let stream = StreamId(u16::from_be_bytes([*s0, *s1]));
         let len = usize::from(u16::from_be_bytes([*l0, *l1]));
         let data = rest.get(..len).ok_or(RelayMessageError::TooLong { command, len })?;
-        if (stream.0 != 0) != (command == RelayCommand::Data) {
+        let fits = match command {
+            RelayCommand::Begin | RelayCommand::Data | RelayCommand::End | RelayCommand::Connected => {
+                stream != StreamId::CIRCUIT
+            }
+            RelayCommand::Sendme => true,
+            _ => stream == StreamId::CIRCUIT,
+        };
+        if !fits {
             return Err(RelayMessageError::Stream { command, stream: stream.0 });
         }
         let wrong_len = RelayMessageError::WrongLength { command, len };
         let message = match command {
             RelayCommand::Data => return Ok(Self::Data { stream, data: data.to_vec() }),
+            RelayCommand::Begin => data.split_first().map(|(service, argument)| Self::Begin {
+                stream,
+                service: *service,
+                argument: argument.to_vec(),
+            }),
+            RelayCommand::End => match data {
+                [reason] => Some(Self::End { stream, reason: *reason }),
+                _ => None,
+            },
+            RelayCommand::Connected => data.is_empty().then_some(Self::Connected(stream)),
+            RelayCommand::Sendme => data.try_into().ok().map(|tag| Self::Sendme { stream, tag }),
             RelayCommand::Drop => return Ok(Self::Drop),
             RelayCommand::RendezvousEstablished => (data.is_empty()).then_some(Self::RendezvousEstablished),
             RelayCommand::RendezvousUnknown => (data.is_empty()).then_some(Self::RendezvousUnknown),
@@ -212,10 +300,18 @@ impl RelayMessage {
     }
 }
 
-fn put_fragment(data: &mut Vec<u8>, fragment: &Fragment, head: Option<&[u8]>) {
-    data.push(fragment.index);
-    data.extend_from_slice(head.unwrap_or_default());
-    data.extend_from_slice(&fragment.chunk);
+/// Writes parts one after the other, as far as there is room; gives how much that was.
+fn put(room: &mut [u8; MAX_DATA_LEN], parts: &[&[u8]]) -> usize {
+    let mut at = 0;
+    for part in parts {
+        let rest = room.get_mut(at..).unwrap_or_default();
+        let len = part.len().min(rest.len());
+        if let (Some(to), Some(from)) = (rest.get_mut(..len), part.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        at += len;
+    }
+    at
 }
 
 /// `index ‖ chunk`.
@@ -289,7 +385,15 @@ mod tests {
     #[test]
     fn every_message_has_these_first_bytes() {
         let fragment = |index| Fragment { index, chunk: [7; CHUNK_LEN] };
-        let cases: [(RelayMessage, &[u8]); 13] = [
+        let cases: [(RelayMessage, &[u8]); 18] = [
+            (
+                RelayMessage::Begin { stream: StreamId(0x102), service: Service::Source as u8, argument: vec![6; 8] },
+                &[1, 1, 2, 0, 9, 1, 6, 6],
+            ),
+            (RelayMessage::End { stream: StreamId(1), reason: EndReason::Done as u8 }, &[3, 0, 1, 0, 1, 6, 0]),
+            (RelayMessage::Connected(StreamId(1)), &[4, 0, 1, 0, 0, 0]),
+            (RelayMessage::Sendme { stream: StreamId(1), tag: [8; 16] }, &[5, 0, 1, 0, 16, 8, 8]),
+            (RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag: [8; 16] }, &[5, 0, 0, 0, 16, 8, 8]),
             (RelayMessage::Data { stream: StreamId(1), data: vec![9, 8] }, &[2, 0, 1, 0, 2, 9, 8, 0]),
             (RelayMessage::Drop, &[10, 0, 0, 0, 0, 0]),
             (RelayMessage::Extend { relay: Some([5; 32]), fragment: fragment(0) }, &[14, 0, 0, 1, 0xe8, 0, 5]),

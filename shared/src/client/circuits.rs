@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
-use crate::cell::message::StreamId;
 use crate::circuit::Circuit;
 use crate::crypto::handshake::{ClientHandshake, KeyStream};
 use crate::crypto::keys::RelayIdentity;
@@ -13,9 +12,6 @@ use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::rendezvous::{Meeting, MeetingSecret};
 use crate::time::Instant;
-
-/// The one stream of a joined circuit.
-pub(super) const TALK_STREAM: StreamId = StreamId(1);
 
 /// Names a circuit for its whole life, whatever its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

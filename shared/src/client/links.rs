@@ -7,21 +7,14 @@ use rand_chacha::ChaCha20Rng;
 
 use super::api::{LinkId, Output};
 use super::circuits::CircuitKey;
-use super::relays::jitter;
 use crate::cell::{CELL_LEN, Cell, CircId, LinkEnd};
 use crate::crypto::keys::RelayIdentity;
-use crate::link::{self, Initiator, LinkStep, MAX_CELLS, RelayAddressee, padded_count};
+use crate::link::{self, Initiator, LinkStep, MAX_CELLS, Padding, RelayAddressee, padded_count};
 use crate::netdir::RelayEntry;
 use crate::time::Instant;
 
 /// How long a link may take to open and shake hands.
 const OPEN_TIME: Duration = Duration::from_secs(5);
-
-/// Relays send something at least every 2.5 s, so one that was silent for this long is dead or frozen.
-const SILENCE: Duration = Duration::from_secs(6);
-
-/// An idle link carries a padding cell after a random time in this range.
-const PADDING: (Duration, Duration) = (Duration::from_millis(1000), Duration::from_millis(2500));
 
 /// A link to a guard.
 pub(super) struct Link {
@@ -30,6 +23,7 @@ pub(super) struct Link {
     state: State,
     /// When to give up, or the next moment to look.
     deadline: Instant,
+    pub(super) padding: Padding,
     next_padding: Instant,
     next_circ: u32,
     queue: Vec<u8>,
@@ -63,6 +57,7 @@ impl Link {
             circuits: BTreeMap::new(),
             state: State::Opening { initiator: Box::new(initiator), first },
             deadline: now + OPEN_TIME,
+            padding: Padding::default(),
             next_padding: now,
             next_circ: 0,
             queue: Vec::new(),
@@ -100,12 +95,12 @@ impl Link {
                     return Err(Broken);
                 };
                 self.state = State::Open(link);
-                self.deadline = now + SILENCE;
-                self.next_padding = now + jitter(PADDING.0, PADDING.1, rng);
+                self.deadline = now + self.padding.silence();
+                self.next_padding = now + self.padding.pause(rng);
                 Ok(Vec::new())
             }
             State::Open(link) => {
-                self.deadline = now + SILENCE;
+                self.deadline = now + self.padding.silence();
                 let cells = link.opener.open(message).map_err(|_| Broken)?;
                 cells.iter().map(|cell| Cell::decode(cell).map_err(|_| Broken)).collect()
             }
@@ -153,7 +148,7 @@ impl Link {
             }
             Cell::PADDING.encode(&mut self.queue);
         }
-        self.next_padding = now + jitter(PADDING.0, PADDING.1, rng);
+        self.next_padding = now + self.padding.pause(rng);
         for cells in self.queue.chunks(MAX_CELLS * CELL_LEN) {
             let mut record = cells.to_vec();
             for _ in cells.len() / CELL_LEN..padded_count(cells.len() / CELL_LEN) {

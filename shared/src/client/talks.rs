@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::{ContactId, ContactState, DeliveryState};
-use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, TALK_STREAM, Talk, Task};
+use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, Talk, Task};
 use super::contacts::{Arrival, Contact, ContactRecord, KeyBytes, Met, Part, Search, Stage, unique_name};
 use super::store::{Key, Then};
 use crate::cell::DestroyReason;
-use crate::cell::message::{MAX_DATA_LEN, RelayMessage};
+use crate::cell::message::StreamId;
+use crate::circuit::JOINED_STREAM;
 use crate::contact::invite::Invite;
 use crate::crypto::keys::OnionSecret;
 use crate::messaging::frame::Frame;
@@ -23,6 +24,9 @@ const PING_TIME: Duration = Duration::from_millis(4500);
 
 /// Sealed bytes that may be under way to a contact without an acknowledgement: well below what relays queue for a circuit.
 const MAX_IN_FLIGHT: usize = 96 * 1024;
+
+/// Bytes that may wait for a contact who does not read, but goes on asking.
+const MAX_WAITING: usize = 512 * 1024;
 
 /// How far a host lets a visitor's generation run ahead of its own.
 const MAX_GENERATION_STEP: u64 = 2;
@@ -41,17 +45,14 @@ struct Violation;
 
 impl Client {
     /// Takes what the other client sent.
-    pub(super) fn talk_message(&mut self, key: CircuitKey, message: RelayMessage) {
+    pub(super) fn talk_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
         let Some(talk) = self.talk(key) else { return };
-        let RelayMessage::Data { stream: TALK_STREAM, data } = message else {
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
-        };
         talk.unanswered = None;
-        talk.reader.push(&data);
+        talk.reader.push(data);
         loop {
             let Some(talk) = self.talk(key) else { return };
             let outcome = match talk.reader.next() {
-                Ok(None) => return,
+                Ok(None) => return self.consumed(key, stream),
                 Ok(Some(frame)) => self.frame(key, frame),
                 Err(_) => Err(Violation),
             };
@@ -73,12 +74,19 @@ impl Client {
         frame.encode(&mut bytes);
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         let mut cells = Vec::new();
-        for chunk in bytes.chunks(MAX_DATA_LEN) {
-            let message = RelayMessage::Data { stream: TALK_STREAM, data: chunk.to_vec() };
-            if managed.circuit.send_joined(&message, &mut cells).is_err() {
-                return;
-            }
+        managed.circuit.write(JOINED_STREAM, &bytes, &mut cells);
+        let (link, waiting) = (managed.link, managed.circuit.waiting(JOINED_STREAM));
+        self.send_cells(link, &cells);
+        if waiting > MAX_WAITING {
+            self.close_circuit(key, Some(DestroyReason::ResourceLimit));
         }
+    }
+
+    /// What a cell of the other client brought is read: it may send more.
+    fn consumed(&mut self, key: CircuitKey, stream: StreamId) {
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        let mut cells = Vec::new();
+        managed.circuit.consumed(stream, &mut cells);
         let link = managed.link;
         self.send_cells(link, &cells);
     }

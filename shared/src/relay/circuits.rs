@@ -4,14 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand_core::CryptoRng;
 use thiserror::Error;
 
+use super::handshakes::{Answer, Request};
+use super::rate::Rate;
+use super::streams::{Services, StreamError, Streams};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
 use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
 use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
-use crate::crypto::cgo::{RelayBackward, RelayForward};
-use crate::crypto::handshake::{self, CLIENT_MESSAGE_LEN, CircuitKeys, SERVER_MESSAGE_LEN};
+use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
+use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
 use crate::time::Instant;
 
@@ -20,6 +22,12 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(8);
 
 /// Handshakes of the peer that may be under way at once on one link.
 const MAX_HALF_OPEN: usize = 256;
+
+/// Circuits that a client may open over one link each second, and how many at once.
+const CLIENT_RATE: (u32, u32) = (500, 1000);
+
+/// The same for a relay, which speaks for many clients.
+const RELAY_RATE: (u32, u32) = (5000, 10_000);
 
 /// Circuits on one link.
 const MAX_CIRCUITS: usize = 65_536;
@@ -37,6 +45,8 @@ pub struct RelayKeys {
     pub identity: RelayIdentity,
     /// Its onion key.
     pub onion: OnionSecret,
+    /// What it does for clients at the end of their circuits.
+    pub services: Services,
 }
 
 /// What a circuit does to the rest of its relay. The driver carries it out at once.
@@ -45,10 +55,10 @@ pub trait Outlet {
     type Link: Clone + PartialEq;
 
     /// Queues a cell on the link that the [`Circuits`] belong to.
-    fn send(&mut self, cell: Cell);
+    fn send(&mut self, cell: &Cell);
 
     /// Queues a cell on another link.
-    fn forward(&mut self, link: &Self::Link, cell: Cell);
+    fn forward(&mut self, link: &Self::Link, cell: &Cell);
 
     /// Hands a note to the owner of another link (or of this one). When that link is gone, what [`Note::into_failure`]
     /// gives has to come back; other notes may be dropped, since a closing link tells all whom it concerns.
@@ -57,6 +67,9 @@ pub trait Outlet {
     /// Hands the note to a link towards that relay, opening one if there is none. The relay's address comes from the
     /// consensus alone. On failure the note comes back as [`Note::OpenFailed`].
     fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+
+    /// Has a client's handshake answered, away from this link; what comes of it has to come back as a note.
+    fn answer(&mut self, request: Request<Self::Link>);
 
     /// Lets a circuit of this link wait for whoever has the cookie; `false` if it cannot.
     fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool;
@@ -78,6 +91,17 @@ pub enum Note<L> {
         /// The client's handshake message, for the next relay.
         message: Vec<u8>,
     },
+    /// What has become of the handshake that your peer sent.
+    Answered {
+        /// The circuit that is being opened.
+        circ: CircId,
+        /// Which of the handshakes on this id it was.
+        ticket: u64,
+        /// The answer, or why there is none.
+        answer: Result<Box<Answer>, DestroyReason>,
+    },
+    /// Give up a circuit, the one with most waiting: the relay has too much to keep.
+    Shed,
     /// The circuit that you wanted opened is open; extend the client's and send your backward half.
     Opened {
         /// The circuit that is being extended.
@@ -158,12 +182,16 @@ pub struct Circuits<L> {
     half_open: HashMap<CircId, HalfOpen>,
     deadlines: VecDeque<(Instant, CircId)>,
     next_id: u32,
+    next_ticket: u64,
+    creates: Rate,
 }
 
-/// A handshake of the peer that has not come whole yet.
+/// A handshake of the peer that has not come whole yet, or is being answered.
 struct HalfOpen {
     message: Assembler,
     deadline: Instant,
+    /// By which the answer will be known.
+    ticket: Option<u64>,
 }
 
 enum Entry<L> {
@@ -187,6 +215,8 @@ struct End<L> {
     forward: Box<RelayForward>,
     backward: Box<RelayBackward>,
     early: u8,
+    /// None until the first: most circuits never have any at most of their hops.
+    streams: Option<Box<Streams>>,
     state: EndState<L>,
 }
 
@@ -240,9 +270,9 @@ pub enum CircuitViolation {
     /// An extension that leads nowhere.
     #[error("the client asked to extend to this relay or to the one before it")]
     Loop,
-    /// The client's handshake cannot be answered.
-    #[error("the client's handshake failed")]
-    Handshake,
+    /// What streams do not allow.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// More than may be kept for it.
     #[error("the circuit keeps too much waiting")]
     TooMuch,
@@ -252,7 +282,8 @@ type Outcome = Result<(), CircuitViolation>;
 
 impl<L: Clone + PartialEq> Circuits<L> {
     /// No circuits yet on link `this`, of which this relay is `end`; `peer` is the relay at the other end, if it is one.
-    pub fn new(this: L, end: LinkEnd, peer: Option<RelayIdentity>, keys: Arc<RelayKeys>) -> Self {
+    pub fn new(now: Instant, this: L, end: LinkEnd, peer: Option<RelayIdentity>, keys: Arc<RelayKeys>) -> Self {
+        let (rate, burst) = if peer.is_some() { RELAY_RATE } else { CLIENT_RATE };
         Self {
             this,
             end,
@@ -262,6 +293,8 @@ impl<L: Clone + PartialEq> Circuits<L> {
             half_open: HashMap::new(),
             deadlines: VecDeque::new(),
             next_id: 0,
+            next_ticket: 0,
+            creates: Rate::new(rate, burst, now),
         }
     }
 
@@ -301,13 +334,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// Handles one cell that the link has brought.
-    pub fn handle_cell(
-        &mut self,
-        now: Instant,
-        rng: &mut impl CryptoRng,
-        mut cell: Cell,
-        out: &mut impl Outlet<Link = L>,
-    ) {
+    pub fn handle_cell(&mut self, now: Instant, cell: &mut Cell, out: &mut impl Outlet<Link = L>) {
         let circ = cell.circ;
         let outcome = match cell.command {
             Command::Padding => Ok(()),
@@ -319,7 +346,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                         out.forward(&next.0, cell);
                         Ok(())
                     }
-                    Some(_) => only_drop(&cell),
+                    Some(_) => only_drop(cell),
                 },
                 Some(Entry::Backward { half, previous }) if cell.command == Command::Relay => {
                     half.pass(cell.command as u8, &mut cell.body);
@@ -332,7 +359,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 }
                 Some(Entry::Joining { pending, .. }) if cell.command == Command::Relay => {
                     if pending.len() < MAX_PENDING {
-                        pending.push_back(cell);
+                        pending.push_back(cell.clone());
                         Ok(())
                     } else {
                         Err(CircuitViolation::TooMuch)
@@ -341,12 +368,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 Some(Entry::End(_)) => self.handle_at_end(cell, out),
                 Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
                 None => {
-                    out.send(Cell::destroy(circ, DestroyReason::NoSuchCircuit));
+                    out.send(&Cell::destroy(circ, DestroyReason::NoSuchCircuit));
                     Ok(())
                 }
             },
-            Command::Create => self.handle_create(now, rng, &cell, out),
-            Command::Created => self.handle_created(&cell, out),
+            Command::Create => self.handle_create(now, cell, out),
+            Command::Created => self.handle_created(cell, out),
             Command::Destroy => {
                 self.forget(circ, cell.destroy_reason(), out);
                 Ok(())
@@ -361,6 +388,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
     pub fn handle_note(&mut self, now: Instant, note: Note<L>, out: &mut impl Outlet<Link = L>) {
         match note {
             Note::Open { origin, message } => self.open(now, origin, &message, out),
+            Note::Answered { circ, ticket, answer } => self.answered(circ, ticket, answer, out),
+            // The link itself sees to that: it has the queue.
+            Note::Shed => {}
             Note::Opened { circ, next, message } => self.opened(circ, next, &message, out),
             Note::OpenFailed { circ, reason } => {
                 // Only the circuit that asked may end by this: it can be long gone, and its id used anew.
@@ -376,7 +406,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 if let Some(entry) = self.entries.remove(&circ) {
                     // Whoever told us has already forgotten its part.
                     drop(entry);
-                    out.send(Cell::destroy(circ, reason));
+                    out.send(&Cell::destroy(circ, reason));
                 }
             }
             Note::Visit { circ, visitor, fragment } => {
@@ -400,7 +430,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
 
     /// Ends one circuit towards both sides.
     pub fn destroy(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
-        out.send(Cell::destroy(circ, reason));
+        out.send(&Cell::destroy(circ, reason));
         self.forget(circ, reason, out);
     }
 
@@ -418,52 +448,65 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
-    fn handle_create(
-        &mut self,
-        now: Instant,
-        rng: &mut impl CryptoRng,
-        cell: &Cell,
-        out: &mut impl Outlet<Link = L>,
-    ) -> Outcome {
+    fn handle_create(&mut self, now: Instant, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let circ = cell.circ;
         if circ.chosen_by() == self.end || self.entries.contains_key(&circ) {
             return Err(CircuitViolation::Unexpected("a Create on an id that is not free"));
         }
         let fragment = Fragment::in_cell(cell);
         if !self.half_open.contains_key(&circ) {
-            if self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS {
-                out.send(Cell::destroy(circ, DestroyReason::ResourceLimit));
+            let full = self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS;
+            if full || !self.creates.take(now) {
+                out.send(&Cell::destroy(circ, DestroyReason::ResourceLimit));
                 return Ok(());
             }
             let deadline = now + HANDSHAKE_TIME;
             self.deadlines.push_back((deadline, circ));
-            self.half_open.insert(circ, HalfOpen { message: Assembler::default(), deadline });
+            self.half_open.insert(circ, HalfOpen { message: Assembler::default(), deadline, ticket: None });
         }
         let Some(half_open) = self.half_open.get_mut(&circ) else { return Ok(()) };
-        let Some(message) = half_open.message.push(&fragment)? else { return Ok(()) };
-        self.half_open.remove(&circ);
-        let message = message.get(..CLIENT_MESSAGE_LEN).unwrap_or_default();
-        let (answer, mut stream) =
-            handshake::respond(rng, self.keys.identity.as_bytes(), &self.keys.onion, b"", message)
-                .map_err(|_| CircuitViolation::Handshake)?;
-        let keys = CircuitKeys::from(&mut stream);
-        let end = End {
-            forward: Box::new(RelayForward::new(&keys.forward)),
-            backward: Box::new(RelayBackward::new(&keys.backward)),
-            early: 0,
-            state: EndState::Idle { tries: 0 },
-        };
-        self.entries.insert(circ, Entry::End(Box::new(end)));
-        for fragment in split(&answer) {
-            out.send(fragment.to_cell(circ, Command::Created));
+        if half_open.ticket.is_some() {
+            return Err(CircuitViolation::Unexpected("a fourth Create"));
         }
+        let Some(mut message) = half_open.message.push(&fragment)? else { return Ok(()) };
+        message.truncate(CLIENT_MESSAGE_LEN);
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        half_open.ticket = Some(ticket);
+        out.answer(Request::new((self.this.clone(), circ), ticket, message, self.keys.clone()));
         Ok(())
+    }
+
+    /// A handshake is answered, here or elsewhere.
+    fn answered(
+        &mut self,
+        circ: CircId,
+        ticket: u64,
+        answer: Result<Box<Answer>, DestroyReason>,
+        out: &mut impl Outlet<Link = L>,
+    ) {
+        // The client may have given up meanwhile, and even have begun anew with the same id.
+        if self.half_open.get(&circ).and_then(|half_open| half_open.ticket) != Some(ticket) {
+            return;
+        }
+        match answer {
+            Ok(answer) => {
+                self.half_open.remove(&circ);
+                let Answer { message, forward, backward } = *answer;
+                let end = End { forward, backward, early: 0, streams: None, state: EndState::Idle { tries: 0 } };
+                self.entries.insert(circ, Entry::End(Box::new(end)));
+                for fragment in split(&message) {
+                    out.send(&fragment.to_cell(circ, Command::Created));
+                }
+            }
+            Err(reason) => self.destroy(circ, reason, out),
+        }
     }
 
     fn handle_created(&mut self, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let fragment = Fragment::in_cell(cell);
         let Some(entry) = self.entries.get_mut(&cell.circ) else {
-            out.send(Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
+            out.send(&Cell::destroy(cell.circ, DestroyReason::NoSuchCircuit));
             return Ok(());
         };
         let Entry::Opening { origin, answer, deadline } = entry else {
@@ -495,7 +538,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         self.entries.insert(circ, Entry::Opening { origin, answer: Assembler::default(), deadline });
         self.deadlines.push_back((deadline, circ));
         for fragment in split(message) {
-            out.send(fragment.to_cell(circ, Command::Create));
+            out.send(&fragment.to_cell(circ, Command::Create));
         }
     }
 
@@ -519,18 +562,23 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
-    fn handle_at_end(&mut self, mut cell: Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
+    fn handle_at_end(&mut self, cell: &mut Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let circ = cell.circ;
         let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return Ok(()) };
-        if end.forward.process(cell.command as u8, &mut cell.body).is_none() {
-            return Err(CircuitViolation::Unrecognised);
-        }
+        let tag = end.forward.process(cell.command as u8, &mut cell.body).ok_or(CircuitViolation::Unrecognised)?;
         if !count_early(&mut end.early, cell.command) {
             return Err(CircuitViolation::TooManyEarly);
         }
-        let message = RelayMessage::in_cell(&cell)?;
+        let message = RelayMessage::in_cell(cell)?;
         if message.is_early() != (cell.command == Command::RelayEarly) {
             return Err(CircuitViolation::Unexpected("an Extend that is not early, or another message that is"));
+        }
+        let leaves_idle = matches!(
+            message,
+            RelayMessage::Extend { .. } | RelayMessage::EstablishRendezvous(_) | RelayMessage::Rendezvous1 { .. }
+        );
+        if leaves_idle && end.streams.as_ref().is_some_and(|streams| !streams.is_empty()) {
+            return Err(CircuitViolation::Unexpected("something else to do while streams are open"));
         }
         match (&mut end.state, message) {
             (_, RelayMessage::Drop) => Ok(()),
@@ -543,6 +591,18 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 message.push(&fragment)?;
                 *state = EndState::Extend { relay, message };
                 Ok(())
+            }
+            (
+                EndState::Idle { .. },
+                message @ (RelayMessage::Begin { .. }
+                | RelayMessage::Data { .. }
+                | RelayMessage::Sendme { .. }
+                | RelayMessage::End { .. }),
+            ) => {
+                let streams = end.streams.get_or_insert_default();
+                let backward = &mut end.backward;
+                let mut send = |message: &RelayMessage| originate(backward, circ, message, out);
+                Ok(streams.handle(message, &tag, self.keys.services, &mut send)?)
             }
             (EndState::Extend { relay, message }, RelayMessage::Extend { relay: None, fragment }) => {
                 let Some(mut message) = message.push(&fragment)? else { return Ok(()) };
@@ -662,7 +722,8 @@ impl<L: Clone + PartialEq> Circuits<L> {
             return;
         }
         let Some(Entry::Joining { mut half, other, pending }) = self.entries.remove(&circ) else { return };
-        let outcome = pending.into_iter().try_for_each(|cell| pass_joined(&mut half, &mut onward, &other, cell, out));
+        let outcome =
+            pending.into_iter().try_for_each(|mut cell| pass_joined(&mut half, &mut onward, &other, &mut cell, out));
         self.entries.insert(circ, Entry::Joined { half, onward, other });
         if outcome.is_err() {
             self.destroy(circ, DestroyReason::Protocol, out);
@@ -712,11 +773,11 @@ fn pass_joined<L>(
     half: &mut RelayForward,
     onward: &mut RelayBackward,
     other: &(L, CircId),
-    mut cell: Cell,
+    cell: &mut Cell,
     out: &mut impl Outlet<Link = L>,
 ) -> Outcome {
     if half.process(cell.command as u8, &mut cell.body).is_some() {
-        return only_drop(&cell);
+        return only_drop(cell);
     }
     onward.pass(cell.command as u8, &mut cell.body);
     cell.circ = other.1;
@@ -732,8 +793,15 @@ fn only_drop(cell: &Cell) -> Outcome {
     }
 }
 
-fn originate<L>(half: &mut RelayBackward, circ: CircId, message: &RelayMessage, out: &mut impl Outlet<Link = L>) {
+/// Queues a cell of this relay's own; gives its tag.
+fn originate<L>(
+    half: &mut RelayBackward,
+    circ: CircId,
+    message: &RelayMessage,
+    out: &mut impl Outlet<Link = L>,
+) -> Tag {
     let mut cell = message.to_cell(circ, Command::Relay);
-    half.originate(cell.command as u8, &mut cell.body);
-    out.send(cell);
+    let tag = half.originate(cell.command as u8, &mut cell.body);
+    out.send(&cell);
+    tag
 }

@@ -4,33 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
-use rand_core::Rng;
 use thiserror::Error;
 
 use super::circuits::{Circuits, Note, Outlet, RelayKeys};
+use super::handshakes::Request;
+use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
 use crate::cell::message::Cookie;
 use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
 use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
 use crate::link::{
-    Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Peer, RecordError, RelayAddressee, Responder, Sealer,
-    padded_count,
+    Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Padding, Peer, RecordError, RelayAddressee, Responder,
+    Sealer, padded_count,
 };
 use crate::time::Instant;
 
 /// How long a link may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
-/// An idle link carries a padding cell after a random time in this range.
-const PADDING: (Duration, Duration) = (Duration::from_millis(1000), Duration::from_millis(2500));
-
-/// A relay that was silent for so long is dead or frozen: it owes a padding cell every 2.5 s.
-const RELAY_SILENCE: Duration = Duration::from_secs(6);
-
 /// A page may be silent for much longer: browsers let hidden tabs run their timers once a minute.
 const PAGE_SILENCE: Duration = Duration::from_secs(180);
 
-/// Cells that may wait on one link, over all its circuits: 8 MB. A peer that reads nothing and asks for more loses the link.
+/// Cells that may wait for a client, over all its circuits: 8 MB. One that reads nothing and asks for more loses its link.
+/// Relays speak for many clients, none of whom may take the link away from the others: what waits for them is bounded by
+/// each circuit's queue and by the memory of the whole relay.
 const MAX_LINK_QUEUED: usize = 16 * 1024;
 
 /// Notes that may wait for a link to shake hands.
@@ -41,14 +38,23 @@ pub trait Switch {
     /// A link of this relay, as its other links know it.
     type Link: Clone + PartialEq;
 
-    /// See [`Outlet::forward`].
-    fn forward(&mut self, link: &Self::Link, cell: Cell);
+    /// Hands cells to another link, in the order in which they are given: [`RelayLink::handle_forwarded`] takes them.
+    fn forward(&mut self, link: &Self::Link, cells: Vec<Cell>);
 
     /// See [`Outlet::tell`].
     fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
 
     /// See [`Outlet::connect`].
     fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+
+    /// See [`Outlet::answer`].
+    fn answer(&mut self, request: Request<Self::Link>);
+
+    /// The relay keeps more cells than it may: [`super::memory::worst`] of its links has to be told [`Note::Shed`].
+    fn relieve(&mut self);
+
+    /// How links pad, by the consensus.
+    fn padding(&self) -> Padding;
 
     /// See [`Outlet::establish`].
     fn establish(&mut self, cookie: Cookie, circuit: (Self::Link, CircId)) -> bool;
@@ -81,6 +87,8 @@ pub struct LinkKeys {
 pub struct RelayLink<L> {
     this: L,
     keys: Arc<LinkKeys>,
+    memory: Arc<Memory>,
+    load: Arc<LinkLoad>,
     rng: ChaCha20Rng,
     state: State<L>,
     deadline: Instant,
@@ -100,6 +108,7 @@ struct Open<L> {
     relay: Option<RelayIdentity>,
     circuits: Circuits<L>,
     queue: CellQueue,
+    padding: Padding,
     next_padding: Instant,
 }
 
@@ -140,9 +149,10 @@ pub enum Progress {
 
 impl<L: Clone + PartialEq> RelayLink<L> {
     /// A link that somebody has opened to this relay.
-    pub fn respond(this: L, keys: Arc<LinkKeys>, mut rng: ChaCha20Rng, now: Instant) -> Self {
+    pub fn respond(this: L, keys: Arc<LinkKeys>, memory: Arc<Memory>, mut rng: ChaCha20Rng, now: Instant) -> Self {
         let responder = Responder::new(&mut rng, &keys.network, &keys.circuits.identity, &keys.link);
-        Self { this, keys, rng, state: State::Responding(responder, None), deadline: now + HANDSHAKE_TIME }
+        let (state, load) = (State::Responding(responder, None), Arc::default());
+        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME }
     }
 
     /// A link that this relay opens to another.
@@ -153,6 +163,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     pub fn initiate(
         this: L,
         keys: Arc<LinkKeys>,
+        memory: Arc<Memory>,
         mut rng: ChaCha20Rng,
         addressee: &RelayAddressee,
         now: Instant,
@@ -164,7 +175,13 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             send: Some(first),
             waiting: Vec::new(),
         };
-        Ok(Self { this, keys, rng, state, deadline: now + HANDSHAKE_TIME })
+        let load = Arc::default();
+        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME })
+    }
+
+    /// What waits on the link, for [`super::memory::worst`].
+    pub const fn load(&self) -> &Arc<LinkLoad> {
+        &self.load
     }
 
     /// How many circuits (and handshakes under way) the link has.
@@ -205,7 +222,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                         Peer::Anonymous => None,
                         Peer::Relay(key) => Some(switch.relay_by_link_key(&key).ok_or(LinkError::UnknownRelay)?),
                     };
-                    self.establish(now, LinkEnd::Responder, relay, send, *link);
+                    self.establish(now, LinkEnd::Responder, relay, send, *link, switch.padding());
                     Ok(Progress::Established(relay))
                 }
             },
@@ -215,20 +232,21 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                     return Err(LinkError::Handshake(LinkHandshakeError::Over));
                 };
                 let waiting = std::mem::take(waiting);
-                self.establish(now, LinkEnd::Initiator, Some(relay), send, *link);
+                self.establish(now, LinkEnd::Initiator, Some(relay), send, *link, switch.padding());
                 for note in waiting {
                     self.handle_note(now, note, switch);
                 }
                 Ok(Progress::Established(Some(relay)))
             }
             State::Open(open) => {
-                self.deadline = now + silence(open.relay);
+                self.deadline = now + silence(open.relay, open.padding);
                 let Open { opener, circuits, queue, .. } = &mut **open;
+                let mut own = Own::new(&self.this, queue, switch);
                 for cell in opener.open(message)? {
-                    let cell = Cell::decode(cell)?;
-                    circuits.handle_cell(now, &mut self.rng, cell, &mut Own::new(&self.this, queue, switch));
+                    circuits.handle_cell(now, &mut Cell::decode(cell)?, &mut own);
                 }
-                self.settle_overruns(switch);
+                drop(own);
+                self.settle(now, switch);
                 self.check_queue()?;
                 Ok(Progress::Nothing)
             }
@@ -236,7 +254,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     fn check_queue(&self) -> Result<(), LinkError> {
-        if self.queued() > MAX_LINK_QUEUED { Err(LinkError::Overfull) } else { Ok(()) }
+        let is_client = matches!(&self.state, State::Open(open) if open.relay.is_none());
+        if is_client && self.queued() > MAX_LINK_QUEUED { Err(LinkError::Overfull) } else { Ok(()) }
     }
 
     fn establish(
@@ -246,13 +265,15 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         relay: Option<RelayIdentity>,
         send: Option<Vec<u8>>,
         link: crate::link::Link,
+        padding: Padding,
     ) {
-        let circuits = Circuits::new(self.this.clone(), end, relay, self.keys.circuits.clone());
-        self.deadline = now + silence(relay);
-        let next_padding = now + padding_pause(&mut self.rng);
+        let circuits = Circuits::new(now, self.this.clone(), end, relay, self.keys.circuits.clone());
+        self.deadline = now + silence(relay, padding);
+        let next_padding = now + padding.pause(&mut self.rng);
         let crate::link::Link { sealer, opener, .. } = link;
         let queue = CellQueue::new();
-        self.state = State::Open(Box::new(Open { send, sealer, opener, relay, circuits, queue, next_padding }));
+        let open = Open { send, sealer, opener, relay, circuits, queue, padding, next_padding };
+        self.state = State::Open(Box::new(open));
     }
 
     /// Takes what another link of this relay has to say.
@@ -260,8 +281,12 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         match &mut self.state {
             State::Open(open) => {
                 let Open { circuits, queue, .. } = &mut **open;
+                if matches!(note, Note::Shed) {
+                    queue.shed();
+                    self.memory.relieved();
+                }
                 circuits.handle_note(now, note, &mut Own::new(&self.this, queue, switch));
-                self.settle_overruns(switch);
+                self.settle(now, switch);
             }
             State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
             State::Initiating { .. } | State::Responding(..) => {
@@ -272,21 +297,27 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         }
     }
 
-    /// Takes a cell that another link forwards.
-    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, cell: Cell, switch: &mut S) {
-        if let State::Open(open) = &mut self.state
-            && open.queue.push(cell).is_err()
-        {
-            self.settle_overruns(switch);
+    /// Takes cells that another link forwards.
+    pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, now: Instant, cells: &[Cell], switch: &mut S) {
+        if let State::Open(open) = &mut self.state {
+            for cell in cells {
+                // An overrun is remembered by the queue.
+                let _ = open.queue.push(cell);
+            }
+            self.settle(now, switch);
         }
     }
 
-    /// Ends the circuits that had more waiting than their queue takes.
-    fn settle_overruns<S: Switch<Link = L>>(&mut self, switch: &mut S) {
+    /// Ends the circuits that had more waiting than their queue takes, and counts what waits.
+    fn settle<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) {
         let State::Open(open) = &mut self.state else { return };
         let Open { circuits, queue, .. } = &mut **open;
         while let Some(circ) = queue.take_overrun() {
             circuits.destroy(circ, DestroyReason::ResourceLimit, &mut Own::new(&self.this, queue, switch));
+        }
+        self.memory.update(&self.load, now, queue.len(), false);
+        if self.memory.ask(now) {
+            switch.relieve();
         }
     }
 
@@ -306,14 +337,17 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         if open.queue.is_empty() && now < open.next_padding {
             return Ok(None);
         }
-        open.next_padding = now + padding_pause(&mut self.rng);
+        open.next_padding = now + open.padding.pause(&mut self.rng);
         let count = open.queue.len().clamp(1, MAX_CELLS);
         let filled = if open.relay.is_none() { padded_count(count) } else { count };
         let mut record = Vec::with_capacity(filled * crate::cell::CELL_LEN + 16);
         for _ in 0..filled {
-            open.queue.pop().unwrap_or(Cell::PADDING).encode(&mut record);
+            if !open.queue.pop_into(&mut record) {
+                Cell::PADDING.encode(&mut record);
+            }
         }
         open.sealer.seal(&mut record)?;
+        self.memory.update(&self.load, now, open.queue.len(), true);
         Ok(Some(record))
     }
 
@@ -337,7 +371,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
             circuits.handle_timeout(now, &mut Own::new(&self.this, queue, switch));
-            self.settle_overruns(switch);
+            open.padding = switch.padding();
+            self.settle(now, switch);
             self.check_queue()?;
         }
         match &self.state {
@@ -348,7 +383,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     /// Ends everything that went over the link: the WebSocket is gone, or about to be.
-    pub fn close<S: Switch<Link = L>>(self, switch: &mut S) {
+    pub fn close<S: Switch<Link = L>>(self, now: Instant, switch: &mut S) {
+        self.memory.update(&self.load, now, 0, true);
         match self.state {
             State::Open(mut open) => {
                 let Open { circuits, queue, .. } = &mut *open;
@@ -366,46 +402,69 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 }
 
-fn silence(relay: Option<RelayIdentity>) -> Duration {
-    if relay.is_some() { RELAY_SILENCE } else { PAGE_SILENCE }
-}
-
-fn padding_pause(rng: &mut ChaCha20Rng) -> Duration {
-    let span = (PADDING.1 - PADDING.0).as_millis() as u64;
-    PADDING.0 + Duration::from_millis(rng.next_u64() % span)
+fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {
+    if relay.is_some() { padding.silence() } else { PAGE_SILENCE.max(padding.silence()) }
 }
 
 /// The link's own queue, and the rest of the relay.
-struct Own<'a, L, S> {
+///
+/// Cells for other links are gathered, so that a record's cells cost each of them one hand-over. They are handed over
+/// before anything else is said, and at the end.
+struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
     this: &'a L,
     queue: &'a mut CellQueue,
     switch: &'a mut S,
+    forwarded: Vec<(L, Vec<Cell>)>,
 }
 
-impl<'a, L, S> Own<'a, L, S> {
+impl<'a, L: Clone + PartialEq, S: Switch<Link = L>> Own<'a, L, S> {
     fn new(this: &'a L, queue: &'a mut CellQueue, switch: &'a mut S) -> Self {
-        Self { this, queue, switch }
+        Self { this, queue, switch, forwarded: Vec::new() }
+    }
+
+    fn hand_over(&mut self) {
+        for (link, cells) in self.forwarded.drain(..) {
+            self.switch.forward(&link, cells);
+        }
+    }
+}
+
+impl<L: Clone + PartialEq, S: Switch<Link = L>> Drop for Own<'_, L, S> {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
 impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
     type Link = L;
 
-    fn send(&mut self, cell: Cell) {
+    fn send(&mut self, cell: &Cell) {
         // An overrun is remembered by the queue and settled once the circuits are not borrowed any more.
         let _ = self.queue.push(cell);
     }
 
-    fn forward(&mut self, link: &L, cell: Cell) {
-        self.switch.forward(link, cell);
+    fn forward(&mut self, link: &L, cell: &Cell) {
+        match self.forwarded.iter_mut().find(|(other, _)| other == link) {
+            Some((_, cells)) => cells.push(cell.clone()),
+            None => {
+                let mut cells = Vec::with_capacity(MAX_CELLS);
+                cells.push(cell.clone());
+                self.forwarded.push((link.clone(), cells));
+            }
+        }
     }
 
     fn tell(&mut self, link: &L, note: Note<L>) {
+        self.hand_over();
         self.switch.tell(link, note);
     }
 
     fn connect(&mut self, relay: RelayIdentity, note: Note<L>) {
         self.switch.connect(relay, note);
+    }
+
+    fn answer(&mut self, request: Request<L>) {
+        self.switch.answer(request);
     }
 
     fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {
@@ -420,3 +479,6 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
         self.switch.take_waiting(cookie)
     }
 }
+
+#[cfg(test)]
+mod tests;

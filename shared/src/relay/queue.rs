@@ -1,24 +1,25 @@
-//! Cells that wait for a link's writer: a queue for each circuit, served in turn.
+//! Cells that wait for a link's writer.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-
+use super::turns::Turns;
 use crate::cell::{Cell, CircId};
+use crate::flow::CIRCUIT_WINDOW;
 
-/// How many cells one circuit may have waiting. A client that keeps to its windows never comes near.
-pub const MAX_QUEUED: usize = 1024;
+/// How many cells one circuit may have waiting: its window, and room for what windows do not count. A client that keeps
+/// to its windows never comes near.
+pub const MAX_QUEUED: usize = CIRCUIT_WINDOW as usize + 128;
 
-/// Per-circuit queues of one link.
-///
-/// A circuit that had nothing waiting is served before those that keep the link busy; those are served in turn, a cell
-/// each. A circuit's own cells keep their order.
+/// Cells for which an idle link keeps room: a record.
+const KEPT: usize = 31;
+
+/// The cells that wait on one link, a line for each circuit, which take turns.
 #[derive(Debug, Default)]
 pub struct CellQueue {
-    circuits: HashMap<CircId, VecDeque<Cell>>,
-    quiet: VecDeque<CircId>,
-    busy: VecDeque<CircId>,
+    /// Where in `cells` each one lies.
+    turns: Turns<CircId, u32>,
+    /// Cells are large, and most circuits have few: so they share one place, in which each stays until it leaves.
+    cells: Vec<Cell>,
+    free: Vec<u32>,
     overruns: Vec<CircId>,
-    len: usize,
 }
 
 impl CellQueue {
@@ -27,62 +28,83 @@ impl CellQueue {
         Self::default()
     }
 
-    /// Takes a cell in.
+    /// Takes a copy of a cell in.
     ///
     /// # Errors
     ///
-    /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They are dropped, and the circuit must be
-    /// destroyed: nothing is ever dropped from a circuit that lives.
-    pub fn push(&mut self, cell: Cell) -> Result<(), Overrun> {
-        let circ = cell.circ;
-        match self.circuits.entry(circ) {
-            Entry::Vacant(entry) => {
-                entry.insert(VecDeque::from([cell]));
-                self.quiet.push_back(circ);
+    /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They
+    /// are dropped, and the circuit must be destroyed: nothing is ever dropped from a circuit that lives.
+    pub fn push(&mut self, cell: &Cell) -> Result<(), Overrun> {
+        let at = match self.free.pop() {
+            Some(at) => {
+                if let Some(place) = self.cells.get_mut(at as usize) {
+                    place.clone_from(cell);
+                }
+                at
             }
-            Entry::Occupied(mut entry) if entry.get().len() < MAX_QUEUED => entry.get_mut().push_back(cell),
-            Entry::Occupied(mut entry) => {
-                self.len -= entry.get().len();
-                entry.get_mut().clear();
-                self.overruns.push(circ);
-                return Err(Overrun(circ));
+            None => {
+                self.cells.push(cell.clone());
+                // A link has far fewer cells waiting than u32 counts.
+                (self.cells.len() - 1) as u32
             }
+        };
+        if self.turns.push(cell.circ, at) > MAX_QUEUED {
+            return Err(self.overrun(cell.circ));
         }
-        self.len += 1;
         Ok(())
     }
 
-    /// Takes the next cell out.
-    pub fn pop(&mut self) -> Option<Cell> {
-        loop {
-            let circ = self.quiet.pop_front().or_else(|| self.busy.pop_front())?;
-            let Some(cells) = self.circuits.get_mut(&circ) else { continue };
-            let cell = cells.pop_front();
-            if cells.is_empty() {
-                self.circuits.remove(&circ);
-            } else {
-                self.busy.push_back(circ);
-            }
-            if let Some(cell) = cell {
-                self.len -= 1;
-                return Some(cell);
+    /// Appends the next cell's bytes to a record; `false` when none waits.
+    pub fn pop_into(&mut self, record: &mut Vec<u8>) -> bool {
+        let Some((_, at)) = self.turns.pop() else { return false };
+        if let Some(cell) = self.cells.get(at as usize) {
+            cell.encode(record);
+        }
+        self.free.push(at);
+        self.rest();
+        true
+    }
+
+    /// Gives memory back that only a burst needed.
+    fn rest(&mut self) {
+        if self.turns.is_empty() {
+            self.free.clear();
+            self.cells.clear();
+            if self.cells.capacity() > KEPT {
+                self.cells = Vec::with_capacity(KEPT);
+                self.free = Vec::new();
             }
         }
     }
 
-    /// A circuit that has overrun its queue since the last call.
+    /// Gives up the circuit that has most waiting.
+    pub fn shed(&mut self) {
+        let worst = self.turns.owners().max_by_key(|(circ, waiting)| (*waiting, **circ)).map(|(circ, _)| *circ);
+        if let Some(circ) = worst {
+            self.overrun(circ);
+        }
+    }
+
+    fn overrun(&mut self, circ: CircId) -> Overrun {
+        self.free.extend(self.turns.clear(&circ));
+        self.overruns.push(circ);
+        self.rest();
+        Overrun(circ)
+    }
+
+    /// A circuit that has overrun its queue since the last call, or was given up.
     pub fn take_overrun(&mut self) -> Option<CircId> {
         self.overruns.pop()
     }
 
     /// How many cells wait, over all circuits.
-    pub fn len(&self) -> usize {
-        self.len
+    pub const fn len(&self) -> usize {
+        self.turns.len()
     }
 
     /// Whether no cell waits.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    pub const fn is_empty(&self) -> bool {
+        self.turns.is_empty()
     }
 }
 
@@ -100,33 +122,39 @@ mod tests {
     }
 
     fn popped(queue: &mut CellQueue) -> Vec<(u32, u8)> {
-        std::iter::from_fn(|| queue.pop()).map(|cell| (cell.circ.0, cell.body[0])).collect()
-    }
-
-    #[test]
-    fn a_quiet_circuit_goes_before_a_busy_one() {
-        let mut queue = CellQueue::new();
-        for n in 0..4 {
-            queue.push(cell(1, n)).unwrap();
-        }
-        assert_eq!(queue.pop().map(|cell| cell.body[0]), Some(0));
-        queue.push(cell(2, 0)).unwrap();
-        queue.push(cell(2, 1)).unwrap();
-        assert_eq!(popped(&mut queue), [(2, 0), (1, 1), (2, 1), (1, 2), (1, 3)]);
-        assert!(queue.is_empty());
+        let mut record = Vec::new();
+        while queue.pop_into(&mut record) {}
+        record
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| Cell::decode(bytes).unwrap())
+            .map(|cell| (cell.circ.0, cell.body[0]))
+            .collect()
     }
 
     #[test]
     fn an_overrun_costs_only_its_own_circuit() {
         let mut queue = CellQueue::new();
-        queue.push(cell(2, 9)).unwrap();
+        queue.push(&cell(2, 9)).unwrap();
         for _ in 0..MAX_QUEUED {
-            queue.push(cell(1, 0)).unwrap();
+            queue.push(&cell(1, 0)).unwrap();
         }
-        assert_eq!(queue.push(cell(1, 0)), Err(Overrun(CircId(1))));
+        assert_eq!(queue.push(&cell(1, 0)), Err(Overrun(CircId(1))));
+        assert_eq!(queue.take_overrun(), Some(CircId(1)));
         assert_eq!(popped(&mut queue), [(2, 9)]);
         assert_eq!(queue.len(), 0);
-        queue.push(cell(1, 5)).unwrap();
+        queue.push(&cell(1, 5)).unwrap();
         assert_eq!(popped(&mut queue), [(1, 5)]);
+    }
+
+    #[test]
+    fn the_circuit_with_most_waiting_is_shed_first() {
+        let mut queue = CellQueue::new();
+        for (circ, count) in [(1, 3), (2, 5), (3, 4)] {
+            (0..count).for_each(|n| queue.push(&cell(circ, n)).unwrap());
+        }
+        queue.shed();
+        assert_eq!((queue.take_overrun(), queue.len()), (Some(CircId(2)), 7));
     }
 }

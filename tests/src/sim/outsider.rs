@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use allium_shared::cell::fragment::{Assembler, split};
-use allium_shared::cell::message::{Cookie, RelayMessage, StreamId};
+use allium_shared::cell::message::{Cookie, RelayMessage};
 use allium_shared::cell::{Cell, CircId, Command, DestroyReason, LinkEnd};
-use allium_shared::circuit::{Circuit, CircuitError, Hop, Received, Side};
+use allium_shared::circuit::{Circuit, CircuitError, Hop, JOINED_STREAM, Received, Side};
 use allium_shared::crypto::handshake::{
     CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, SERVER_MESSAGE_LEN, ServerPublic, respond,
 };
@@ -23,9 +23,6 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often an origin looks at what has come.
 const LOOK: Duration = Duration::from_millis(4);
-
-/// The stream on which joined origins talk.
-const STREAM: StreamId = StreamId(1);
 
 /// Where an outsider's messages are kept until it looks.
 #[derive(Default)]
@@ -121,13 +118,13 @@ impl Heard {
     /// The last hop's message, if it was one.
     fn message(&self) -> Option<&RelayMessage> {
         let Self::Received(received) = self else { return None };
-        if let Received::Message(_, message) = &**received { Some(message) } else { None }
+        if let Received::Message(message) = &**received { Some(message) } else { None }
     }
 
     /// What the other end of a joined circuit said, if it was that.
     fn text(&self) -> Option<&[u8]> {
         let Self::Received(received) = self else { return None };
-        if let Received::Joined(RelayMessage::Data { data, .. }) = &**received { Some(data) } else { None }
+        if let Received::Data(_, data) = &**received { Some(data) } else { None }
     }
 }
 
@@ -305,9 +302,8 @@ impl Origin {
     /// Sends text to the origin at the other end of a joined circuit.
     pub fn say(&mut self, sim: &mut Sim, circ: CircId, text: &[u8]) {
         let mut cells = Vec::new();
-        let message = RelayMessage::Data { stream: STREAM, data: text.to_vec() };
         if let Some(circuit) = self.circuits.get_mut(&circ) {
-            circuit.send_joined(&message, &mut cells).expect("the circuit is joined");
+            circuit.write(JOINED_STREAM, text, &mut cells);
         }
         self.send_cells(sim, &cells);
     }

@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
-use allium_shared::link::RelayAddressee;
+use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::netdir::{RelayEntry, Role, Roles};
 use allium_shared::relay::circuits::{Note, RelayKeys};
+use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
+use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
+use allium_shared::relay::streams::Services;
 use allium_shared::time::Instant;
 use rand_chacha::ChaCha20Rng;
+use rand_core::Rng as _;
 
 use super::Node;
 use super::net::{Net, Owner};
@@ -22,6 +27,12 @@ use super::schedule::{End, Happening};
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;
+
+/// Bytes of cells that may wait at one relay.
+const QUEUE_MEMORY: usize = 64 << 20;
+
+/// The longest that a handshake waits for its answer, in milliseconds.
+const ANSWER_TIME: u64 = 3;
 
 /// What a malicious relay does with each cell that it should pass on: it gives what it passes on instead. The cell
 /// names the circuit on the link that it leaves by; the node is the one that the link leads to.
@@ -62,6 +73,7 @@ pub(super) struct RelayNode {
     pub(super) mischief: Option<Mischief>,
     /// Relays that it was asked to open a link to and did not know.
     pub(super) strangers: Vec<RelayIdentity>,
+    pub(super) memory: Arc<Memory>,
     links: BTreeMap<End, Line>,
     by_relay: HashMap<RelayIdentity, End>,
     cookies: RendezvousTable<End>,
@@ -88,7 +100,11 @@ impl RelayNode {
             nickname: format!("relay{n}").parse().expect("a nickname"),
             url: format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
         };
-        let keys = Arc::new(LinkKeys { network, link, circuits: Arc::new(RelayKeys { identity, onion }) });
+        let keys = Arc::new(LinkKeys {
+            network,
+            link,
+            circuits: Arc::new(RelayKeys { identity, onion, services: Services { source: true } }),
+        });
         Self {
             n,
             entry,
@@ -97,6 +113,7 @@ impl RelayNode {
             peak: RelayPeak::default(),
             mischief: None,
             strangers: Vec::new(),
+            memory: Arc::new(Memory::new(QUEUE_MEMORY)),
             links: BTreeMap::new(),
             by_relay: HashMap::new(),
             cookies: RendezvousTable::new(MAX_WAITING),
@@ -139,6 +156,7 @@ impl RelayNode {
         self.by_relay.clear();
         self.held.clear();
         self.cookies = RendezvousTable::new(MAX_WAITING);
+        self.memory = Arc::new(Memory::new(QUEUE_MEMORY));
         for end in std::mem::take(&mut self.links).into_keys() {
             net.hang_up(end);
         }
@@ -173,15 +191,16 @@ impl RelayNode {
                     observer.relay_responds(end, rng.clone(), &self.keys);
                 }
                 net.accept(end, Owner::Relay(self.n));
-                let link = RelayLink::respond(end, self.keys.clone(), rng, net.now);
+                let link = RelayLink::respond(end, self.keys.clone(), self.memory.clone(), rng, net.now);
                 self.links.insert(end, Line { link, peer: None, wake: None });
                 desk.touched.push(end);
             }
             Happening::Message(end, message) => self.message(net, end, message, &mut desk),
             Happening::Tick(end) => self.tick(net, end, &mut desk),
+            Happening::Answered(end, note) => desk.effects.push_back(Effect::Tell(end, *note)),
             Happening::Closed(end) => {
                 net.disown(end);
-                self.forget(end, &mut desk);
+                self.forget(net.now, end, &mut desk);
             }
             _ => {}
         }
@@ -224,11 +243,11 @@ impl RelayNode {
     /// Ends a link for something that its peer did, or did not do.
     fn end(&mut self, net: &mut Net, end: End, why: &str, desk: &mut Desk<'_>) {
         *net.totals.links_ended.entry(why.to_owned()).or_default() += 1;
-        self.forget(end, desk);
+        self.forget(net.now, end, desk);
         net.hang_up(end);
     }
 
-    fn forget(&mut self, end: End, desk: &mut Desk<'_>) {
+    fn forget(&mut self, now: Instant, end: End, desk: &mut Desk<'_>) {
         let Some(line) = self.links.remove(&end) else { return };
         if let Some(peer) = line.peer
             && self.by_relay.get(&peer) == Some(&end)
@@ -236,25 +255,34 @@ impl RelayNode {
             self.by_relay.remove(&peer);
         }
         let before = desk.effects.len();
-        line.link.close(&mut desk.switch(end, &mut self.cookies));
+        line.link.close(now, &mut desk.switch(end, &mut self.cookies));
         // A link's circuits are in no order. For one seed to give one run they are put into one.
         desk.effects.make_contiguous()[before..].sort_by_key(Effect::place);
     }
 
     fn carry_out(&mut self, net: &mut Net, effect: Effect, desk: &mut Desk<'_>) {
         match effect {
-            Effect::Forward(end, cell) => {
-                net.totals.cells_forwarded += 1;
+            Effect::Forward(end, cells) => {
+                net.totals.cells_forwarded += cells.len() as u64;
                 let cells = match (&mut self.mischief, net.owner(end.far())) {
-                    (Some(mischief), Some(towards)) => mischief(towards.node(), cell),
-                    _ => vec![cell],
+                    (Some(mischief), Some(towards)) => {
+                        cells.into_iter().flat_map(|cell| mischief(towards.node(), cell)).collect()
+                    }
+                    _ => cells,
                 };
                 if let Some(line) = self.links.get_mut(&end) {
                     desk.touched.push(end);
-                    for cell in cells {
-                        line.link.handle_forwarded(cell, &mut desk.switch(end, &mut self.cookies));
-                    }
+                    line.link.handle_forwarded(net.now, &cells, &mut desk.switch(end, &mut self.cookies));
                 }
+            }
+            Effect::Answer(request) => {
+                let (end, note) = request.answer(&mut net.rng);
+                let delay = Duration::from_millis(net.rng.next_u64() % ANSWER_TIME);
+                net.schedule.push(net.now + delay, Happening::Answered(end, Box::new(note)));
+            }
+            Effect::Relieve => {
+                let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));
+                desk.effects.extend(memory::worst(loads).map(|end| Effect::Tell(end, Note::Shed)));
             }
             Effect::Tell(end, note) => {
                 self.observe(net, end, &note);
@@ -300,8 +328,8 @@ impl RelayNode {
             observer.relay_initiates(end, rng.clone(), &self.keys, &addressee);
         }
         net.totals.dials += 1;
-        let link =
-            RelayLink::initiate(end, self.keys.clone(), rng, &addressee, net.now).expect("a key of the consensus");
+        let (keys, memory) = (self.keys.clone(), self.memory.clone());
+        let link = RelayLink::initiate(end, keys, memory, rng, &addressee, net.now).expect("a key of the consensus");
         self.links.insert(end, Line { link, peer: Some(addressee.identity), wake: None });
         self.by_relay.insert(addressee.identity, end);
         end
@@ -349,9 +377,11 @@ impl RelayNode {
 
 /// What a link wants of the rest of its relay.
 enum Effect {
-    Forward(End, Cell),
+    Forward(End, Vec<Cell>),
     Tell(End, Note<End>),
     Connect(RelayIdentity, Note<End>),
+    Answer(Request<End>),
+    Relieve,
     Establish((End, CircId)),
 }
 
@@ -359,7 +389,9 @@ impl Effect {
     /// Which circuit it concerns: an order that is the same in every run.
     fn place(&self) -> (End, u32) {
         match self {
-            Self::Forward(end, cell) => (*end, cell.circ.0),
+            Self::Forward(end, cells) => (*end, cells.first().map_or(0, |cell| cell.circ.0)),
+            Self::Answer(request) => (*request.link(), 0),
+            Self::Relieve => (End(u64::MAX), u32::MAX),
             Self::Tell(end, note) => (*end, circuit_of(note).0),
             Self::Connect(_, note) => (End(u64::MAX), circuit_of(note).0),
             Self::Establish((end, circ)) => (*end, circ.0),
@@ -370,7 +402,9 @@ impl Effect {
 const fn circuit_of(note: &Note<End>) -> CircId {
     match note {
         Note::Open { origin, .. } => origin.1,
-        Note::Opened { circ, .. }
+        Note::Shed => CircId::NONE,
+        Note::Answered { circ, .. }
+        | Note::Opened { circ, .. }
         | Note::OpenFailed { circ, .. }
         | Note::Adopt { circ, .. }
         | Note::Destroy { circ, .. }
@@ -408,8 +442,20 @@ struct DeskSwitch<'a> {
 impl Switch for DeskSwitch<'_> {
     type Link = End;
 
-    fn forward(&mut self, link: &End, cell: Cell) {
-        self.effects.push_back(Effect::Forward(*link, cell));
+    fn forward(&mut self, link: &End, cells: Vec<Cell>) {
+        self.effects.push_back(Effect::Forward(*link, cells));
+    }
+
+    fn answer(&mut self, request: Request<End>) {
+        self.effects.push_back(Effect::Answer(request));
+    }
+
+    fn relieve(&mut self) {
+        self.effects.push_back(Effect::Relieve);
+    }
+
+    fn padding(&self) -> Padding {
+        Padding::default()
     }
 
     fn tell(&mut self, link: &End, note: Note<End>) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use allium_shared::client::api::BatchId;
+use allium_shared::relay::circuits::Note;
 use allium_shared::time::Instant;
 
 use super::Node;
@@ -41,6 +42,8 @@ pub(super) enum Happening {
     Closed(End),
     /// A relay's link wants to be called.
     Tick(End),
+    /// A handshake that a link brought is answered.
+    Answered(End, Box<Note<End>>),
     /// A client wants to be called.
     Wake(usize),
     /// The oldest batch that a client's disk still has to write, in the client's `n`th life.
@@ -64,6 +67,7 @@ impl Happening {
             Self::Message(_, message) => (Kind::Message, message.len() as u64),
             Self::Closed(_) => (Kind::Closed, 0),
             Self::Tick(_) => (Kind::Tick, 0),
+            Self::Answered(..) => (Kind::Answered, 0),
             Self::Wake(_) => (Kind::Wake, 0),
             Self::Written(..) => (Kind::Written, 0),
             Self::Reported(_, _, batch) => (Kind::Reported, batch.0),
@@ -88,6 +92,8 @@ pub enum Kind {
     Closed,
     /// The time of a relay's link came.
     Tick,
+    /// A handshake was answered.
+    Answered,
     /// The time of a client came.
     Wake,
     /// A client's disk wrote a batch.

@@ -12,6 +12,7 @@ mod bad_invite;
 mod chat;
 mod cli;
 mod crash_client;
+mod data_plane;
 mod freeze;
 mod kill_relays;
 mod network;

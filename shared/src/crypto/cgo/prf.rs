@@ -68,19 +68,18 @@ struct Counter(Tag);
 
 impl Counter {
     /// The counter block of a number below 64.
+    ///
+    /// As one number, not byte by byte: the compiler then makes four blocks at a time out of it, in one register.
     #[inline(always)]
     fn block(self, number: u8) -> Block<Aes128Enc> {
-        let Self(mut block) = self;
-        let [.., last] = &mut block;
-        *last |= number;
-        block.into()
+        (u128::from_be_bytes(self.0) | u128::from(number)).to_be_bytes().into()
     }
 }
 
 /// Adds a key stream to a payload, as many blocks at a time as the machine's AES takes.
 ///
-/// On its own, because one backend takes 64 blocks at a time and then `encrypt_blocks` would go over the payload's 31 in
-/// memory, once more to write counters and once more to add the result.
+/// On its own, because `encrypt_blocks` would go over the payload in memory, once more to write counters and once more to
+/// add the result, and where the machine takes 64 blocks at a time it would encrypt a payload's 31 one by one.
 struct Apply<'a> {
     counter: Counter,
     payload: &'a mut Payload,
@@ -93,31 +92,41 @@ impl BlockSizeUser for Apply<'_> {
 impl BlockCipherEncClosure for Apply<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let group_len = B::ParBlocksSize::USIZE * size_of::<Tag>();
         let mut number = 0;
-        let mut next = || {
-            let block = self.counter.block(number);
-            number += 1;
-            block
-        };
-        let (blocks, tail) = self.payload.as_chunks_mut::<16>();
-        let mut groups = blocks.chunks_exact_mut(B::ParBlocksSize::USIZE);
-        for group in &mut groups {
-            let mut keys = ParBlocks::<B>::from_fn(|_| next());
-            backend.encrypt_par_blocks_inplace(&mut keys);
-            for (block, key) in group.iter_mut().zip(keys) {
-                *block = xor(block, &key.into());
+        for group in self.payload.chunks_mut(group_len) {
+            let mut next = || {
+                let block = self.counter.block(number);
+                number = number.wrapping_add(1);
+                block
+            };
+            let (blocks, tail) = group.as_chunks_mut();
+            if blocks.is_empty() {
+                let mut key = next();
+                backend.encrypt_block_inplace(&mut key);
+                add(tail, &key.into());
+            } else {
+                // Once inlined, what is encrypted beyond the payload is never used and so never computed.
+                let mut keys = ParBlocks::<B>::default();
+                keys.iter_mut().for_each(|key| *key = next());
+                backend.encrypt_par_blocks_inplace(&mut keys);
+                let mut keys = keys.into_iter();
+                for (block, key) in blocks.iter_mut().zip(&mut keys) {
+                    *block = xor(block, &key.into());
+                }
+                if let Some(key) = keys.next() {
+                    add(tail, &key.into());
+                }
             }
         }
-        for block in groups.into_remainder() {
-            let mut key = next();
-            backend.encrypt_block_inplace(&mut key);
-            *block = xor(block, &key.into());
-        }
-        let mut key = next();
-        backend.encrypt_block_inplace(&mut key);
-        for (byte, key) in tail.iter_mut().zip(key) {
-            *byte ^= key;
-        }
+    }
+}
+
+/// Adds the beginning of a key block to less than a block.
+#[inline(always)]
+fn add(tail: &mut [u8], key: &Tag) {
+    for (byte, key) in tail.iter_mut().zip(key) {
+        *byte ^= key;
     }
 }
 

@@ -1,0 +1,104 @@
+//! Answering the handshakes of circuits, apart from the links that bring them.
+//!
+//! An answer takes as long as a thousand cells. So a link does not compute it: it hands a [`Request`] to the driver, which
+//! has it answered elsewhere, with [`Turns`] for the links, and brings the link the note that comes out. A flood of
+//! handshakes then costs those who send it their turns, and established circuits next to nothing.
+
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+
+use super::circuits::{Note, RelayKeys};
+use super::turns::Turns;
+use crate::cell::{CircId, DestroyReason};
+use crate::crypto::cgo::{RelayBackward, RelayForward};
+use crate::crypto::handshake::{self, CircuitKeys, SERVER_MESSAGE_LEN};
+
+/// A client's handshake that wants an answer.
+#[derive(Debug)]
+pub struct Request<L> {
+    circuit: (L, CircId),
+    ticket: u64,
+    message: Vec<u8>,
+    keys: Arc<RelayKeys>,
+}
+
+/// A relay's half of a handshake that succeeded: what to send, and the layers that it made.
+pub struct Answer {
+    pub(super) message: [u8; SERVER_MESSAGE_LEN],
+    pub(super) forward: Box<RelayForward>,
+    pub(super) backward: Box<RelayBackward>,
+}
+
+impl core::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Answer(..)")
+    }
+}
+
+impl<L> Request<L> {
+    pub(super) const fn new(circuit: (L, CircId), ticket: u64, message: Vec<u8>, keys: Arc<RelayKeys>) -> Self {
+        Self { circuit, ticket, message, keys }
+    }
+
+    /// The link that brought it.
+    pub const fn link(&self) -> &L {
+        &self.circuit.0
+    }
+
+    /// Computes the answer; gives the note for the link that brought the handshake.
+    pub fn answer(self, rng: &mut impl CryptoRng) -> (L, Note<L>) {
+        let answer = handshake::respond(rng, self.keys.identity.as_bytes(), &self.keys.onion, b"", &self.message)
+            .map(|(message, mut stream)| {
+                let keys = CircuitKeys::from(&mut stream);
+                let forward = Box::new(RelayForward::new(&keys.forward));
+                Box::new(Answer { message, forward, backward: Box::new(RelayBackward::new(&keys.backward)) })
+            })
+            .map_err(|_| DestroyReason::Protocol);
+        let (link, circ) = self.circuit;
+        (link, Note::Answered { circ, ticket: self.ticket, answer })
+    }
+
+    /// Nobody has time for it; gives the note for the link that brought it.
+    pub fn refuse(self) -> (L, Note<L>) {
+        let (link, circ) = self.circuit;
+        (link, Note::Answered { circ, ticket: self.ticket, answer: Err(DestroyReason::ResourceLimit) })
+    }
+}
+
+/// Handshakes that wait for an answer: a line for each link, which take turns. `K` names a link.
+#[derive(Debug)]
+pub struct HandshakeQueue<K, L> {
+    requests: Turns<K, Request<L>>,
+    max: usize,
+}
+
+impl<K: Copy + Eq + core::hash::Hash, L> HandshakeQueue<K, L> {
+    /// Room for `max` handshakes.
+    pub fn new(max: usize) -> Self {
+        Self { requests: Turns::default(), max }
+    }
+
+    /// Takes a handshake in.
+    ///
+    /// # Errors
+    ///
+    /// The handshake, to be refused, when there are as many as there may be.
+    pub fn push(&mut self, link: K, request: Request<L>) -> Result<(), Request<L>> {
+        if self.requests.len() >= self.max {
+            return Err(request);
+        }
+        self.requests.push(link, request);
+        Ok(())
+    }
+
+    /// The next to answer.
+    pub fn pop(&mut self) -> Option<Request<L>> {
+        self.requests.pop().map(|(_, request)| request)
+    }
+
+    /// Nobody wants the answers for this link any more.
+    pub fn forget(&mut self, link: &K) {
+        self.requests.clear(link);
+    }
+}

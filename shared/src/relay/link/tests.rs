@@ -1,0 +1,244 @@
+//! Links of one relay whose sockets take nothing, as far as a test wants.
+
+use std::collections::VecDeque;
+
+use rand_core::SeedableRng as _;
+
+use super::*;
+use crate::cell::message::Service;
+use crate::circuit::{Circuit, Hop, Received};
+use crate::crypto::keys::{IdentityKeypair, OnionSecret};
+use crate::relay::memory;
+use crate::relay::streams::Services;
+
+/// Which link of the relay.
+type Id = usize;
+
+/// Everything that a relay's links want of it.
+#[derive(Default)]
+struct Desk {
+    notes: VecDeque<(Id, Note<Id>)>,
+    requests: Vec<Request<Id>>,
+    relieve: bool,
+    padding: Padding,
+}
+
+impl Switch for Desk {
+    type Link = Id;
+
+    fn forward(&mut self, link: &Id, _: Vec<Cell>) {
+        panic!("nothing leads to link {link}");
+    }
+
+    fn tell(&mut self, link: &Id, note: Note<Id>) {
+        self.notes.push_back((*link, note));
+    }
+
+    fn connect(&mut self, relay: RelayIdentity, _: Note<Id>) {
+        panic!("nobody asked for {relay}");
+    }
+
+    fn answer(&mut self, request: Request<Id>) {
+        self.requests.push(request);
+    }
+
+    fn relieve(&mut self) {
+        self.relieve = true;
+    }
+
+    fn padding(&self) -> Padding {
+        self.padding
+    }
+
+    fn establish(&mut self, _: Cookie, _: (Id, CircId)) -> bool {
+        true
+    }
+
+    fn withdraw(&mut self, _: &Cookie, _: &(Id, CircId)) {}
+
+    fn take_waiting(&mut self, _: &Cookie) -> Option<(Id, CircId)> {
+        None
+    }
+
+    fn relay_by_link_key(&self, _: &LinkPublic) -> Option<RelayIdentity> {
+        None
+    }
+}
+
+/// A client with a link to the relay and circuits that end there.
+struct ClientSide {
+    link: crate::link::Link,
+    circuits: Vec<Circuit>,
+}
+
+struct Relay {
+    now: Instant,
+    rng: ChaCha20Rng,
+    keys: Arc<LinkKeys>,
+    memory: Arc<Memory>,
+    desk: Desk,
+    links: Vec<RelayLink<Id>>,
+    clients: Vec<ClientSide>,
+}
+
+impl Relay {
+    /// A relay that keeps at most so many cells.
+    fn new(max: usize) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let identity = IdentityKeypair::generate(&mut rng).identity();
+        let (link, onion) = (LinkSecret::generate(&mut rng), OnionSecret::generate(&mut rng));
+        let circuits = Arc::new(RelayKeys { identity, onion, services: Services { source: true } });
+        Self {
+            now: Instant::from_millis(1000),
+            rng,
+            keys: Arc::new(LinkKeys { network: [1; 32], link, circuits }),
+            memory: Arc::new(Memory::new(max * crate::cell::CELL_LEN)),
+            desk: Desk::default(),
+            links: Vec::new(),
+            clients: Vec::new(),
+        }
+    }
+
+    /// A client opens a link.
+    fn connect(&mut self) -> Id {
+        let id = self.links.len();
+        let rng = ChaCha20Rng::seed_from_u64(100 + id as u64);
+        let mut link = RelayLink::respond(id, self.keys.clone(), self.memory.clone(), rng, self.now);
+        let addressee = RelayAddressee { identity: self.keys.circuits.identity, link_key: self.keys.link.public() };
+        let (mut initiator, mut first) =
+            Initiator::new_anonymous(&mut self.rng, &self.keys.network, &addressee).unwrap();
+        link.handle_message(self.now, &mut first, &mut self.desk).unwrap();
+        let mut answer = link.poll_transmit(self.now).unwrap().unwrap();
+        let LinkStep::Established { link: own, .. } = initiator.receive(&mut answer).unwrap() else { panic!() };
+        self.links.push(link);
+        self.clients.push(ClientSide { link: *own, circuits: Vec::new() });
+        id
+    }
+
+    /// A client opens a circuit; nothing else may wait on its link.
+    fn open(&mut self, id: Id) {
+        let keys = &self.keys.circuits;
+        let hop = Hop { identity: keys.identity, onion_key: keys.onion.public() };
+        let circ = LinkEnd::Initiator.circ_id(self.clients[id].circuits.len() as u32);
+        let mut cells = Vec::new();
+        let mut circuit = Circuit::build(&mut self.rng, circ, vec![hop], &mut cells).unwrap();
+        self.bring(id, &cells).unwrap();
+        while !circuit.is_open() {
+            for cell in self.transmit(id) {
+                circuit.handle(&mut self.rng, cell, &mut cells).unwrap();
+            }
+        }
+        self.clients[id].circuits.push(circuit);
+    }
+
+    /// A client asks for more bytes than the window of a stream takes.
+    fn draw(&mut self, id: Id, circuit: usize) -> Result<(), LinkError> {
+        let mut cells = Vec::new();
+        let len = u64::from(u32::MAX).to_be_bytes();
+        self.clients[id].circuits[circuit].begin(Service::Source, &len, &mut cells).unwrap();
+        self.bring(id, &cells)
+    }
+
+    /// A client's cells reach the relay, which does all that comes of them but send.
+    fn bring(&mut self, id: Id, cells: &[Cell]) -> Result<(), LinkError> {
+        let mut record = Vec::new();
+        cells.iter().for_each(|cell| cell.encode(&mut record));
+        self.clients[id].link.sealer.seal(&mut record).unwrap();
+        self.links[id].handle_message(self.now, &mut record, &mut self.desk)?;
+        loop {
+            for request in std::mem::take(&mut self.desk.requests) {
+                let (link, note) = request.answer(&mut self.rng);
+                self.desk.notes.push_back((link, note));
+            }
+            if std::mem::take(&mut self.desk.relieve) {
+                let loads = self.links.iter().enumerate().map(|(id, link)| (id, &**link.load()));
+                let worst = memory::worst(loads).unwrap();
+                self.desk.notes.push_back((worst, Note::Shed));
+            }
+            let Some((to, note)) = self.desk.notes.pop_front() else { return Ok(()) };
+            self.links[to].handle_note(self.now, note, &mut self.desk);
+        }
+    }
+
+    /// The relay sends one record; gives its cells.
+    fn transmit(&mut self, id: Id) -> Vec<Cell> {
+        let mut record = self.links[id].poll_transmit(self.now).unwrap().unwrap_or_default();
+        if record.is_empty() {
+            return Vec::new();
+        }
+        let cells = self.clients[id].link.opener.open(&mut record).unwrap();
+        cells.iter().map(|cell| Cell::decode(cell).unwrap()).filter(|cell| cell.circ != CircId::NONE).collect()
+    }
+}
+
+#[test]
+fn a_relay_that_keeps_too_much_ends_the_circuit_of_whoever_does_not_read() {
+    let mut relay = Relay::new(1400);
+    let (stuck, reading) = (relay.connect(), relay.connect());
+    relay.open(stuck);
+    relay.open(stuck);
+    relay.open(reading);
+    relay.draw(stuck, 0).unwrap();
+    relay.draw(stuck, 1).unwrap();
+    assert_eq!(relay.memory.queued(), 1002, "two windows, and two that say that the streams are open");
+    // Time goes by; the other client comes, and reads.
+    relay.now = relay.now + Duration::from_secs(5);
+    relay.draw(reading, 0).unwrap();
+    assert!(!relay.memory.is_over());
+    assert_eq!(relay.links[stuck].circuits(), 1, "one of the two had to go");
+    assert_eq!(relay.links[reading].circuits(), 1);
+    let mut got = 0;
+    for _ in 0..100 {
+        for cell in relay.transmit(reading) {
+            let heard = relay.clients[reading].circuits[0].handle(&mut relay.rng, cell, &mut Vec::new()).unwrap();
+            got += usize::from(matches!(heard, Received::Data(..)));
+        }
+    }
+    assert_eq!(got, usize::from(crate::flow::STREAM_WINDOW));
+    // The one who lost its circuit is told.
+    let mut told = false;
+    for _ in 0..100 {
+        told |= relay.transmit(stuck).iter().any(|cell| cell.destroy_reason() == DestroyReason::ResourceLimit);
+    }
+    assert!(told);
+    assert_eq!(relay.memory.queued(), 0);
+}
+
+#[test]
+fn what_waited_on_a_link_that_ends_is_not_counted_any_more() {
+    let mut relay = Relay::new(10_000);
+    let id = relay.connect();
+    relay.open(id);
+    relay.draw(id, 0).unwrap();
+    assert_eq!(relay.memory.queued(), 501);
+    let link = relay.links.remove(id);
+    link.close(relay.now, &mut relay.desk);
+    assert_eq!(relay.memory.queued(), 0);
+}
+
+#[test]
+fn a_client_that_never_reads_loses_its_link() {
+    let mut relay = Relay::new(1_000_000);
+    let id = relay.connect();
+    let circuits = MAX_LINK_QUEUED / usize::from(crate::flow::STREAM_WINDOW) + 1;
+    (0..circuits).for_each(|_| relay.open(id));
+    let outcome = (0..circuits).try_for_each(|circuit| relay.draw(id, circuit));
+    assert_eq!(outcome, Err(LinkError::Overfull));
+}
+
+#[test]
+fn an_idle_link_pads_unless_that_is_turned_off() {
+    let count = |padding| {
+        let mut relay = Relay::new(100);
+        relay.desk.padding = padding;
+        let id = relay.connect();
+        (0..600)
+            .filter(|_| {
+                relay.now = relay.now + Duration::from_millis(100);
+                relay.links[id].poll_transmit(relay.now).unwrap().is_some()
+            })
+            .count()
+    };
+    assert!((24..=60).contains(&count(Padding::default())), "a pause of 1 to 2.5 s in each of 60 s");
+    assert_eq!(count(Padding::OFF), 1, "once a minute a link says that it lives");
+}

@@ -1,0 +1,213 @@
+//! What relays do with cells: those who do not read, and those who do not keep to the rules, harm nobody but themselves.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use allium_shared::cell::message::{RelayMessage, StreamId};
+use allium_shared::cell::{CircId, DestroyReason};
+use allium_shared::circuit::Received;
+use allium_shared::flow::{STREAM_INCREMENT, STREAM_WINDOW};
+use allium_tests::network::{Network, Options};
+use allium_tests::peer::{Directory, Peer};
+use allium_tests::usage;
+
+const PATH: [&str; 3] = ["relay1", "relay2", "relay3"];
+
+/// More than anybody draws here.
+const ENDLESS: u64 = 1 << 40;
+
+fn network() -> (Network, Directory) {
+    let network = Network::start(&Options { relays: 3, authorities: 1, bench: true, ..Options::default() });
+    let directory = Directory::fetch(&network.url());
+    (network, directory)
+}
+
+fn guard(directory: &Directory) -> Peer {
+    Peer::link(directory, directory.relay(PATH[0]))
+}
+
+/// Reads a circuit's stream to its end as a client would; gives how many bytes came, and counts the cells of others.
+fn read_to_end(peer: &mut Peer, circ: CircId, others: &mut usize) -> u64 {
+    let mut bytes = 0;
+    loop {
+        match peer.next_received() {
+            (of, Received::Data(stream, data)) if of == circ => {
+                bytes += data.len() as u64;
+                peer.with(circ, |circuit, out| circuit.consumed(stream, out));
+            }
+            (of, Received::Ended(..)) if of == circ => return bytes,
+            (of, received) if of == circ => assert!(matches!(received, Received::Connected(_)), "{received:?}"),
+            (_, Received::Data(..)) => *others += 1,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_reads_stops_and_holds_up_no_other() {
+    let (_network, directory) = network();
+    let mut peer = guard(&directory);
+    let unread = peer.open_circuit(&directory, &PATH);
+    let read = peer.open_circuit(&directory, &PATH);
+    let streams = [(); 3].map(|()| peer.draw(unread, ENDLESS));
+    peer.draw(read, 20_000_000);
+    let mut of_unread = 0;
+    assert_eq!(read_to_end(&mut peer, read, &mut of_unread), 20_000_000);
+    assert_eq!(of_unread, streams.len() * usize::from(STREAM_WINDOW), "each stream sends its window and no more");
+    // Another stream of the circuit that has three stuck ones still has room.
+    peer.draw(unread, 100_000);
+    let mut stuck = 0;
+    assert_eq!(read_stream(&mut peer, unread, streams.len() as u16 + 1, &mut stuck), 100_000);
+    assert_eq!(stuck, 0);
+    // And a stuck one goes on as soon as somebody reads it.
+    for _ in 0..STREAM_INCREMENT {
+        peer.with(unread, |circuit, out| circuit.consumed(streams[0], out));
+    }
+    for _ in 0..STREAM_INCREMENT {
+        assert!(matches!(peer.await_received(unread), Received::Data(of, _) if of == streams[0]));
+    }
+}
+
+fn read_stream(peer: &mut Peer, circ: CircId, stream: u16, others: &mut usize) -> u64 {
+    let mut bytes = 0;
+    loop {
+        match peer.await_received(circ) {
+            Received::Data(of, data) if of == StreamId(stream) => {
+                bytes += data.len() as u64;
+                peer.with(circ, |circuit, out| circuit.consumed(of, out));
+            }
+            Received::Data(..) => *others += 1,
+            Received::Ended(of, _) if of == StreamId(stream) => return bytes,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_link_that_nobody_reads_costs_little_and_ends_alone() {
+    const MOST: u64 = 48 << 20;
+    let (network, directory) = network();
+    let pids = PATH.map(|relay| network.node(relay).pid());
+    let mut stuck = guard(&directory);
+    let circuits: Vec<_> = (0..40).map(|_| stuck.open_circuit(&directory, &PATH)).collect();
+    let before = pids.map(usage::memory);
+    for circ in circuits {
+        for _ in 0..3 {
+            stuck.draw(circ, ENDLESS);
+        }
+    }
+    // The same relays, the same links between them.
+    let mut reader = guard(&directory);
+    let circ = reader.open_circuit(&directory, &PATH);
+    let start = Instant::now();
+    let mut rounds = 0;
+    while start.elapsed() < Duration::from_secs(3) {
+        reader.draw(circ, 2_000_000);
+        assert_eq!(read_to_end(&mut reader, circ, &mut 0), 2_000_000);
+        rounds += 1;
+        for (pid, before) in pids.iter().zip(before) {
+            let grown = usage::memory(*pid).saturating_sub(before);
+            assert!(grown < MOST, "a relay has grown by {grown} bytes for a link that nobody reads");
+        }
+    }
+    assert!(rounds > 0);
+    // What waits for it is more than a relay keeps for a client. It has not read the reason either.
+    stuck.await_end();
+    reader.draw(circ, 1000);
+    assert_eq!(read_to_end(&mut reader, circ, &mut 0), 1000);
+}
+
+#[test]
+fn whoever_breaks_the_rules_of_a_circuit_loses_that_one_only() {
+    let (_network, directory) = network();
+    let mut peer = guard(&directory);
+    let good = peer.open_circuit(&directory, &PATH);
+    let unknown = StreamId(9);
+    let tag = [7; 16];
+    type Break<'a> = (&'a str, &'a dyn Fn(&mut Peer, CircId, StreamId));
+    let breaks: [Break<'_>; 9] = [
+        ("a SENDME for the circuit with a wrong tag", &|peer, circ, _| {
+            await_data(peer, circ, 200);
+            peer.send_message(circ, &RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag });
+        }),
+        ("a SENDME for a stream with a wrong tag", &|peer, circ, stream| {
+            await_data(peer, circ, 200);
+            peer.send_message(circ, &RelayMessage::Sendme { stream, tag });
+        }),
+        ("a SENDME for no stream", &|peer, circ, _| {
+            peer.send_message(circ, &RelayMessage::Sendme { stream: unknown, tag });
+        }),
+        ("data for no stream", &|peer, circ, _| {
+            peer.send_message(circ, &RelayMessage::Data { stream: unknown, data: vec![1] });
+        }),
+        ("data for a service that takes none", &|peer, circ, stream| {
+            peer.send_message(circ, &RelayMessage::Data { stream, data: vec![1] });
+        }),
+        ("a stream that is open", &|peer, circ, stream| {
+            let argument = ENDLESS.to_be_bytes().to_vec();
+            peer.send_message(circ, &RelayMessage::Begin { stream, service: 1, argument });
+        }),
+        ("a message that only relays send", &|peer, circ, stream| {
+            peer.send_message(circ, &RelayMessage::Connected(stream));
+        }),
+        ("a meeting while a stream is open", &|peer, circ, _| {
+            let cookie = allium_shared::cell::message::Cookie([3; 20]);
+            peer.send_message(circ, &RelayMessage::EstablishRendezvous(cookie));
+        }),
+        ("a ninth early cell", &|peer, circ, _| peer.send_too_many_early(circ)),
+    ];
+    for (what, break_rule) in breaks {
+        let bad = peer.open_circuit(&directory, &PATH);
+        let stream = peer.draw(bad, ENDLESS);
+        break_rule(&mut peer, bad, stream);
+        let end = loop {
+            match peer.await_received(bad) {
+                Received::Destroyed(reason) => break reason,
+                Received::Data(..) | Received::Connected(_) => {}
+                other => panic!("{what}: {other:?}"),
+            }
+        };
+        assert_eq!(end, DestroyReason::Protocol, "{what}");
+        peer.draw(good, 100_000);
+        assert_eq!(read_to_end(&mut peer, good, &mut 0), 100_000, "after {what}");
+    }
+}
+
+/// Waits for so many cells of data without reading them.
+fn await_data(peer: &mut Peer, circ: CircId, cells: usize) {
+    let mut seen = 0;
+    while seen < cells {
+        seen += usize::from(matches!(peer.await_received(circ), Received::Data(..)));
+    }
+}
+
+#[test]
+fn relays_without_bench_send_nothing_to_anybody() {
+    let network = Network::start(&Options { relays: 3, authorities: 1, ..Options::default() });
+    let directory = Directory::fetch(&network.url());
+    let mut peer = guard(&directory);
+    let circ = peer.open_circuit(&directory, &PATH);
+    let stream = peer.draw(circ, 1000);
+    let refused = allium_shared::cell::message::EndReason::Refused as u8;
+    assert_eq!(peer.await_received(circ), Received::Ended(stream, refused));
+}
+
+#[test]
+fn a_flood_of_handshakes_stops_no_circuit() {
+    let (network, directory) = network();
+    let mut reader = guard(&directory);
+    let circ = reader.open_circuit(&directory, &PATH);
+    let flood = thread::spawn({
+        let relay = directory.relay(PATH[0]).clone();
+        let directory = Directory::fetch(&network.url());
+        move || {
+            let mut peer = Peer::link(&directory, &relay);
+            (0..100).map(|_| peer.send_handshakes(&relay, 50)).sum::<usize>()
+        }
+    });
+    while !flood.is_finished() {
+        reader.draw(circ, 1_000_000);
+        assert_eq!(read_to_end(&mut reader, circ, &mut 0), 1_000_000);
+    }
+    assert!(flood.join().unwrap() > 0, "5,000 handshakes in a burst are more than a link may send");
+}
