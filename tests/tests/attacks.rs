@@ -13,6 +13,8 @@ mod extend;
 mod injection;
 #[path = "attacks/malformed_handshakes.rs"]
 mod malformed_handshakes;
+#[path = "attacks/records.rs"]
+mod records;
 #[path = "attacks/reordering.rs"]
 mod reordering;
 #[path = "attacks/replay.rs"]

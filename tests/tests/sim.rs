@@ -18,6 +18,8 @@ mod determinism;
 mod invite;
 #[path = "sim/loss.rs"]
 mod loss;
+#[path = "sim/malice.rs"]
+mod malice;
 #[path = "sim/observer.rs"]
 mod observer;
 #[path = "sim/soak.rs"]

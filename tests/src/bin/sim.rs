@@ -29,13 +29,13 @@ struct Arguments {
     /// The mean time between two messages of one client, in virtual seconds.
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     message_every: f64,
-    /// The mean time between two links that break, in virtual seconds; 0 for none.
+    /// The mean time between two links that break, in the whole network, in virtual seconds; 0 for none.
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     link_break_every: f64,
-    /// The mean time between two relays that crash and start again, in virtual seconds; 0 for none.
+    /// The mean time between two relays that crash and start again, in the whole network, in virtual seconds; 0 for none.
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     relay_crash_every: f64,
-    /// The mean time between two clients that crash and start again, in virtual seconds; 0 for none.
+    /// The mean time between two clients that crash and start again, in the whole network, in virtual seconds; 0 for none.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     client_crash_every: f64,
     /// What a link delays each message at least: from a link of this many milliseconds …

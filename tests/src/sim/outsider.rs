@@ -220,9 +220,15 @@ impl Origin {
     }
 
     /// Seals and sends the plain text of a record.
-    pub fn send_record(&mut self, sim: &mut Sim, mut record: Vec<u8>) {
-        self.link.sealer.seal(&mut record).expect("whole cells");
+    pub fn send_record(&mut self, sim: &mut Sim, record: Vec<u8>) {
+        let record = self.sealed(record);
         self.wire.send(sim, record);
+    }
+
+    /// Seals the plain text of a record; what is not sent now never opens.
+    pub fn sealed(&mut self, mut record: Vec<u8>) -> Vec<u8> {
+        self.link.sealer.seal(&mut record).expect("whole cells");
+        record
     }
 
     /// Sends a WebSocket message as it is, whatever the link makes of it.

@@ -3,7 +3,7 @@
 use allium_shared::cell::fragment::{Fragment, split};
 use allium_shared::cell::{BODY_LEN, Cell, Command};
 use allium_shared::crypto::handshake::{ClientHandshake, ServerPublic};
-use allium_shared::link::{CELL_LEN, Initiator, RelayAddressee};
+use allium_shared::link::{Initiator, RelayAddressee};
 use allium_tests::sim::Sim;
 use allium_tests::sim::outsider::{Origin, Wire};
 use rand_chacha::ChaCha20Rng;
@@ -70,33 +70,6 @@ fn a_relays_proof_of_a_wrong_length_ends_the_link() {
         assert!(wire.is_closed(&sim));
     }
     assert_eq!(sim.kept_by(0).links, 1);
-}
-
-#[test]
-fn records_that_are_none_end_their_link_alone() {
-    let mut sim = network(3, 3);
-    let mut origin = Origin::connect(&mut sim, 0);
-    let bystander = open(&mut sim, &mut origin, &[0, 1, 2]);
-    for len in [0, 1, 15, 16, CELL_LEN, CELL_LEN + 15, CELL_LEN + 16, CELL_LEN + 17, 32 * CELL_LEN + 16, 200_000] {
-        let mut attacker = Origin::connect(&mut sim, 0);
-        let circ = open(&mut sim, &mut attacker, &[0, 1]);
-        attacker.send_bytes(&mut sim, vec![7; len]);
-        sim.run_for(A_WHILE);
-        assert!(attacker.is_closed(&sim), "{len} bytes were taken for a record");
-        assert!(!attacker.is_gone(circ), "the origin itself has heard nothing");
-        assert_eq!(sim.circuits(), ENTRIES, "something of the attacker's circuit is left");
-    }
-    // Sealed as they should be, but with cells in them that are none.
-    for (circ, command) in [(0_u32, 3_u8), (0x8000_0009, 0), (0x8000_0009, 200)] {
-        let mut attacker = Origin::connect(&mut sim, 0);
-        let mut record = circ.to_be_bytes().to_vec();
-        record.push(command);
-        record.resize(CELL_LEN, 0);
-        attacker.send_record(&mut sim, record);
-        sim.run_for(A_WHILE);
-        assert!(attacker.is_closed(&sim), "command {command} on circuit {circ} was taken for a cell");
-    }
-    assert!(exchange(&mut sim, &mut origin, bystander), "another link suffers");
 }
 
 /// What comes instead of a CREATE's three fragments.

@@ -41,6 +41,16 @@ fn a_crowd_loses_nothing_and_its_seed_gives_the_same_report_again() {
 }
 
 #[test]
+#[ignore = "takes minutes; `cargo verify --full` runs it"]
+fn a_large_crowd_loses_nothing() {
+    let seed = 1;
+    let plan = Plan { relays: 60, clients: 200, talk: Duration::from_secs(180), ..plan(seed) };
+    let report = run(&plan, |_| {});
+    println!("{report:#?}");
+    assert!(report.is_clean() && report.messages_sent > 10_000, "seed {seed}");
+}
+
+#[test]
 fn a_report_is_clean_only_if_nothing_is_wrong() {
     assert!(Report::default().is_clean());
     for report in [
