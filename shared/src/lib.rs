@@ -17,6 +17,7 @@
 //! - [`contact`]: how two people become contacts
 //! - [`messaging`]: what two contacts say to each other
 //! - [`client`]: the engine behind the page and the native client
+//! - `wycheproof`, with the feature `vectors`: checks of what comes from other crates
 
 pub mod cell;
 pub mod circuit;
@@ -30,3 +31,5 @@ pub mod relay;
 pub mod rendezvous;
 pub mod time;
 pub mod wire;
+#[cfg(any(test, feature = "vectors"))]
+pub mod wycheproof;
