@@ -19,6 +19,7 @@
 //! - [`messaging`]: what two contacts say to each other
 //! - [`client`]: the engine behind the page and the native client
 //! - `vectors`, with the feature of that name: every message byte by byte, and the check against that
+//! - `wycheproof`, with the feature `vectors`: checks of what comes from other crates
 
 pub mod cell;
 pub mod circuit;
@@ -35,3 +36,5 @@ pub mod time;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;
 pub mod wire;
+#[cfg(any(test, feature = "vectors"))]
+pub mod wycheproof;

@@ -8,6 +8,7 @@ use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret};
 use allium_shared::link::{CELL_LEN, Initiator, LinkStep, RelayAddressee, Responder};
 use allium_shared::messaging::session::OlmAccount;
 use allium_shared::vectors as messages;
+use allium_shared::wycheproof;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -79,3 +80,16 @@ fn contacts_share_an_olm_session() {
     let message = visitors.encrypt(b"hello").unwrap();
     assert_eq!(hosts.decrypt(&message).unwrap(), b"hello");
 }
+
+/// Each check of Project Wycheproof's vectors, natively a test of its own, once more in the page.
+macro_rules! wycheproof {
+    ($($name:ident)*) => {$(
+        #[wasm_bindgen_test]
+        fn $name() {
+            let json = include_str!(concat!("../../tests/vectors/wycheproof/", stringify!($name), ".json"));
+            assert!(wycheproof::$name(json).unwrap() > 0);
+        }
+    )*};
+}
+
+wycheproof! { x25519 ed25519 aes_256_gcm chacha20_poly1305 ml_kem_768_decaps ml_kem_768_encaps }

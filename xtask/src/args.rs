@@ -22,6 +22,8 @@ pub enum Task {
     Build,
     /// Build everything and run a local network with the page
     Demo(DemoOptions),
+    /// Measure the protocol's cryptography, natively and in Chromium, and print one table
+    Bench,
     /// Check everything that must hold: style, lints, docs, licences, builds and all tests
     Verify {
         /// Also run the soaks and other long tests
@@ -110,6 +112,12 @@ mod tests {
         assert_eq!(task("verify").unwrap(), Task::Verify { full: false });
         assert_eq!(task("verify --full").unwrap(), Task::Verify { full: true });
         assert_eq!(task("verify -- --full").unwrap(), Task::Verify { full: true });
+    }
+
+    #[test]
+    fn bench_takes_nothing() {
+        assert_eq!(task("bench").unwrap(), Task::Bench);
+        assert!(task("bench --fast").is_err());
     }
 
     #[test]

@@ -9,9 +9,13 @@
 //! - [`setup`]: compiler target, tools and browser, installed once per user.
 //! - [`artifacts`]: the two things that are shipped: the page in `dist/` and the binary `allium`.
 //! - [`demo`] and [`verify`]: the two commands that everybody uses.
+//! - [`bench`]: what the protocol costs, natively and in a browser.
+//! - [`chromium`]: what is compiled to wasm, run in headless Chromium.
 
 mod args;
 mod artifacts;
+mod bench;
+mod chromium;
 mod demo;
 mod interrupt;
 mod setup;
@@ -56,6 +60,7 @@ fn run() -> Result<(), Failure> {
             artifacts::build(&workspace, &steps)?;
         }
         Task::Demo(options) => demo::run(&workspace, &steps, &options)?,
+        Task::Bench => bench::run(&workspace, &steps)?,
         Task::Verify { full } => verify::run(&workspace, &steps, full)?,
     }
     Ok(())

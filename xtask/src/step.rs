@@ -188,9 +188,20 @@ impl Step<'_> {
         self
     }
 
+    /// Runs `command` behind a spinner and returns its output, which is kept in a log too.
+    pub fn read(self, command: &mut Command) -> Result<String, StepError> {
+        let log = self.log();
+        self.run(command)?;
+        fs::read_to_string(&log).map_err(StepError::file(log))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.steps.logs.join(format!("{}.log", slug(&self.name)))
+    }
+
     /// Runs `command` behind a spinner and keeps its output in a log.
     pub fn run(self, command: &mut Command) -> Result<(), StepError> {
-        let log = self.steps.logs.join(format!("{}.log", slug(&self.name)));
+        let log = self.log();
         let file = File::create(&log).map_err(StepError::file(&log))?;
         let (reader, writer) = io::pipe().map_err(StepError::file(&log))?;
         let errors = writer.try_clone().map_err(StepError::file(&log))?;
@@ -327,6 +338,13 @@ mod tests {
         steps.step("Say hello, twice").run(&mut shell("echo hello; echo again >&2")).unwrap();
         assert_eq!(fs::read_to_string(steps.logs.join("say-hello--twice.log")).unwrap(), "hello\nagain\n");
         assert_eq!(steps.times().len(), 1);
+        fs::remove_dir_all(&steps.logs).unwrap();
+    }
+
+    #[test]
+    fn output_can_be_read() {
+        let steps = steps("read");
+        assert_eq!(steps.step("Say hello").read(&mut shell("echo hello")).unwrap(), "hello\n");
         fs::remove_dir_all(&steps.logs).unwrap();
     }
 

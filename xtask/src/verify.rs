@@ -4,17 +4,15 @@
 //! results are the last that a person, or a machine, reads.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::artifacts;
 use crate::setup::{Browser, PageTools, Setup, SetupError, TARGET, VerifyTools, in_parallel};
 use crate::step::{StepError, Steps, human};
 use crate::workspace::Workspace;
+use crate::{artifacts, chromium};
 
 /// The package that exists for wasm only.
 const WEB: &str = "allium-web";
@@ -24,18 +22,6 @@ const SHARED: &str = "allium-shared";
 
 /// How long the database of advisories may take to arrive.
 const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
-
-/// What Chromium needs to be quiet, without a network of its own, and able to run as root.
-const CHROMIUM_ARGS: [&str; 8] = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-];
 
 /// Sets up and verifies; `full` includes the long tests.
 pub fn run(workspace: &Workspace, steps: &Steps, full: bool) -> Result<(), SetupError> {
@@ -170,14 +156,8 @@ impl<'a> Verification<'a> {
         for package in packages {
             check.command.args(["-p", &package]);
         }
-        check
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", page.test_runner())
-            .env("WASM_BINDGEN_USE_BROWSER", "1")
-            .env("WASM_BINDGEN_TEST_TIMEOUT", "300")
-            .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60")
-            .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", self.webdriver_json(&tools.browser)?)
-            .env("CHROMEDRIVER", &tools.browser.chromedriver)
-            .show()
+        chromium::have_run(&mut check.command, self.workspace, page, &tools.browser)?;
+        check.show()
     }
 
     /// All other tests: units, simulations, processes, and the page in a browser.
@@ -210,19 +190,6 @@ impl<'a> Verification<'a> {
         let metadata = serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;
         Ok(using_wasm_bindgen_test(&metadata))
     }
-
-    /// Writes the file that tells the test runner which browser to start, and how.
-    fn webdriver_json(self, browser: &Browser) -> Result<PathBuf, StepError> {
-        let path = self.workspace.scratch().join("webdriver.json");
-        let text = capabilities(&browser.chromium).to_string();
-        fs::write(&path, text).map_err(StepError::file(&path))?;
-        Ok(path)
-    }
-}
-
-/// What a WebDriver session asks of Chromium.
-fn capabilities(chromium: &Path) -> Value {
-    json!({ "goog:chromeOptions": { "binary": chromium, "args": CHROMIUM_ARGS } })
 }
 
 /// The packages of `cargo metadata` that depend on the library for tests in wasm.
@@ -237,6 +204,8 @@ fn using_wasm_bindgen_test(metadata: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -248,12 +217,5 @@ mod tests {
         ]});
         assert_eq!(using_wasm_bindgen_test(&metadata), ["page"]);
         assert!(using_wasm_bindgen_test(&Value::Null).is_empty());
-    }
-
-    #[test]
-    fn the_browser_is_the_one_that_the_set_up_found() {
-        let capabilities = capabilities(Path::new("/opt/chromium"));
-        assert_eq!(capabilities["goog:chromeOptions"]["binary"], "/opt/chromium");
-        assert_eq!(capabilities["goog:chromeOptions"]["args"][0], "--headless");
     }
 }

@@ -103,8 +103,8 @@ impl ClientHandshake {
         let inner = unframe::<SERVER_MESSAGE_LEN>(server_message)?;
         let (ciphertext, ntor_stream) = self.ntor.finish(inner)?;
         let wrong_length = HandshakeError::Length { len: server_message.len(), expected: SERVER_MESSAGE_LEN };
-        let secret = self.decapsulation_key.decapsulate_slice(&ciphertext).map_err(|_| wrong_length)?;
-        Ok(combine(ntor_stream, &Zeroizing::new(secret), self.messages.chain_update(server_message)))
+        let secret = decapsulate(&self.decapsulation_key, &ciphertext).ok_or(wrong_length)?;
+        Ok(combine(ntor_stream, &secret, self.messages.chain_update(server_message)))
     }
 }
 
@@ -128,11 +128,7 @@ pub fn respond<R: CryptoRng + ?Sized>(
     let inner = unframe::<CLIENT_MESSAGE_LEN>(client_message)?;
     let (ntor, encapsulation_key) = Server::receive(protocol(verification), identity, onion_key, inner)?;
 
-    let encapsulation_key = encapsulation_key.as_slice().try_into().map_err(|_| HandshakeError::EncapsulationKey)?;
-    let encapsulation_key =
-        EncapsulationKey768::new(encapsulation_key).map_err(|_| HandshakeError::EncapsulationKey)?;
-    let (ciphertext, secret) = encapsulation_key.encapsulate_with_rng(rng);
-    let secret = Zeroizing::new(secret);
+    let (ciphertext, secret) = encapsulate_to(rng, &encapsulation_key).ok_or(HandshakeError::EncapsulationKey)?;
 
     let (inner, ntor_stream) = ntor.reply(rng, &ciphertext)?;
     let message = framed(&inner);
@@ -143,6 +139,22 @@ pub fn respond<R: CryptoRng + ?Sized>(
 /// The onion key that a client's message was made for; nothing if the message is too short to say.
 pub fn wanted_onion_key(client_message: &[u8]) -> Option<[u8; 32]> {
     client_message.get(size_of::<u16>() + 32..)?.first_chunk().copied()
+}
+
+/// Makes a secret and its ciphertext for the holder of an ML-KEM-768 key; nothing if that is malformed. Takes 32 bytes of
+/// randomness.
+pub(crate) fn encapsulate_to<R: CryptoRng + ?Sized>(
+    rng: &mut R,
+    encapsulation_key: &[u8],
+) -> Option<([u8; CIPHERTEXT_LEN], Zeroizing<SharedKey>)> {
+    let key = EncapsulationKey768::new(encapsulation_key.try_into().ok()?).ok()?;
+    let (ciphertext, secret) = key.encapsulate_with_rng(rng);
+    Some((ciphertext.into(), Zeroizing::new(secret)))
+}
+
+/// The secret in an ML-KEM-768 ciphertext; nothing if its length is wrong.
+pub(crate) fn decapsulate(key: &DecapsulationKey768, ciphertext: &[u8]) -> Option<Zeroizing<SharedKey>> {
+    key.decapsulate_slice(ciphertext).ok().map(Zeroizing::new)
 }
 
 fn protocol(verification: &[u8]) -> Protocol<'_> {

@@ -165,7 +165,7 @@ x25519_keys! {
 
 impl OnionSecret {
     /// The secret shared with a public key, or nothing if that key would make it known to everybody.
-    pub(super) fn agree(&self, public: &[u8; KEY_LEN]) -> Option<SharedSecret> {
+    pub(crate) fn agree(&self, public: &[u8; KEY_LEN]) -> Option<SharedSecret> {
         Some(self.0.diffie_hellman(&PublicKey::from(*public))).filter(SharedSecret::was_contributory)
     }
 }
@@ -175,9 +175,14 @@ impl RelayIdentity {
     ///
     /// Strict in the sense of RFC 8032: only canonical encodings, no keys of small order.
     pub fn verify(&self, domain: &str, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), SignatureError> {
+        self.verify_text(&signed_text(domain, message), signature)
+    }
+
+    /// Checks a signature of a text without a domain, as plain Ed25519 has it.
+    pub(crate) fn verify_text(&self, text: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), SignatureError> {
         VerifyingKey::from_bytes(&self.0)
             .map_err(|_| SignatureError::Identity)?
-            .verify_strict(&signed_text(domain, message), &Signature::from_bytes(signature))
+            .verify_strict(text, &Signature::from_bytes(signature))
             .map_err(|_| SignatureError::Signature)
     }
 }

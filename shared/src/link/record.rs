@@ -7,7 +7,7 @@
 use core::fmt;
 
 use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::{AeadInOut, KeyInit as _, Nonce, Tag};
+use aes_gcm::aead::{AeadInOut as _, KeyInit as _};
 use chacha20poly1305::ChaCha20Poly1305;
 use zeroize::{ZeroizeOnDrop, optimization_barrier};
 
@@ -21,6 +21,9 @@ pub const RECORD_OVERHEAD: usize = 16;
 
 /// Length of the longest record, in bytes.
 pub const MAX_RECORD_LEN: usize = MAX_CELLS * CELL_LEN + RECORD_OVERHEAD;
+
+/// Length of an AEAD's nonce, in bytes.
+const NONCE_LEN: usize = 12;
 
 /// How many cells a record towards a page has, when this many are real: the next of 1, 2, 4, 8, 16 and 31.
 ///
@@ -127,26 +130,52 @@ impl Cipher {
         Opener(Direction { cipher: self, counter: 0 })
     }
 
-    /// Encrypts in place; returns the tag. Fails only for texts longer than any record.
+    /// Encrypts a record's text in place; returns the tag. Fails only for texts longer than any record.
     pub(super) fn seal(&self, counter: u64, text: &mut [u8]) -> Result<[u8; RECORD_OVERHEAD], RecordError> {
+        self.encrypt(&self.nonce(counter), &[], text)
+    }
+
+    /// Decrypts a record's text in place.
+    pub(super) fn open(&self, counter: u64, text: &mut [u8], tag: &[u8; RECORD_OVERHEAD]) -> Result<(), RecordError> {
+        self.decrypt(&self.nonce(counter), &[], text, tag)
+    }
+
+    /// Noise's nonce: 32 zero bits, then the number, in the cipher's byte order (Noise specification, section 12).
+    fn nonce(&self, counter: u64) -> [u8; NONCE_LEN] {
+        let [a, b, c, d, e, f, g, h] = match self {
+            Self::AesGcm(_) => counter.to_be_bytes(),
+            Self::ChaChaPoly(_) => counter.to_le_bytes(),
+        };
+        [0, 0, 0, 0, a, b, c, d, e, f, g, h]
+    }
+
+    /// The AEAD's encryption, in place; returns the tag.
+    pub(crate) fn encrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        text: &mut [u8],
+    ) -> Result<[u8; RECORD_OVERHEAD], RecordError> {
         match self {
-            Self::AesGcm(cipher) => cipher.encrypt_inout_detached(&big_endian(counter), &[], text.into()),
-            Self::ChaChaPoly(cipher) => cipher.encrypt_inout_detached(&little_endian(counter), &[], text.into()),
+            Self::AesGcm(cipher) => cipher.encrypt_inout_detached(nonce.into(), associated, text.into()),
+            Self::ChaChaPoly(cipher) => cipher.encrypt_inout_detached(nonce.into(), associated, text.into()),
         }
         .map(Into::into)
         .map_err(|_| RecordError::Exhausted)
     }
 
-    /// Decrypts in place.
-    pub(super) fn open(&self, counter: u64, text: &mut [u8], tag: &[u8; RECORD_OVERHEAD]) -> Result<(), RecordError> {
+    /// The AEAD's decryption, in place.
+    pub(crate) fn decrypt(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated: &[u8],
+        text: &mut [u8],
+        tag: &[u8; RECORD_OVERHEAD],
+    ) -> Result<(), RecordError> {
         match self {
-            Self::AesGcm(cipher) => {
-                let tag: &Tag<Aes256Gcm> = tag.into();
-                cipher.decrypt_inout_detached(&big_endian(counter), &[], text.into(), tag)
-            }
+            Self::AesGcm(cipher) => cipher.decrypt_inout_detached(nonce.into(), associated, text.into(), tag.into()),
             Self::ChaChaPoly(cipher) => {
-                let tag: &Tag<ChaCha20Poly1305> = tag.into();
-                cipher.decrypt_inout_detached(&little_endian(counter), &[], text.into(), tag)
+                cipher.decrypt_inout_detached(nonce.into(), associated, text.into(), tag.into())
             }
         }
         .map_err(|_| RecordError::Authentication)
@@ -164,20 +193,6 @@ impl Drop for Cipher {
 }
 
 impl ZeroizeOnDrop for Cipher {}
-
-/// Noise's nonce for AESGCM: 32 zero bits, then the number, big-endian (Noise specification, section 12.4).
-fn big_endian(counter: u64) -> Nonce<Aes256Gcm> {
-    nonce(counter.to_be_bytes()).into()
-}
-
-/// Noise's nonce for ChaChaPoly: 32 zero bits, then the number, little-endian (Noise specification, section 12.3).
-fn little_endian(counter: u64) -> Nonce<ChaCha20Poly1305> {
-    nonce(counter.to_le_bytes()).into()
-}
-
-fn nonce([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u8; 12] {
-    [0, 0, 0, 0, a, b, c, d, e, f, g, h]
-}
 
 /// Whether so many bytes are 1 to 31 whole cells.
 fn check_cells_len(len: usize) -> Option<()> {

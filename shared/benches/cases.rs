@@ -1,0 +1,303 @@
+//! What is measured, natively and in a browser: the protocol's work per cell, per handshake and per record.
+//!
+//! Without a clock of its own, so that the same cases are compiled for both.
+
+use std::hint::black_box;
+
+use allium_shared::crypto::cgo::{
+    BODY_LEN, Body, ClientBackward, ClientForward, RelayBackward, RelayForward, SEED_LEN,
+};
+use allium_shared::crypto::handshake::{ClientHandshake, HandshakeError, ServerPublic, respond};
+use allium_shared::crypto::keys::{LinkSecret, OnionSecret, RelayIdentity};
+use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkStep, RelayAddressee, Responder};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+/// The command byte of the cells.
+const COMMAND: u8 = 3;
+
+/// Numbers of cells in a record.
+const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 31];
+
+/// How many inputs are prepared at a time for cases that use theirs up.
+const PREPARED: u64 = 32;
+
+/// One thing that takes time.
+pub struct Case {
+    /// What it belongs to.
+    pub group: &'static str,
+    /// What it is called there.
+    pub name: String,
+    /// How many bytes of cells it processes.
+    pub bytes: Option<usize>,
+    work: Work,
+}
+
+enum Work {
+    /// May be repeated as it is.
+    Repeat(Box<dyn FnMut()>),
+    /// Uses inputs up: the first prepares as many as it is told, the second uses one.
+    Consume(Box<dyn Consume>),
+}
+
+/// Work on inputs that must be prepared, one after the other.
+trait Consume {
+    fn prepare(&mut self, inputs: u64);
+    fn work(&mut self);
+}
+
+/// A queue of inputs with what makes and what uses them.
+struct Prepared<I, M, U> {
+    inputs: Vec<I>,
+    make: M,
+    using: U,
+}
+
+impl<I, M: FnMut() -> Option<I>, U: FnMut(I)> Consume for Prepared<I, M, U> {
+    fn prepare(&mut self, inputs: u64) {
+        self.inputs = (0..inputs).filter_map(|_| (self.make)()).collect();
+        // They are taken from the end.
+        self.inputs.reverse();
+    }
+
+    fn work(&mut self) {
+        if let Some(input) = self.inputs.pop() {
+            (self.using)(input);
+        }
+    }
+}
+
+impl Case {
+    /// How long so many repetitions take, in the clock's unit.
+    pub fn time(&mut self, repetitions: u64, clock: impl Fn() -> f64) -> f64 {
+        match &mut self.work {
+            Work::Repeat(work) => {
+                let start = clock();
+                for _ in 0..repetitions {
+                    work();
+                }
+                clock() - start
+            }
+            Work::Consume(work) => {
+                let (mut left, mut time) = (repetitions, 0.0);
+                while left > 0 {
+                    let inputs = left.min(PREPARED);
+                    work.prepare(inputs);
+                    let start = clock();
+                    for _ in 0..inputs {
+                        work.work();
+                    }
+                    time += clock() - start;
+                    left -= inputs;
+                }
+                time
+            }
+        }
+    }
+}
+
+/// All cases, in the order of the tables.
+pub fn all() -> Vec<Case> {
+    let mut cases = onion_layers();
+    cases.extend(circuit_handshake());
+    for relay in [true, false] {
+        for cells in BATCHES {
+            cases.extend(seal(relay, cells));
+        }
+        for cells in BATCHES {
+            cases.extend(open(relay, cells));
+        }
+    }
+    cases.extend([link_handshake("XK", true), link_handshake("NK", false)]);
+    cases
+}
+
+fn repeat(group: &'static str, name: &str, bytes: Option<usize>, work: impl FnMut() + 'static) -> Case {
+    Case { group, name: name.to_owned(), bytes, work: Work::Repeat(Box::new(work)) }
+}
+
+fn consume<I: 'static>(
+    group: &'static str,
+    name: &str,
+    bytes: Option<usize>,
+    make: impl FnMut() -> Option<I> + 'static,
+    using: impl FnMut(I) + 'static,
+) -> Case {
+    let work = Work::Consume(Box::new(Prepared { inputs: Vec::new(), make, using }));
+    Case { group, name: name.to_owned(), bytes, work }
+}
+
+/// Counter Galois Onion, one cell at a time.
+fn onion_layers() -> Vec<Case> {
+    let seed: [u8; SEED_LEN] = std::array::from_fn(|index| index as u8);
+    let start: Body = [7; BODY_LEN];
+    let case = |name, mut work: Box<dyn FnMut(&mut Body)>| {
+        let mut body = start;
+        repeat("cgo", name, Some(BODY_LEN), move || work(black_box(&mut body)))
+    };
+
+    let mut passing = RelayBackward::new(&seed);
+    let mut processing = RelayForward::new(&seed);
+    let mut originating = RelayBackward::new(&seed);
+    let mut client_passing = ClientForward::new(&seed);
+    let mut client_originating = ClientForward::new(&seed);
+    let mut to_hop_3 = [&seed; 3].map(ClientForward::new);
+
+    let mut client = ClientForward::new(&seed);
+    let mut recognising = RelayForward::new(&seed);
+    let recognised = move || {
+        let mut body = start;
+        client.originate(COMMAND, &mut body);
+        Some(body)
+    };
+
+    let mut relays = [&seed; 3].map(RelayBackward::new);
+    let mut from_hop_3 = [&seed; 3].map(ClientBackward::new);
+    let sent_by_hop_3 = move || {
+        let mut body = start;
+        let [first, second, third] = &mut relays;
+        third.originate(COMMAND, &mut body);
+        second.pass(COMMAND, &mut body);
+        first.pass(COMMAND, &mut body);
+        Some(body)
+    };
+
+    vec![
+        case("relay passes", Box::new(move |body| passing.pass(COMMAND, body))),
+        case(
+            "relay processes, not recognised",
+            Box::new(move |body| {
+                black_box(processing.process(COMMAND, body));
+            }),
+        ),
+        consume("cgo", "relay recognises", Some(BODY_LEN), recognised, move |mut body| {
+            black_box(recognising.process(COMMAND, black_box(&mut body)));
+        }),
+        case(
+            "relay originates",
+            Box::new(move |body| {
+                black_box(originating.originate(COMMAND, body));
+            }),
+        ),
+        case("client passes", Box::new(move |body| client_passing.pass(COMMAND, body))),
+        case(
+            "client originates",
+            Box::new(move |body| {
+                black_box(client_originating.originate(COMMAND, body));
+            }),
+        ),
+        case(
+            "client originates for hop 3",
+            Box::new(move |body| {
+                let [first, second, third] = &mut to_hop_3;
+                black_box(third.originate(COMMAND, body));
+                second.pass(COMMAND, body);
+                first.pass(COMMAND, body);
+            }),
+        ),
+        consume("cgo", "client processes from hop 3", Some(BODY_LEN), sent_by_hop_3, move |mut body| {
+            black_box(from_hop_3.iter_mut().find_map(|hop| hop.process(COMMAND, black_box(&mut body))));
+        }),
+        repeat("cgo", "new state", None, move || {
+            black_box(RelayForward::new(black_box(&seed)));
+        }),
+    ]
+}
+
+/// The hybrid circuit handshake, each side's part.
+fn circuit_handshake() -> Vec<Case> {
+    let group = "circuit handshake";
+    let identity = [7; 32];
+    let onion_key = || OnionSecret::generate(&mut ChaCha20Rng::seed_from_u64(1));
+    let server = ServerPublic { identity, onion_key: *onion_key().public().as_bytes() };
+
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
+    let starts = repeat(group, "client starts", None, move || {
+        let _ = black_box(ClientHandshake::start(&mut rng, &server, b""));
+    });
+
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let own_key = onion_key();
+    let message = ClientHandshake::start(&mut rng, &server, b"").map(|(_, message)| message);
+    let responds = repeat(group, "server responds", None, move || {
+        if let Ok(message) = &message {
+            let _ = black_box(respond(&mut rng, &identity, &own_key, b"", black_box(message)));
+        }
+    });
+
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let own_key = onion_key();
+    let mut answered = move || -> Result<_, HandshakeError> {
+        let (client, message) = ClientHandshake::start(&mut rng, &server, b"")?;
+        let (answer, _) = respond(&mut rng, &identity, &own_key, b"", &message)?;
+        Ok((client, answer))
+    };
+    let finishes = consume(
+        group,
+        "client finishes",
+        None,
+        move || answered().ok(),
+        |(client, answer)| {
+            let _ = black_box(client.finish(black_box(&answer)));
+        },
+    );
+    vec![starts, responds, finishes]
+}
+
+fn seal(relay: bool, cells: usize) -> Option<Case> {
+    let group = if relay { "AES-GCM seal" } else { "ChaChaPoly seal" };
+    let (mut ours, _) = links(relay).ok()?;
+    let mut record = Vec::with_capacity(32 * CELL_LEN);
+    Some(repeat(group, &cells.to_string(), Some(cells * CELL_LEN), move || {
+        record.resize(cells * CELL_LEN, 0);
+        let _ = black_box(ours.sealer.seal(black_box(&mut record)));
+    }))
+}
+
+fn open(relay: bool, cells: usize) -> Option<Case> {
+    let group = if relay { "AES-GCM open" } else { "ChaChaPoly open" };
+    let (mut ours, mut theirs) = links(relay).ok()?;
+    let sealed = move || {
+        let mut record = vec![0; cells * CELL_LEN];
+        ours.sealer.seal(&mut record).ok()?;
+        Some(record)
+    };
+    Some(consume(group, &cells.to_string(), Some(cells * CELL_LEN), sealed, move |mut record| {
+        let _ = black_box(theirs.opener.open(black_box(&mut record)));
+    }))
+}
+
+/// A link's handshake, both sides together.
+fn link_handshake(name: &str, relay: bool) -> Case {
+    repeat("link handshake, both sides", name, None, move || {
+        let _ = black_box(links(relay));
+    })
+}
+
+/// Both ends of a link.
+fn links(relay: bool) -> Result<(Link, Link), LinkHandshakeError> {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let secret = LinkSecret::generate(&mut rng);
+    let addressee = RelayAddressee { identity: RelayIdentity([2; 32]), link_key: secret.public() };
+    let own = LinkSecret::generate(&mut rng);
+    let (mut initiator, first) = if relay {
+        Initiator::new_relay(&mut rng, &[1; 32], &addressee, &own)
+    } else {
+        Initiator::new_anonymous(&mut rng, &[1; 32], &addressee)
+    }?;
+    let mut responder = Responder::new(&mut rng, &[1; 32], &addressee.identity, &secret);
+    match responder.receive(&first)? {
+        LinkStep::Send(answer) => match initiator.receive(&answer)? {
+            LinkStep::Established { send: Some(last), link: ours } => match responder.receive(&last)? {
+                LinkStep::Established { link: theirs, .. } => Ok((*ours, *theirs)),
+                LinkStep::Send(_) => Err(LinkHandshakeError::Over),
+            },
+            _ => Err(LinkHandshakeError::Over),
+        },
+        LinkStep::Established { send: Some(answer), link: theirs } => match initiator.receive(&answer)? {
+            LinkStep::Established { link: ours, .. } => Ok((*ours, *theirs)),
+            LinkStep::Send(_) => Err(LinkHandshakeError::Over),
+        },
+        LinkStep::Established { send: None, .. } => Err(LinkHandshakeError::Over),
+    }
+}
