@@ -72,7 +72,7 @@ pub enum Received {
     /// The circuit now reaches the end of its path.
     Open,
     /// A message from the last hop.
-    Message(RelayMessage),
+    Message(Box<RelayMessage>),
     /// The last hop has opened this stream.
     Connected(StreamId),
     /// Bytes of a stream. [`Circuit::consumed`] wants to hear when they are dealt with.
@@ -109,9 +109,9 @@ impl Circuit {
     ///
     /// # Errors
     ///
-    /// If the circuit is not open, or the relay's onion key is none.
+    /// If the circuit is not open or has streams, or the relay's onion key is none.
     pub fn extend(&mut self, rng: &mut impl CryptoRng, hop: Hop, out: &mut Vec<Cell>) -> Result<(), CircuitError> {
-        if !self.is_open() || self.shared.is_some() {
+        if !self.is_open() || self.shared.is_some() || self.flow.streams() > 0 {
             return Err(CircuitError::NotOpen);
         }
         self.path.push(hop);
@@ -153,7 +153,7 @@ impl Circuit {
         self.waiting.clear();
         self.flow = Flow::new();
         // The only stream, so neither taken nor one too many.
-        let _ = self.flow.begin(JOINED_STREAM);
+        let _ = self.flow.accept(JOINED_STREAM);
     }
 
     /// Sends a message that belongs to no stream to the last hop.
@@ -335,7 +335,7 @@ impl Circuit {
                     Ok(Received::Ended(stream, reason))
                 }
             },
-            message => Ok(Received::Message(message)),
+            message => Ok(Received::Message(Box::new(message))),
         }
     }
 
@@ -390,8 +390,8 @@ pub enum CircuitError {
     /// A path without relays.
     #[error("a circuit needs at least one relay")]
     EmptyPath,
-    /// Only an open circuit can be extended.
-    #[error("the circuit is not open")]
+    /// Only an open circuit without streams can be extended, and only an open one has streams.
+    #[error("the circuit is not open, or has streams")]
     NotOpen,
     /// A relay could not prove who it is, or its answer is none.
     #[error("the handshake with a relay failed: {0}")]

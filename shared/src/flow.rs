@@ -182,12 +182,25 @@ impl Flow {
         }
     }
 
-    /// A stream begins, whichever end has opened it.
+    /// This end asks for a stream; nothing comes on it before [`Self::connected`].
     ///
     /// # Errors
     ///
     /// If it exists, or there are too many.
     pub fn begin(&mut self, stream: StreamId) -> Result<(), FlowError> {
+        self.insert(stream, false)
+    }
+
+    /// A stream that the other end has asked for begins, or one that both ends agree on without asking.
+    ///
+    /// # Errors
+    ///
+    /// If it exists, or there are too many.
+    pub fn accept(&mut self, stream: StreamId) -> Result<(), FlowError> {
+        self.insert(stream, true)
+    }
+
+    fn insert(&mut self, stream: StreamId, connected: bool) -> Result<(), FlowError> {
         if self.streams.contains_key(&stream) {
             return Err(FlowError::StreamTaken(stream));
         }
@@ -197,7 +210,7 @@ impl Flow {
         let windows = Stream {
             send: SendWindow::new(STREAM_WINDOW, STREAM_INCREMENT),
             receive: ReceiveWindow::new(STREAM_WINDOW, STREAM_INCREMENT),
-            connected: false,
+            connected,
             ended: false,
         };
         self.streams.insert(stream, windows);
@@ -272,7 +285,8 @@ impl Flow {
     ///
     /// If the other end may not send it.
     pub fn received(&mut self, stream: StreamId, tag: &Tag) -> Result<Arrived, FlowError> {
-        let windows = self.streams.get_mut(&stream).ok_or(FlowError::NoSuchStream(stream))?;
+        let windows = self.streams.get_mut(&stream).filter(|windows| windows.connected);
+        let windows = windows.ok_or(FlowError::NoSuchStream(stream))?;
         windows.receive.received(tag)?;
         let wanted = !windows.ended;
         self.receive.received(tag)?;
@@ -316,7 +330,7 @@ mod tests {
 
     fn open() -> Flow {
         let mut flow = Flow::new();
-        flow.begin(STREAM).unwrap();
+        flow.accept(STREAM).unwrap();
         flow
     }
 
@@ -343,8 +357,8 @@ mod tests {
     #[test]
     fn the_circuit_window_bounds_all_streams_together() {
         let mut flow = open();
-        flow.begin(StreamId(2)).unwrap();
-        flow.begin(StreamId(3)).unwrap();
+        flow.accept(StreamId(2)).unwrap();
+        flow.accept(StreamId(3)).unwrap();
         for stream in [1, 2].map(StreamId) {
             while flow.may_send(stream) > 0 {
                 flow.sent(stream, &tag(0));
@@ -409,14 +423,24 @@ mod tests {
     #[test]
     fn a_circuit_overrun_is_found_over_many_streams() {
         let mut flow = open();
-        flow.begin(StreamId(2)).unwrap();
-        flow.begin(StreamId(3)).unwrap();
+        flow.accept(StreamId(2)).unwrap();
+        flow.accept(StreamId(3)).unwrap();
         // The circuit's window opens on arrival, so it is overrun only by who got no SENDME: take that away.
         flow.receive.increment = u16::MAX;
         for n in 0..CIRCUIT_WINDOW {
             flow.received(StreamId(1 + n % 2), &tag(n)).unwrap();
         }
         assert_eq!(flow.received(StreamId(3), &tag(0)), Err(FlowError::Overrun));
+    }
+
+    #[test]
+    fn nothing_comes_on_a_stream_before_it_is_open() {
+        let mut flow = Flow::new();
+        flow.begin(STREAM).unwrap();
+        assert_eq!(flow.received(STREAM, &tag(0)), Err(FlowError::NoSuchStream(STREAM)));
+        flow.connected(STREAM).unwrap();
+        assert!(flow.received(STREAM, &tag(0)).is_ok());
+        assert_eq!(flow.connected(STREAM), Err(FlowError::NoSuchStream(STREAM)));
     }
 
     #[test]

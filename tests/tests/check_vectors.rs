@@ -211,7 +211,7 @@ fn files_of_no_known_format_fail() {
     says((last, success), "0 vectors, 0 failed", false);
     let (last, success, _) = run(&[folder.0.path()]);
     says((last, success), "0 vectors, 0 failed", false);
-    let (last, success, errors) = run::<&str>(&[]);
+    let (last, success, errors) = run(&[] as &[&str]);
     says((last, success), "0 vectors, 0 failed", false);
     assert!(errors.starts_with("usage:"), "{errors}");
 }

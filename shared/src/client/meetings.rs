@@ -125,7 +125,7 @@ impl Client {
         match received {
             Received::Nothing => {}
             Received::Open => self.circuit_open(key),
-            Received::Message(message) => self.relay_message(key, message),
+            Received::Message(message) => self.relay_message(key, *message),
             Received::Data(stream, data) => self.talk_data(key, stream, &data),
             // This engine opens no streams to relays.
             Received::Connected(_) | Received::Ended(..) => self.close_circuit(key, Some(DestroyReason::Protocol)),

@@ -342,15 +342,17 @@ impl<L: Clone + PartialEq> Circuits<L> {
         let outcome = match cell.command {
             Command::Padding => Ok(()),
             Command::Relay | Command::RelayEarly => match self.entries.get_mut(&circ) {
-                Some(Entry::Forward { half, next, early }) => match half.process(cell.command as u8, &mut cell.body) {
-                    None if !count_early(early, cell.command) => Err(CircuitViolation::TooManyEarly),
-                    None => {
+                Some(Entry::Forward { half, next, early }) => {
+                    if !count_early(early, cell.command) {
+                        Err(CircuitViolation::TooManyEarly)
+                    } else if half.process(cell.command as u8, &mut cell.body).is_some() {
+                        only_drop(cell)
+                    } else {
                         cell.circ = next.1;
                         out.forward(&next.0, cell);
                         Ok(())
                     }
-                    Some(_) => only_drop(cell),
-                },
+                }
                 Some(Entry::Backward { half, previous }) if cell.command == Command::Relay => {
                     half.pass(cell.command as u8, &mut cell.body);
                     cell.circ = previous.1;
@@ -370,6 +372,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 }
                 Some(Entry::End(_)) => self.handle_at_end(cell, out),
                 Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
+                None if self.half_open.contains_key(&circ) => {
+                    Err(CircuitViolation::Unexpected("a relay cell before the handshake is done"))
+                }
                 None => {
                     out.refuse(circ, DestroyReason::NoSuchCircuit);
                     Ok(())
@@ -462,6 +467,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
         let fragment = Fragment::in_cell(cell);
         if !self.half_open.contains_key(&circ) {
+            if fragment.index != 0 {
+                // The rest of a handshake that was refused.
+                out.refuse(circ, DestroyReason::NoSuchCircuit);
+                return Ok(());
+            }
             let full = self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS;
             if full || !self.creates.take(now) {
                 out.refuse(circ, DestroyReason::ResourceLimit);
@@ -513,6 +523,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
     fn handle_created(&mut self, cell: &Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let fragment = Fragment::in_cell(cell);
         let Some(entry) = self.entries.get_mut(&cell.circ) else {
+            if self.half_open.contains_key(&cell.circ) {
+                return Err(CircuitViolation::Unexpected("a Created for a circuit of its own"));
+            }
             out.refuse(cell.circ, DestroyReason::NoSuchCircuit);
             return Ok(());
         };

@@ -414,7 +414,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
 }
 
 fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {
-    if relay.is_some() { padding.silence() } else { PAGE_SILENCE.max(padding.silence()) }
+    if relay.is_some() { padding.silence() } else { padding.silence().max(PAGE_SILENCE) }
 }
 
 /// The link's own queue, and the rest of the relay.

@@ -69,7 +69,7 @@ impl Streams {
     ) -> Result<(), StreamError> {
         match message {
             RelayMessage::Begin { stream, service, argument } => {
-                self.flow.begin(stream)?;
+                self.flow.accept(stream)?;
                 match Service::from_u8(service) {
                     Some(Service::Source) if services.source => match argument.try_into().map(u64::from_be_bytes) {
                         Ok(len) if len <= MAX_SOURCE_LEN => {

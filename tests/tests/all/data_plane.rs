@@ -214,8 +214,9 @@ fn a_flood_of_handshakes_stops_no_circuit() {
 
 #[test]
 fn circuits_that_are_gone_leave_no_memory_behind() {
-    // Enough for 5,000 circuits, or 100,000 in a full verification. What a first round takes the relays may keep for the next.
-    let (rounds, circuits) = if artifacts::full() { (20, 5000) } else { (5, 1000) };
+    // Enough for 5,000 circuits, or 100,000 in a full verification. The first rounds show what a relay keeps for the next ones.
+    let (rounds, circuits) = if artifacts::full() { (20, 5000) } else { (10, 500) };
+    const WARM: usize = 4;
     const SLACK: u64 = 2 << 20;
     let (network, _) = network();
     let pids: Vec<_> = network.relays().map(|node| node.pid()).collect();
