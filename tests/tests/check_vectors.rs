@@ -122,7 +122,8 @@ fn whatever_is_changed_fails() {
     let file = published();
     for name in lists(&file) {
         let mut broken = Vec::new();
-        let first = &file[name.as_str()][0];
+        // The first ones are all zeros: of those some bytes make no difference.
+        let last = file[name.as_str()].as_array().unwrap().last().unwrap();
         for at in 0.. {
             let mut any = false;
             for change in [
@@ -130,7 +131,7 @@ fn whatever_is_changed_fails() {
                 |text| text.push_str("00"),
                 |text| drop(text.split_off(2.min(text.len() - 2))),
             ] {
-                let mut vector = first.clone();
+                let mut vector = last.clone();
                 let mut left = at;
                 if change_string(&mut vector, &mut left, change) {
                     any = true;

@@ -1,0 +1,578 @@
+//! What each fuzzer does with its bytes; a test of the workspace replays the corpora through the same functions.
+//!
+//! Where only a holder of keys gets past a seal, the bytes say what such a holder sends: behind every key there may be
+//! somebody who does not keep to the protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use allium_shared::cell::fragment::{Assembler, Fragment};
+use allium_shared::cell::message::{Cookie, EndReason, PAYLOAD_LEN, RelayMessage, Service, StreamId};
+use allium_shared::cell::{BODY_LEN, Cell, CircId, Command, DestroyReason, LinkEnd};
+use allium_shared::circuit::{Circuit, Hop};
+use allium_shared::client::api::{
+    BatchId, Command as Wish, ContactId, Input as ClientInput, LinkId, MessageId, Output,
+};
+use allium_shared::client::{Client, Config};
+use allium_shared::contact::invite::Invite;
+use allium_shared::crypto::cgo::RelayBackward;
+use allium_shared::crypto::handshake::{CLIENT_MESSAGE_LEN, CircuitKeys, respond};
+use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret, RelayIdentity};
+use allium_shared::link::{CELL_LEN, Initiator, Link, LinkStep, RelayAddressee, Responder};
+use allium_shared::messaging::envelope::Chain;
+use allium_shared::messaging::frame::FrameReader;
+use allium_shared::messaging::session::OlmAccount;
+use allium_shared::netdir::{
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, RelayDescriptor, RelayEntry, Role, Roles,
+    Validity,
+};
+use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
+use allium_shared::relay::handshakes::Request;
+use allium_shared::relay::rendezvous::RendezvousTable;
+use allium_shared::relay::streams::Services;
+use allium_shared::time::{Instant, Now, UnixTime};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+/// Steps that one run takes at most: what comes after them says nothing new.
+const MAX_STEPS: usize = 64;
+
+/// The wall clock, in seconds since 1970.
+const TIME: u64 = 1_800_000_000;
+
+/// Reads decisions from a fuzzer's bytes; zeros when there are no more.
+struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    fn byte(&mut self) -> u8 {
+        self.array::<1>()[0]
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        let mut array = [0; N];
+        let bytes = self.bytes(N);
+        array[..bytes.len()].copy_from_slice(bytes);
+        array
+    }
+
+    fn bytes(&mut self, len: usize) -> &'a [u8] {
+        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+
+    /// Bytes behind a length of one byte.
+    fn piece(&mut self) -> &'a [u8] {
+        let len = self.byte();
+        self.bytes(usize::from(len))
+    }
+
+    /// Decision after decision, until there are no more bytes.
+    fn step(&mut self, taken: usize) -> Option<u8> {
+        (taken < MAX_STEPS && !self.0.is_empty()).then(|| self.byte())
+    }
+
+    /// A number of a circuit, one of few so that they meet.
+    fn circ(&mut self) -> CircId {
+        let byte = self.byte();
+        let end = if byte & 0x80 == 0 { LinkEnd::Initiator } else { LinkEnd::Responder };
+        end.circ_id(u32::from(byte & 3) + 1)
+    }
+
+    /// A cell whose body begins with bytes of the fuzzer's.
+    fn cell(&mut self) -> Cell {
+        let circ = self.circ();
+        let command = Command::ALL[usize::from(self.byte()) % Command::ALL.len()];
+        Cell { circ, command, body: start_of(self.piece()) }
+    }
+
+    /// A message between hops, if the bytes are one.
+    fn message(&mut self) -> Option<RelayMessage> {
+        RelayMessage::decode(&start_of::<PAYLOAD_LEN>(self.piece())).ok()
+    }
+}
+
+fn start_of<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    let len = bytes.len().min(N);
+    array[..len].copy_from_slice(&bytes[..len]);
+    array
+}
+
+fn rng() -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(1)
+}
+
+/// Cells, messages between hops and fragments.
+pub fn cells(data: &[u8]) {
+    for bytes in data.chunks(CELL_LEN) {
+        if let Ok(cell) = Cell::decode(&start_of(bytes)) {
+            let mut encoded = Vec::new();
+            cell.encode(&mut encoded);
+            assert_eq!(encoded, start_of::<CELL_LEN>(bytes));
+        }
+    }
+    if let Ok(message) = RelayMessage::decode(&start_of(data)) {
+        let mut payload = [0; PAYLOAD_LEN];
+        message.encode(&mut payload);
+        assert_eq!(RelayMessage::decode(&payload), Ok(message));
+    }
+    let mut assembler = Assembler::default();
+    for bytes in data.chunks(4) {
+        let mut cell = Cell { circ: CircId(1), command: Command::Create, body: [0; BODY_LEN] };
+        cell.body[..bytes.len()].copy_from_slice(bytes);
+        let _ = assembler.push(&Fragment::in_cell(&cell));
+    }
+}
+
+/// The handshake of links at both ends, and records.
+pub fn links(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut rng = rng();
+    let (network, secret) = ([1; 32], LinkSecret::generate(&mut rng));
+    let addressee = RelayAddressee { identity: RelayIdentity([2; 32]), link_key: secret.public() };
+    let relay = choices.byte() & 1 == 1;
+    let own = LinkSecret::generate(&mut rng);
+    let opening = if relay {
+        Initiator::new_relay(&mut rng, &network, &addressee, &own)
+    } else {
+        Initiator::new_anonymous(&mut rng, &network, &addressee)
+    };
+    let Ok((mut initiator, first)) = opening else { return };
+    let mut responder = Responder::new(&mut rng, &network, &addressee.identity, &secret);
+    // Where the honest handshake is left for what the fuzzer sends, if at all.
+    let wrong_at = choices.byte() % 8;
+    if wrong_at == 0 {
+        let _ = responder.receive(data);
+        let _ = responder.receive(data);
+        return;
+    }
+    let Ok(step) = responder.receive(&first) else { return };
+    let (answer, established) = match step {
+        LinkStep::Send(answer) => (Some(answer), None),
+        LinkStep::Established { send, link } => (send, Some(link)),
+    };
+    if wrong_at == 1 {
+        assert!(initiator.receive(choices.0).is_err());
+        return;
+    }
+    let Some(Ok(LinkStep::Established { send, link: mut ours })) = answer.map(|answer| initiator.receive(&answer))
+    else {
+        return;
+    };
+    if wrong_at == 2 && relay {
+        assert!(responder.receive(choices.0).is_err());
+        return;
+    }
+    let theirs = established.or_else(|| match responder.receive(&send?).ok()? {
+        LinkStep::Established { link, .. } => Some(link),
+        LinkStep::Send(_) => None,
+    });
+    let Some(mut theirs) = theirs else { return };
+    let mut taken = 0;
+    while let Some(choice) = choices.step(taken) {
+        taken += 1;
+        let mut record = vec![choice; usize::from(choices.byte() % 40) * CELL_LEN];
+        if choice & 1 == 0 {
+            record = choices.piece().to_vec();
+            assert!(theirs.opener.open(&mut record).is_err());
+            return;
+        }
+        let cells = record.clone();
+        if ours.sealer.seal(&mut record).is_err() {
+            continue;
+        }
+        assert!(theirs.opener.open(&mut record).is_ok_and(|opened| opened.as_flattened() == cells));
+    }
+    let _: (Box<Link>, Box<Link>) = (ours, theirs);
+}
+
+/// The signed documents, and those of a person's own configuration.
+pub fn documents(data: &[u8]) {
+    let network = Network::new();
+    let (kind, rest) = data.split_first().unwrap_or((&0, &[]));
+    let descriptor = RelayDescriptor { published: TIME, entry: network.entry() };
+    let valid = match kind % 3 {
+        0 => network.consensus(),
+        1 => descriptor.sign(&network.relay, network.authorities.network()),
+        _ => network.authorities.to_json().into_bytes(),
+    };
+    // As it is, or the valid document with a few bytes of it changed.
+    let document = if kind & 0x80 == 0 { rest.to_vec() } else { edited(valid, rest) };
+    let _ = Consensus::verify(&document, &network.authorities, UnixTime::from_millis(TIME * 1000));
+    let _ = RelayDescriptor::verify(&document, network.authorities.network());
+    if let Ok(authorities) = Authorities::from_json(&document) {
+        let again = Authorities::from_json(authorities.to_json().as_bytes());
+        assert!(again.is_ok_and(|again| again.network() == authorities.network()));
+    }
+}
+
+/// Changes bytes at positions that the fuzzer chooses; its last odd bytes cut the end off.
+fn edited(mut document: Vec<u8>, edits: &[u8]) -> Vec<u8> {
+    let (edits, cut) = edits.as_chunks::<3>();
+    for [high, low, value] in edits {
+        let len = document.len().max(1);
+        if let Some(byte) = document.get_mut(usize::from(u16::from_be_bytes([*high, *low])) % len) {
+            *byte ^= value;
+        }
+    }
+    if let [cut] = cut {
+        document.truncate(usize::from(*cut));
+    }
+    document
+}
+
+/// Links by which people invite each other.
+pub fn invites(data: &[u8]) {
+    if let Ok(text) = core::str::from_utf8(data)
+        && let Ok(invite) = Invite::parse(text)
+    {
+        assert!(Invite::parse(&invite.to_fragment()).as_ref() == Ok(&invite));
+    }
+    let mut choices = Choices(data);
+    let mut invite =
+        Invite { network: choices.array(), key: choices.array(), secret: choices.array(), places: Vec::new() };
+    for _ in 0..choices.byte() % 6 {
+        invite.places.push((choices.array().into(), Cookie(choices.array())));
+    }
+    if let Ok(read) = Invite::parse(&invite.to_fragment()) {
+        assert!(read.places.len() == invite.places.len().min(4) && read.key == invite.key);
+    }
+}
+
+/// What two contacts say to each other: frames, envelopes, sessions.
+pub fn messaging(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut reader = FrameReader::default();
+    let mut again = Vec::new();
+    let mut taken = 0;
+    while let Some(choice) = choices.step(taken) {
+        taken += 1;
+        if choice & 0xf0 == 0xf0 {
+            // A frame with its length right, so that what is in it is read.
+            let body = choices.piece();
+            reader.push(&[choice & 0x0f, 0, 0, 0, body.len() as u8]);
+            reader.push(body);
+        } else {
+            reader.push(choices.bytes(usize::from(choice)));
+        }
+        loop {
+            match reader.next() {
+                Ok(Some(frame)) => {
+                    again.clear();
+                    frame.encode(&mut again);
+                    let mut other = FrameReader::default();
+                    other.push(&again);
+                    assert_eq!(other.next(), Ok(Some(frame)));
+                }
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+    assert!(Chain::new([1; 32]).open(MessageId([2; 16]), data).is_err());
+    if data.first() == Some(&0) {
+        // Making keys takes longer than all else here.
+        let _ = OlmAccount::generate().accept(start_of(data), data);
+    }
+}
+
+/// A network of one authority and one relay.
+struct Network {
+    authority: AuthorityKeypair,
+    authorities: Authorities,
+    relay: IdentityKeypair,
+    link: LinkSecret,
+    onion: OnionSecret,
+}
+
+impl Network {
+    fn new() -> Self {
+        let mut rng = rng();
+        let authority = AuthorityKeypair::new(IdentityKeypair::generate(&mut rng));
+        let url = "http://127.0.0.1:1".to_owned();
+        let nickname = "authority".parse().expect("it is one");
+        let list = vec![Authority { nickname, key: authority.identity(), url }];
+        let authorities = Authorities::new(list).expect("it is one authority");
+        let relay = IdentityKeypair::generate(&mut rng);
+        let (link, onion) = (LinkSecret::generate(&mut rng), OnionSecret::generate(&mut rng));
+        Self { authority, authorities, relay, link, onion }
+    }
+
+    fn entry(&self) -> RelayEntry {
+        RelayEntry {
+            identity: self.relay.identity(),
+            link_key: self.link.public(),
+            onion_key: self.onion.public(),
+            roles: Roles::from_iter(Role::ALL),
+            nickname: "relay".parse().expect("it is one"),
+            url: "ws://127.0.0.1:2/link".parse().expect("it is one"),
+        }
+    }
+
+    fn consensus(&self) -> Vec<u8> {
+        let draft = ConsensusDraft {
+            network: *self.authorities.network(),
+            validity: Validity { valid_after: TIME - 60, fresh_until: TIME + 3600, valid_until: TIME + 86_400 },
+            parameters: [("early".to_owned(), 8)].into(),
+            relays: vec![self.entry()],
+        };
+        draft.sign(&[&self.authority]).expect("it is well formed")
+    }
+}
+
+/// A relay's circuits on three links, with clients that know the relay's key but nothing of manners.
+pub fn relay(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut rng = rng();
+    let onion = OnionSecret::generate(&mut rng);
+    let services = Services { source: true };
+    let keys = Arc::new(RelayKeys { identity: RelayIdentity([7; 32]), onion, services });
+    let hop = Hop { identity: keys.identity, onion_key: keys.onion.public() };
+    let peers = [None, Some(RelayIdentity([8; 32])), Some(RelayIdentity([9; 32]))];
+    let ends = [LinkEnd::Responder, LinkEnd::Responder, LinkEnd::Initiator];
+    let mut now = Instant::from_millis(1000);
+    let mut links = [0, 1, 2].map(|n: usize| Circuits::new(now, n as u8, ends[n], peers[n], keys.clone()));
+    let (sent, notes, requests) = (Vec::new(), Vec::new(), Vec::new());
+    let mut hub = Hub { sent, notes, requests, cookies: RendezvousTable::new(4) };
+    let mut clients: Vec<(u8, Circuit)> = Vec::new();
+    let mut taken = 0;
+    while let Some(choice) = choices.step(taken) {
+        taken += 1;
+        let link = choices.byte() % 3;
+        let mut cells = Vec::new();
+        match choice % 8 {
+            0 => cells.push(choices.cell()),
+            1 | 2 => {
+                if let Ok(circuit) = Circuit::build(&mut rng, choices.circ(), vec![hop.clone()], &mut cells) {
+                    clients.push((link, circuit));
+                }
+            }
+            3 | 4 => {
+                let which = usize::from(choices.byte());
+                let message = choices.message();
+                if let (Some(at), Some(message)) = (which.checked_rem(clients.len()), message) {
+                    let (on, circuit) = &mut clients[at];
+                    circuit.send(&message, &mut cells);
+                    let at = Port { this: *on, hub: &mut hub };
+                    deliver(&mut links[usize::from(*on)], now, &mut cells, at);
+                }
+            }
+            5 => {
+                let note = choices.note();
+                links[usize::from(link)].handle_note(now, note, &mut Port { this: link, hub: &mut hub });
+            }
+            6 => {
+                now = now + Duration::from_millis(100 * u64::from(choices.byte()));
+                links[usize::from(link)].handle_timeout(now, &mut Port { this: link, hub: &mut hub });
+            }
+            _ => links[usize::from(link)].close(&mut Port { this: link, hub: &mut hub }),
+        }
+        deliver(&mut links[usize::from(link)], now, &mut cells, Port { this: link, hub: &mut hub });
+        // What links tell each other, and what they send, arrives before anything else happens; answers come late at times.
+        for _ in 0..MAX_STEPS {
+            if choice & 0x40 == 0 {
+                hub.notes.extend(hub.requests.drain(..).map(|request| request.answer(&mut rng)));
+            }
+            let Some((to, note)) = hub.notes.pop() else { break };
+            links[usize::from(to)].handle_note(now, note, &mut Port { this: to, hub: &mut hub });
+        }
+        for (link, cell) in std::mem::take(&mut hub.sent) {
+            let receiver = clients.iter_mut().find(|(on, circuit)| *on == link && circuit.circ_id() == cell.circ);
+            if let Some((_, circuit)) = receiver {
+                let _ = circuit.handle(&mut rng, cell, &mut Vec::new());
+            }
+        }
+    }
+    for link in 0..3 {
+        links[usize::from(link)].close(&mut Port { this: link, hub: &mut hub });
+        assert!(links[usize::from(link)].is_empty(), "a closed link keeps circuits");
+    }
+}
+
+impl Choices<'_> {
+    /// A note from another link: its circuits may be long gone.
+    fn note(&mut self) -> Note<u8> {
+        let (circ, other) = (self.circ(), (self.byte() % 3, self.circ()));
+        let half = Box::new(RelayBackward::new(&[5; 80]));
+        match self.byte() % 10 {
+            8 => Note::Shed,
+            9 => Note::Answered { circ, ticket: u64::from(self.byte() & 3), answer: Err(DestroyReason::ALL[0]) },
+            0 => Note::Open { origin: other, message: vec![1; CLIENT_MESSAGE_LEN] },
+            1 => Note::Opened { circ, next: other, message: self.piece().to_vec() },
+            2 => Note::OpenFailed { circ, reason: DestroyReason::ALL[0] },
+            3 => Note::Adopt { circ, half, previous: other },
+            4 => Note::Destroy { circ, reason: DestroyReason::ALL[0] },
+            5 => Note::Visit { circ, visitor: other, fragment: Fragment::in_cell(&self.cell()) },
+            6 => Note::Accept { circ, fragment: Fragment::in_cell(&self.cell()), half: Some(half) },
+            _ => Note::Joined { circ, half },
+        }
+    }
+}
+
+fn deliver(links: &mut Circuits<u8>, now: Instant, cells: &mut Vec<Cell>, mut at: Port<'_>) {
+    for mut cell in cells.drain(..) {
+        links.handle_cell(now, &mut cell, &mut at);
+    }
+}
+
+/// What a relay's links have done to the world.
+struct Hub {
+    sent: Vec<(u8, Cell)>,
+    notes: Vec<(u8, Note<u8>)>,
+    requests: Vec<Request<u8>>,
+    cookies: RendezvousTable<u8>,
+}
+
+/// The world as one link sees it.
+struct Port<'a> {
+    this: u8,
+    hub: &'a mut Hub,
+}
+
+impl Outlet for Port<'_> {
+    type Link = u8;
+
+    fn send(&mut self, cell: &Cell) {
+        self.hub.sent.push((self.this, cell.clone()));
+    }
+
+    fn refuse(&mut self, circ: CircId, reason: DestroyReason) {
+        self.hub.sent.push((self.this, Cell::destroy(circ, reason)));
+    }
+
+    fn forward(&mut self, link: &u8, cell: &Cell) {
+        self.hub.sent.push((*link, cell.clone()));
+    }
+
+    fn answer(&mut self, request: Request<u8>) {
+        self.hub.requests.push(request);
+    }
+
+    fn tell(&mut self, link: &u8, note: Note<u8>) {
+        self.hub.notes.push((*link % 3, note));
+    }
+
+    fn connect(&mut self, relay: RelayIdentity, note: Note<u8>) {
+        // Two relays have links; others cannot be reached.
+        match relay.as_bytes().first() {
+            Some(8) => self.hub.notes.push((1, note)),
+            Some(9) => self.hub.notes.push((2, note)),
+            _ => self.hub.notes.extend(note.into_failure(DestroyReason::ALL[0])),
+        }
+    }
+
+    fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {
+        self.hub.cookies.establish(cookie, (self.this, circ))
+    }
+
+    fn withdraw(&mut self, cookie: &Cookie, circ: CircId) {
+        self.hub.cookies.withdraw(cookie, &(self.this, circ));
+    }
+
+    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(u8, CircId)> {
+        self.hub.cookies.take(cookie)
+    }
+}
+
+/// The client's engine between a network and a person who both do anything at all.
+pub fn client(data: &[u8]) {
+    let mut choices = Choices(data);
+    let network = Network::new();
+    let mut millis = 1000;
+    let at = |millis| Now { instant: Instant::from_millis(millis), unix: UnixTime::from_millis(TIME * 1000 + millis) };
+    let config = Config::new(network.authorities.clone());
+    let Ok(mut client) = Client::new(config, Vec::new(), [3; 32], at(millis)) else { return };
+    let mut fragments: Vec<String> = Vec::new();
+    let mut taken = 0;
+    while let Some(choice) = choices.step(taken) {
+        taken += 1;
+        let (link, contact) = (LinkId(u64::from(choices.byte() % 4)), ContactId(u64::from(choices.byte() % 3)));
+        let mut text = || String::from_utf8_lossy(choices.piece()).into_owned();
+        let input = match choice % 12 {
+            0 => ClientInput::Command(Wish::Invite),
+            1 => {
+                let link = fragments.last().cloned().unwrap_or_else(&mut text);
+                ClientInput::Command(Wish::Add { link, name: text(), introduce_as: Some(text()) })
+            }
+            2 => ClientInput::Command(Wish::Send { to: contact, text: text() }),
+            3 => ClientInput::Command(Wish::Circuits),
+            4 => ClientInput::Command(Wish::Shown { contact, id: MessageId([1; 16]) }),
+            5 => ClientInput::LinkOpened(link),
+            6 => ClientInput::LinkMessage(link, text().into_bytes()),
+            7 => ClientInput::LinkClosed(link),
+            8 => ClientInput::Consensus(Ok(network.consensus())),
+            9 => ClientInput::Consensus(Ok(edited(network.consensus(), text().as_bytes()))),
+            10 => ClientInput::Persisted(BatchId(u64::from(choices.byte()))),
+            _ => {
+                millis += 50 * u64::from(choices.byte());
+                ClientInput::Timeout
+            }
+        };
+        client.handle(at(millis), input);
+        let _ = client.poll_timeout();
+        while let Some(output) = client.poll_output() {
+            if let Output::Event(allium_shared::client::api::Event::Invite { fragment, .. }) = output {
+                fragments.push(fragment);
+            }
+        }
+    }
+}
+
+/// A circuit at its origin, whose only relay shakes hands as it should and then sends anything.
+pub fn circuit(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut rng = rng();
+    let onion = OnionSecret::generate(&mut rng);
+    let hop = Hop { identity: RelayIdentity([7; 32]), onion_key: onion.public() };
+    let circ = LinkEnd::Initiator.circ_id(1);
+    let mut out = Vec::new();
+    let path = vec![hop.clone(); 1 + usize::from(choices.byte() & 1)];
+    let Ok(mut circuit) = Circuit::build(&mut rng, circ, path, &mut out) else { return };
+    let mut assembler = Assembler::default();
+    let message = out.drain(..).find_map(|cell| assembler.push(&Fragment::in_cell(&cell)).ok().flatten());
+    let Some(message) = message else { return };
+    let client_message = &message[..CLIENT_MESSAGE_LEN];
+    let Ok((answer, mut keys)) = respond(&mut rng, &[7; 32], &onion, b"", client_message) else { return };
+    let mut backward = RelayBackward::new(&CircuitKeys::from(&mut keys).backward);
+    let mut taken = 0;
+    let mut answers = allium_shared::cell::fragment::split(&answer).into_iter();
+    while let Some(choice) = choices.step(taken) {
+        taken += 1;
+        let cell = match choice % 8 {
+            0 => choices.cell(),
+            1..5 => match answers.next() {
+                Some(fragment) => fragment.to_cell(circ, Command::Created),
+                None => {
+                    // Anything at all, properly sealed.
+                    let mut cell = Cell { circ, command: Command::Relay, body: [0; BODY_LEN] };
+                    cell.body[16..].copy_from_slice(&start_of::<PAYLOAD_LEN>(choices.piece()));
+                    backward.originate(cell.command as u8, &mut cell.body);
+                    cell
+                }
+            },
+            5 => {
+                let _ = circuit.extend(&mut rng, hop.clone(), &mut out);
+                continue;
+            }
+            6 => {
+                let message = choices.message();
+                message.into_iter().for_each(|message| circuit.send(&message, &mut out));
+                continue;
+            }
+            _ => {
+                let stream = StreamId(u16::from(choices.byte() & 3));
+                match choices.byte() % 4 {
+                    0 => drop(circuit.begin(Service::Source, choices.piece(), &mut out)),
+                    1 => circuit.write(stream, &choices.piece().repeat(1000), &mut out),
+                    2 => circuit.consumed(stream, &mut out),
+                    _ => circuit.end(stream, EndReason::Done, &mut out),
+                }
+                continue;
+            }
+        };
+        if circuit.handle(&mut rng, cell, &mut out).is_err() {
+            return;
+        }
+    }
+}
