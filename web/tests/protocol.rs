@@ -5,6 +5,7 @@
 use allium_shared::crypto::cgo::vectors;
 use allium_shared::crypto::handshake::{CircuitKeys, ClientHandshake, ServerPublic, respond};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret};
+use allium_shared::crypto::ntor_v3;
 use allium_shared::link::{CELL_LEN, Initiator, LinkStep, RelayAddressee, Responder};
 use allium_shared::messaging::session::OlmAccount;
 use allium_shared::wycheproof;
@@ -24,6 +25,11 @@ fn onion_layers_match_their_published_vectors() {
     let report = vectors::check(include_str!("../../tests/vectors/cgo.json")).unwrap();
     assert!(report.failures.is_empty(), "{} of {} vectors fail", report.failures.len(), report.vectors);
     assert!(report.vectors >= 47);
+}
+
+#[wasm_bindgen_test]
+fn ntor_v3_matches_its_published_vector() {
+    assert_eq!(ntor_v3::check_vectors(include_str!("../../tests/vectors/ntor_v3.json")), Ok(1));
 }
 
 #[wasm_bindgen_test]
