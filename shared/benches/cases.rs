@@ -131,10 +131,6 @@ fn consume<I: 'static>(
 fn onion_layers() -> Vec<Case> {
     let seed: [u8; SEED_LEN] = std::array::from_fn(|index| index as u8);
     let start: Body = [7; BODY_LEN];
-    let case = |name, mut work: Box<dyn FnMut(&mut Body)>| {
-        let mut body = start;
-        repeat("cgo", name, Some(BODY_LEN), move || work(black_box(&mut body)))
-    };
 
     let mut passing = RelayBackward::new(&seed);
     let mut processing = RelayForward::new(&seed);
@@ -163,38 +159,26 @@ fn onion_layers() -> Vec<Case> {
     };
 
     vec![
-        case("relay passes", Box::new(move |body| passing.pass(COMMAND, body))),
-        case(
-            "relay processes, not recognised",
-            Box::new(move |body| {
-                black_box(processing.process(COMMAND, body));
-            }),
-        ),
+        on_a_cell("relay passes", move |body| passing.pass(COMMAND, body)),
+        on_a_cell("relay processes, not recognised", move |body| {
+            black_box(processing.process(COMMAND, body));
+        }),
         consume("cgo", "relay recognises", Some(BODY_LEN), recognised, move |mut body| {
             black_box(recognising.process(COMMAND, black_box(&mut body)));
         }),
-        case(
-            "relay originates",
-            Box::new(move |body| {
-                black_box(originating.originate(COMMAND, body));
-            }),
-        ),
-        case("client passes", Box::new(move |body| client_passing.pass(COMMAND, body))),
-        case(
-            "client originates",
-            Box::new(move |body| {
-                black_box(client_originating.originate(COMMAND, body));
-            }),
-        ),
-        case(
-            "client originates for hop 3",
-            Box::new(move |body| {
-                let [first, second, third] = &mut to_hop_3;
-                black_box(third.originate(COMMAND, body));
-                second.pass(COMMAND, body);
-                first.pass(COMMAND, body);
-            }),
-        ),
+        on_a_cell("relay originates", move |body| {
+            black_box(originating.originate(COMMAND, body));
+        }),
+        on_a_cell("client passes", move |body| client_passing.pass(COMMAND, body)),
+        on_a_cell("client originates", move |body| {
+            black_box(client_originating.originate(COMMAND, body));
+        }),
+        on_a_cell("client originates for hop 3", move |body| {
+            let [first, second, third] = &mut to_hop_3;
+            black_box(third.originate(COMMAND, body));
+            second.pass(COMMAND, body);
+            first.pass(COMMAND, body);
+        }),
         consume("cgo", "client processes from hop 3", Some(BODY_LEN), sent_by_hop_3, move |mut body| {
             black_box(from_hop_3.iter_mut().find_map(|hop| hop.process(COMMAND, black_box(&mut body))));
         }),
@@ -202,6 +186,12 @@ fn onion_layers() -> Vec<Case> {
             black_box(RelayForward::new(black_box(&seed)));
         }),
     ]
+}
+
+/// Work on the same cell again and again.
+fn on_a_cell(name: &str, mut work: impl FnMut(&mut Body) + 'static) -> Case {
+    let mut body = [7; BODY_LEN];
+    repeat("cgo", name, Some(BODY_LEN), move || work(black_box(&mut body)))
 }
 
 /// The hybrid circuit handshake, each side's part.

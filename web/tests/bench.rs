@@ -12,7 +12,7 @@ const SAMPLE: f64 = 20.0;
 /// How many samples are taken of each case.
 const SAMPLES: usize = 8;
 
-/// Prints a line for each case: `bench {"group":…,"name":…,"nanoseconds":…}`.
+/// Prints a line for each case: `bench {"group":…,"name":…,"bytes":…,"nanoseconds":…}`, without bytes a zero.
 #[wasm_bindgen_test]
 #[ignore = "it proves nothing and takes long"]
 fn what_the_protocol_costs() {
@@ -25,6 +25,7 @@ fn what_the_protocol_costs() {
         }
         let best = (0..SAMPLES).map(|_| case.time(repetitions, now)).fold(f64::INFINITY, f64::min);
         let nanoseconds = best * 1e6 / repetitions as f64;
-        console_log!(r#"bench {{"group":"{}","name":"{}","nanoseconds":{nanoseconds}}}"#, case.group, case.name);
+        let (group, name, bytes) = (case.group, &case.name, case.bytes.unwrap_or_default());
+        console_log!(r#"bench {{"group":"{group}","name":"{name}","bytes":{bytes},"nanoseconds":{nanoseconds}}}"#);
     }
 }

@@ -5,6 +5,7 @@
 use allium_shared::crypto::cgo::vectors;
 use allium_shared::crypto::handshake::{CircuitKeys, ClientHandshake, ServerPublic, respond};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret};
+use allium_shared::crypto::ntor_v3;
 use allium_shared::link::{CELL_LEN, Initiator, LinkStep, RelayAddressee, Responder};
 use allium_shared::messaging::session::OlmAccount;
 use allium_shared::vectors as messages;
@@ -32,6 +33,11 @@ fn messages_match_their_vectors() {
     let report = messages::check(include_str!("../../tests/vectors/messages.json")).unwrap();
     let failures: Vec<_> = report.failures.iter().map(ToString::to_string).collect();
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[wasm_bindgen_test]
+fn ntor_v3_matches_its_published_vector() {
+    assert_eq!(ntor_v3::check_vectors(include_str!("../../tests/vectors/ntor_v3.json")), Ok(1));
 }
 
 #[wasm_bindgen_test]
