@@ -10,10 +10,10 @@ use allium_shared::relay::handshakes::{HandshakeQueue, Request};
 use crate::random;
 use crate::switchboard::{Item, LinkHandle};
 
-/// Handshakes that may wait at a relay: what one thread answers in less than a second.
-const MAX_WAITING: usize = 4096;
+/// Handshakes that may wait at a relay, over all links, each of which may have a few only: 22 MB.
+const MAX_WAITING: usize = 16_384;
 
-/// The threads of one relay; they end when this is dropped.
+/// The threads of one relay; they end when this is dropped, which is when the last link has ended.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
     shared: Arc<Shared>,

@@ -8,6 +8,7 @@ use allium_shared::cell::DestroyReason;
 use allium_shared::link::RelayAddressee;
 use allium_shared::relay::link::{Progress, RelayLink};
 use allium_shared::time::Instant;
+use axum::body::Bytes;
 use axum::extract::{WebSocketUpgrade, ws};
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 use tokio::sync::mpsc;
@@ -47,7 +48,7 @@ const MAX_REASON_LEN: usize = 123;
 
 /// What a WebSocket brings.
 enum Incoming {
-    Binary(Vec<u8>),
+    Binary(Bytes),
     /// Pings and their answers, which the WebSocket layer sees to.
     Nothing,
     /// What no link carries, said in words.
@@ -75,7 +76,7 @@ pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboard: Arc<Switchboard>) {
     let (sink, stream) = socket.split();
     let stream = stream.map(|message| match message {
-        Ok(ws::Message::Binary(bytes)) => Incoming::Binary(bytes.into()),
+        Ok(ws::Message::Binary(bytes)) => Incoming::Binary(bytes),
         Ok(ws::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
         Ok(ws::Message::Ping(_) | ws::Message::Pong(_)) => Incoming::Nothing,
         Ok(ws::Message::Close(_)) => Incoming::Closed,
@@ -111,7 +112,7 @@ pub(crate) async fn open(
         Ok(socket) => {
             let (sink, stream) = socket.split();
             let stream = stream.map(|message| match message {
-                Ok(tungstenite::Message::Binary(bytes)) => Incoming::Binary(bytes.into()),
+                Ok(tungstenite::Message::Binary(bytes)) => Incoming::Binary(bytes),
                 Ok(tungstenite::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
                 Ok(tungstenite::Message::Close(_)) => Incoming::Closed,
                 Ok(_) => Incoming::Nothing,
@@ -183,6 +184,8 @@ where
     let mut line = Line(switchboard);
     // A few records at a time are given to the socket: what comes meanwhile fills the next ones.
     let mut flushing = false;
+    // Records are opened in place, and what comes from the socket may be shared with what comes after it.
+    let mut record = Vec::new();
     let mut checked = clock.now().instant;
     loop {
         let now = clock.now().instant;
@@ -216,6 +219,7 @@ where
                 flushing = false;
             }
             Some(item) = inbox.recv() => {
+                let now = clock.now().instant;
                 handle_item(link, item, &mut line, now);
                 for _ in 1..BATCH {
                     let Ok(item) = inbox.try_recv() else { break };
@@ -223,8 +227,10 @@ where
                 }
             }
             message = stream.next() => match message {
-                Some(Incoming::Binary(mut bytes)) => {
-                    match link.handle_message(clock.now().instant, &mut bytes, &mut line) {
+                Some(Incoming::Binary(bytes)) => {
+                    record.clear();
+                    record.extend_from_slice(&bytes);
+                    match link.handle_message(clock.now().instant, &mut record, &mut line) {
                         Ok(Progress::Established(Some(relay))) => switchboard.register(relay, handle),
                         Ok(_) => {}
                         Err(error) => return Some(error.to_string()),

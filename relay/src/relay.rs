@@ -24,7 +24,7 @@ use crate::http::server::{self, ListenError};
 use crate::keys::{KeysError, RelayKeys};
 use crate::link;
 use crate::shutdown::Shutdown;
-use crate::switchboard::Switchboard;
+use crate::switchboard::{Direction, Switchboard};
 
 /// Why a relay does not run.
 #[derive(Debug, Error)]
@@ -92,7 +92,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
 }
 
 async fn upgrade(State(switchboard): State<Arc<Switchboard>>, upgrade: WebSocketUpgrade) -> Response {
-    let Some(admission) = switchboard.admit() else {
+    let Some(admission) = switchboard.admit(Direction::Inbound) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "this relay has all the links that it can have").into_response();
     };
     link::bounded(upgrade).on_upgrade(async move |socket| link::serve(socket, admission, switchboard).await)

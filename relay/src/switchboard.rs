@@ -29,6 +29,18 @@ const MAX_WAITING: usize = 100_000;
 /// Links that one relay takes at once.
 const MAX_LINKS: usize = 16_384;
 
+/// Those among them that others may have opened: whoever takes all of these does not keep the relay from reaching others.
+const MAX_INBOUND: usize = MAX_LINKS / 4 * 3;
+
+/// Who opens a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Direction {
+    /// Somebody else.
+    Inbound,
+    /// This relay.
+    Outbound,
+}
+
 /// What reaches the owner of a link from the relay's other links.
 #[derive(Debug)]
 pub(crate) enum Item {
@@ -77,6 +89,8 @@ pub struct Switchboard {
     memory: Arc<Memory>,
     loads: Mutex<HashMap<u64, (LinkHandle, Arc<LinkLoad>)>>,
     handshakes: Handshakes,
+    /// The second of the last warning.
+    warned: AtomicU64,
     links: AtomicUsize,
     next_id: AtomicU64,
 }
@@ -97,6 +111,7 @@ impl Switchboard {
             memory: Arc::new(Memory::new(memory)),
             loads: Mutex::new(HashMap::new()),
             handshakes: Handshakes::start()?,
+            warned: AtomicU64::new(0),
             links: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
         }))
@@ -123,10 +138,13 @@ impl Switchboard {
     }
 
     /// A place among the links; none when there are as many as the relay takes.
-    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
-        let admitted = self
-            .links
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |links| (links < MAX_LINKS).then_some(links + 1));
+    pub(crate) fn admit(self: &Arc<Self>, direction: Direction) -> Option<Admission> {
+        let max = match direction {
+            Direction::Inbound => MAX_INBOUND,
+            Direction::Outbound => MAX_LINKS,
+        };
+        let admitted =
+            self.links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |links| (links < max).then_some(links + 1));
         admitted.is_ok().then(|| Admission(Arc::clone(self)))
     }
 
@@ -177,14 +195,18 @@ impl Switchboard {
 
     /// Asks the worst link to give up a circuit.
     fn relieve(&self) {
+        let now = self.clock.now().instant;
         let worst = {
             let loads = lock(&self.loads);
-            memory::worst(loads.values().map(|(link, load)| (link, &**load))).cloned()
+            memory::worst(now, loads.values().map(|(link, load)| (link, &**load))).cloned()
         };
-        if let Some(link) = worst {
-            tracing::warn!(cells = self.memory.queued(), "more cells wait than may: a circuit ends");
-            self.tell(&link, Note::Shed);
+        let Some(link) = worst else { return };
+        // Once a second: this may happen often, and says always the same.
+        let second = now.as_millis() / 1000;
+        if self.warned.swap(second, Ordering::Relaxed) != second {
+            tracing::warn!(cells = self.memory.queued(), "more cells wait than may: circuits end");
         }
+        self.tell(&link, Note::Shed);
     }
 
     fn connect(self: &Arc<Self>, relay: RelayIdentity, note: Note<LinkHandle>) {
@@ -192,7 +214,7 @@ impl Switchboard {
         if let Some(link) = known {
             return self.tell(&link, note);
         }
-        let (Some((addressee, url)), Some(admission)) = (self.find(&relay), self.admit()) else {
+        let (Some((addressee, url)), Some(admission)) = (self.find(&relay), self.admit(Direction::Outbound)) else {
             return self.refuse(note, DestroyReason::ConnectFailed);
         };
         let (handle, inbox) = self.new_handle();

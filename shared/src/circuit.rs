@@ -177,10 +177,14 @@ impl Circuit {
         Ok(stream)
     }
 
-    /// Says something on a stream: what the windows allow at once, the rest when they open.
+    /// Says something on a stream: what the windows allow at once, the rest when they open. Nothing, if there is no such
+    /// stream or this end has ended it.
     ///
     /// [`Self::waiting`] tells how much waits; whoever does not look keeps that in memory.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8], out: &mut Vec<Cell>) {
+        if !self.flow.is_open(stream) {
+            return;
+        }
         self.waiting.entry(stream).or_default().extend(bytes);
         self.pump(stream, out);
     }

@@ -263,6 +263,11 @@ impl Flow {
         Ok(if windows.ended { Ended::ByBoth } else { Ended::ByPeer })
     }
 
+    /// Whether there is a stream that this end has not ended.
+    pub fn is_open(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| !stream.ended)
+    }
+
     /// How many data messages may be sent on a stream now.
     pub fn may_send(&self, stream: StreamId) -> u16 {
         self.streams

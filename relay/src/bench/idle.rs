@@ -12,7 +12,10 @@ use super::{BenchError, Common, print, round};
 use crate::random;
 
 /// Circuits that are under construction at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: u32 = 32;
+
+/// How often each link says that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Circuits over one link.
 const PER_LINK: u32 = 1000;
@@ -51,7 +54,7 @@ pub(super) async fn run(options: Options) -> Result<(), BenchError> {
         let mut open = 0;
         let wanted = left.min(PER_LINK);
         while open < wanted {
-            while begun < wanted && (begun - open) as usize <= AT_ONCE {
+            while begun < wanted && begun - open < AT_ONCE {
                 let path = network.path(&mut rng, guard, common.hops)?;
                 tunnel.build(path)?;
                 begun += 1;
@@ -68,11 +71,14 @@ pub(super) async fn run(options: Options) -> Result<(), BenchError> {
     let seconds = round(start.elapsed().as_secs_f64());
     print(common.json, &Report { circuits, seconds }, &format!("{circuits} circuits are open after {seconds} s"))?;
     let end = tokio::time::Instant::now() + Duration::from_secs(hold);
-    for tunnel in &mut tunnels {
-        // What comes is padding; a link that nobody reads would fill up.
-        let _ = tokio::time::timeout_at(end.min(tokio::time::Instant::now() + Duration::from_millis(1)), tunnel.next())
-            .await;
+    loop {
+        for tunnel in &mut tunnels {
+            tunnel.keep_alive().await?;
+        }
+        let now = tokio::time::Instant::now();
+        if now >= end {
+            return Ok(());
+        }
+        tokio::time::sleep_until(end.min(now + KEEP_ALIVE)).await;
     }
-    tokio::time::sleep_until(end).await;
-    Ok(())
 }

@@ -2,16 +2,19 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use allium_shared::cell::{CELL_LEN, Cell, CircId, DestroyReason, LinkEnd};
+use allium_shared::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason, LinkEnd};
 use allium_shared::circuit::{Circuit, Hop, Received};
 use allium_shared::link::{Initiator, LinkStep, MAX_CELLS, Opener, RelayAddressee, Sealer};
 use allium_shared::netdir::{Authorities, RelayEntry};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use rand_chacha::ChaCha20Rng;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::{BenchError, PATIENCE};
 use crate::dial::{self, Socket};
+
+/// Cells that are sent together when more comes in meanwhile: those that acknowledge a few records.
+const TOGETHER: usize = 4;
 
 /// A link to a guard, and the circuits over it.
 pub(super) struct Tunnel {
@@ -108,10 +111,20 @@ impl Tunnel {
             if let Some(received) = self.received.pop_front() {
                 return Ok(received);
             }
-            if !self.cells.is_empty() {
-                self.flush().await?;
-            }
-            let mut message = receive(&mut self.socket).await?;
+            // What has come already is read first, so that acknowledgements of a few records leave together.
+            let ready = if self.cells.len() < TOGETHER { self.socket.next().now_or_never() } else { None };
+            let mut message = match ready {
+                Some(message) => match binary(message)? {
+                    Some(message) => message,
+                    None => continue,
+                },
+                None => {
+                    if !self.cells.is_empty() {
+                        self.flush().await?;
+                    }
+                    receive(&mut self.socket).await?
+                }
+            };
             for cell in self.opener.open(&mut message)? {
                 let Ok(cell) = Cell::decode(cell) else { return Err(BenchError::Closed) };
                 let circ = cell.circ;
@@ -122,6 +135,30 @@ impl Tunnel {
                 }
             }
         }
+    }
+
+    /// Reads what has come and says that this end lives.
+    pub(super) async fn keep_alive(&mut self) -> Result<(), BenchError> {
+        self.cells.push(Cell::PADDING);
+        self.flush().await?;
+        while let Some(message) = self.socket.next().now_or_never() {
+            if let Some(mut message) = binary(message)? {
+                for cell in self.opener.open(&mut message)? {
+                    if Cell::decode(cell).is_ok_and(|cell| cell.command == Command::Destroy) {
+                        return Err(BenchError::Destroyed(DestroyReason::None));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has come, whatever it says.
+    pub(super) fn skim(&mut self) -> Result<(), BenchError> {
+        while let Some(message) = self.socket.next().now_or_never() {
+            binary(message)?;
+        }
+        Ok(())
     }
 
     /// Waits until a circuit is open.
@@ -142,11 +179,18 @@ async fn send(socket: &mut Socket, message: Vec<u8>) -> Result<(), BenchError> {
 
 async fn receive(socket: &mut Socket) -> Result<Vec<u8>, BenchError> {
     loop {
-        match tokio::time::timeout(PATIENCE, socket.next()).await {
-            Err(_) => return Err(BenchError::Silence),
-            Ok(Some(Ok(Message::Binary(bytes)))) => return Ok(bytes.into()),
-            Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Err(BenchError::Closed),
-            Ok(Some(Ok(_))) => {}
+        let message = tokio::time::timeout(PATIENCE, socket.next()).await.map_err(|_| BenchError::Silence)?;
+        if let Some(bytes) = binary(message)? {
+            return Ok(bytes);
         }
+    }
+}
+
+/// The bytes of a record, or nothing if the message is none.
+fn binary(message: Option<Result<Message, tungstenite::Error>>) -> Result<Option<Vec<u8>>, BenchError> {
+    match message {
+        Some(Ok(Message::Binary(bytes))) => Ok(Some(bytes.into())),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(BenchError::Closed),
+        Some(Ok(_)) => Ok(None),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use thiserror::Error;
 
 use super::handshakes::{Answer, Request};
@@ -29,8 +30,12 @@ const CLIENT_RATE: (u32, u32) = (500, 1000);
 /// The same for a relay, which speaks for many clients.
 const RELAY_RATE: (u32, u32) = (5000, 10_000);
 
-/// Circuits on one link.
-const MAX_CIRCUITS: usize = 65_536;
+/// Handshakes of the peer that may wait for an answer at once, those included that it has given up: of a client, and of a
+/// relay, which speaks for many.
+const MAX_UNANSWERED: (usize, usize) = (64, 512);
+
+/// Circuits on one link: of a client, and of a relay.
+const MAX_CIRCUITS: (usize, usize) = (2048, 65_536);
 
 /// Cells that a joining circuit may send before the other half has come over.
 const MAX_PENDING: usize = 256;
@@ -181,12 +186,15 @@ pub struct Circuits<L> {
     end: LinkEnd,
     peer: Option<RelayIdentity>,
     keys: Arc<RelayKeys>,
-    entries: HashMap<CircId, Entry<L>>,
+    /// Looked into for every cell: with a hash that is fast, and has a seed that peers do not know.
+    entries: HashMap<CircId, Entry<L>, RandomState>,
     half_open: HashMap<CircId, HalfOpen>,
     deadlines: VecDeque<(Instant, CircId)>,
     next_id: u32,
     next_ticket: u64,
     creates: Rate,
+    /// Handshakes that wait for an answer.
+    unanswered: usize,
 }
 
 /// A handshake of the peer that has not come whole yet, or is being answered.
@@ -292,12 +300,13 @@ impl<L: Clone + PartialEq> Circuits<L> {
             end,
             peer,
             keys,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             half_open: HashMap::new(),
             deadlines: VecDeque::new(),
             next_id: 0,
             next_ticket: 0,
             creates: Rate::new(rate, burst, now),
+            unanswered: 0,
         }
     }
 
@@ -446,6 +455,22 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
+    /// Ends one circuit towards both sides whose waiting cells were thrown away, the news of its end perhaps among them.
+    pub(super) fn abandon(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
+        out.send(&Cell::destroy(circ, reason));
+        self.forget(circ, reason, out);
+    }
+
+    /// Whether there is such a circuit.
+    pub(super) fn contains(&self, circ: CircId) -> bool {
+        self.entries.contains_key(&circ)
+    }
+
+    /// Of two limits, for a client and for a relay, the one that holds for the peer.
+    const fn of_peer(&self, limits: (usize, usize)) -> usize {
+        if self.peer.is_some() { limits.1 } else { limits.0 }
+    }
+
     fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
         self.half_open.remove(&circ);
         if let Some(entry) = self.entries.remove(&circ) {
@@ -472,7 +497,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 out.refuse(circ, DestroyReason::NoSuchCircuit);
                 return Ok(());
             }
-            let full = self.half_open.len() >= MAX_HALF_OPEN || self.entries.len() >= MAX_CIRCUITS;
+            let full = self.half_open.len() >= MAX_HALF_OPEN
+                || self.entries.len() + self.half_open.len() >= self.of_peer(MAX_CIRCUITS)
+                || self.unanswered >= self.of_peer(MAX_UNANSWERED);
             if full || !self.creates.take(now) {
                 out.refuse(circ, DestroyReason::ResourceLimit);
                 return Ok(());
@@ -490,6 +517,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         half_open.ticket = Some(ticket);
+        self.unanswered += 1;
         out.answer(Request::new((self.this.clone(), circ), ticket, message, self.keys.clone()));
         Ok(())
     }
@@ -502,6 +530,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         answer: Result<Box<Answer>, DestroyReason>,
         out: &mut impl Outlet<Link = L>,
     ) {
+        self.unanswered = self.unanswered.saturating_sub(1);
         // The client may have given up meanwhile, and even have begun anew with the same id.
         if self.half_open.get(&circ).and_then(|half_open| half_open.ticket) != Some(ticket) {
             return;
@@ -542,11 +571,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     fn open(&mut self, now: Instant, origin: (L, CircId), message: &[u8], out: &mut impl Outlet<Link = L>) {
-        if self.entries.len() >= MAX_CIRCUITS {
+        if self.entries.len() >= self.of_peer(MAX_CIRCUITS) {
             let note = Note::OpenFailed { circ: origin.1, reason: DestroyReason::ResourceLimit };
             return out.tell(&origin.0, note);
         }
-        // Fewer than MAX_CIRCUITS ids of 2³¹ are taken, so this ends soon.
+        // Few of the 2³¹ ids are taken, so this ends soon.
         let circ = loop {
             let circ = self.end.circ_id(self.next_id);
             self.next_id = self.next_id.wrapping_add(1);

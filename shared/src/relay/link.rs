@@ -30,8 +30,11 @@ const PAGE_SILENCE: Duration = Duration::from_secs(180);
 /// each circuit's queue and by the memory of the whole relay.
 const MAX_LINK_QUEUED: usize = 16 * 1024;
 
-/// A link that has sent nothing for so long, though cells waited, is given up when the relay needs the memory.
-const STUCK_TIME: Duration = Duration::from_secs(2);
+/// A client's link that has sent nothing for so long, though cells waited, is given up when the relay needs the memory.
+const STUCK_TIME: Duration = Duration::from_secs(10);
+
+/// Cells that a link gives up at once when the relay needs the memory.
+const SHED: usize = 256;
 
 /// Notes that may wait for a link to shake hands.
 const MAX_WAITING: usize = 1024;
@@ -246,8 +249,10 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             State::Open(open) => {
                 self.deadline = now + silence(open.relay, open.padding);
                 let Open { opener, circuits, queue, .. } = &mut **open;
+                let cells = opener.open(message)?;
                 let mut own = Own::new(&self.this, queue, switch);
-                for cell in opener.open(message)? {
+                own.expected = cells.len();
+                for cell in cells {
                     circuits.handle_cell(now, &mut Cell::decode(cell)?, &mut own);
                 }
                 drop(own);
@@ -277,6 +282,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let next_padding = now + padding.pause(&mut self.rng);
         let crate::link::Link { sealer, opener, .. } = link;
         let queue = CellQueue::new();
+        self.memory.update(&self.load, now, 0, true);
         let open = Open { send, sealer, opener, relay, circuits, queue, padding, next_padding };
         self.state = State::Open(Box::new(open));
     }
@@ -285,13 +291,14 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     pub fn handle_note<S: Switch<Link = L>>(&mut self, now: Instant, note: Note<L>, switch: &mut S) {
         match &mut self.state {
             State::Open(open) => {
-                let Open { circuits, queue, .. } = &mut **open;
+                let Open { circuits, queue, relay, .. } = &mut **open;
                 if matches!(note, Note::Shed) {
-                    // Of a link that moves, one circuit goes; one that does not has no use for the others either.
-                    if now.saturating_since(self.load.progress()) >= STUCK_TIME {
+                    // A client that has read nothing for so long has no use for its other circuits either. A relay speaks
+                    // for many, of whom only those with most waiting have to go.
+                    if relay.is_none() && now.saturating_since(self.load.progress()) >= STUCK_TIME {
                         self.stuck = true;
                     } else {
-                        queue.shed();
+                        queue.shed(SHED);
                         self.memory.relieved();
                     }
                 }
@@ -311,8 +318,10 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     pub fn handle_forwarded<S: Switch<Link = L>>(&mut self, now: Instant, cells: &[Cell], switch: &mut S) {
         if let State::Open(open) = &mut self.state {
             for cell in cells {
-                // An overrun is remembered by the queue.
-                let _ = open.queue.push(cell);
+                // A circuit can have ended while its cells were on their way here. An overrun is remembered by the queue.
+                if open.circuits.contains(cell.circ) {
+                    let _ = open.queue.push(cell);
+                }
             }
             self.settle(now, switch);
         }
@@ -323,9 +332,9 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let State::Open(open) = &mut self.state else { return };
         let Open { circuits, queue, .. } = &mut **open;
         while let Some(circ) = queue.take_overrun() {
-            circuits.destroy(circ, DestroyReason::ResourceLimit, &mut Own::new(&self.this, queue, switch));
+            circuits.abandon(circ, DestroyReason::ResourceLimit, &mut Own::new(&self.this, queue, switch));
         }
-        self.memory.update(&self.load, now, queue.len(), false);
+        self.memory.update(&self.load, now, queue.kept(), false);
         if self.memory.ask(now) {
             switch.relieve();
         }
@@ -357,7 +366,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             }
         }
         open.sealer.seal(&mut record)?;
-        self.memory.update(&self.load, now, open.queue.len(), true);
+        self.memory.update(&self.load, now, open.queue.kept(), true);
         Ok(Some(record))
     }
 
@@ -426,11 +435,13 @@ struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
     queue: &'a mut CellQueue,
     switch: &'a mut S,
     forwarded: Vec<(L, Vec<Cell>)>,
+    /// How many cells one link can get at most.
+    expected: usize,
 }
 
 impl<'a, L: Clone + PartialEq, S: Switch<Link = L>> Own<'a, L, S> {
     fn new(this: &'a L, queue: &'a mut CellQueue, switch: &'a mut S) -> Self {
-        Self { this, queue, switch, forwarded: Vec::new() }
+        Self { this, queue, switch, forwarded: Vec::new(), expected: 1 }
     }
 
     fn hand_over(&mut self) {
@@ -464,7 +475,7 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
         match self.forwarded.iter_mut().find(|(other, _)| other == link) {
             Some((_, cells)) => cells.push(cell.clone()),
             None => {
-                let mut cells = Vec::with_capacity(MAX_CELLS);
+                let mut cells = Vec::with_capacity(self.expected);
                 cells.push(cell.clone());
                 self.forwarded.push((link.clone(), cells));
             }

@@ -38,10 +38,11 @@ impl Memory {
 
     /// A link has this many cells waiting now; `progress` says whether it has sent some.
     pub(super) fn update(&self, load: &LinkLoad, now: Instant, queued: usize, progress: bool) {
-        if progress || queued == 0 {
+        let before = load.queued.swap(queued, Ordering::Relaxed);
+        // What begins to wait now has not waited before.
+        if progress || queued == 0 || before == 0 {
             load.progress.store(now.as_millis(), Ordering::Relaxed);
         }
-        let before = load.queued.swap(queued, Ordering::Relaxed);
         // Wraps where the link has fewer than before; the sum over all links is right again.
         self.queued.fetch_add(queued.wrapping_sub(before), Ordering::Relaxed);
     }
@@ -83,11 +84,11 @@ impl LinkLoad {
 
 /// Which of a relay's links has to give up a circuit: the one that has sent nothing for the longest time, to the second;
 /// among equals the one with most waiting.
-pub fn worst<'a, L>(links: impl IntoIterator<Item = (L, &'a LinkLoad)>) -> Option<L> {
+pub fn worst<'a, L>(now: Instant, links: impl IntoIterator<Item = (L, &'a LinkLoad)>) -> Option<L> {
     links
         .into_iter()
         .filter(|(_, load)| load.queued() > 0)
-        .min_by_key(|(_, load)| (load.progress.load(Ordering::Relaxed) / 1000, core::cmp::Reverse(load.queued())))
+        .max_by_key(|(_, load)| (now.saturating_since(load.progress()).as_secs(), load.queued()))
         .map(|(link, _)| link)
 }
 
@@ -107,11 +108,16 @@ mod tests {
         memory.update(&busy, at(9000), 7, false);
         assert!(memory.ask(at(9000)));
         assert!(!memory.ask(at(9001)), "one is asked at a time");
-        assert_eq!(worst([("busy", &busy), ("stuck", &stuck)]), Some("stuck"));
+        // Although less waits on it.
+        assert_eq!(worst(at(9000), [("busy", &busy), ("stuck", &stuck)]), Some("stuck"));
+        assert_eq!(worst(at(1500), [("busy", &busy), ("stuck", &stuck)]), Some("busy"));
         assert!(memory.ask(at(9000 + PATIENCE)), "the one that was asked is gone");
         memory.update(&stuck, at(9000), 0, false);
         memory.relieved();
         assert_eq!((memory.queued(), memory.is_over()), (7, false));
-        assert_eq!(worst([("busy", &busy), ("stuck", &stuck)]), Some("busy"));
+        assert_eq!(worst(at(9000), [("busy", &busy), ("stuck", &stuck)]), Some("busy"));
+        // A link that was idle for long is not to blame for what begins to wait now.
+        memory.update(&stuck, at(20_000), 1, false);
+        assert_eq!(worst(at(20_000), [("busy", &busy), ("stuck", &stuck)]), Some("busy"));
     }
 }

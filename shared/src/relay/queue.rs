@@ -4,9 +4,9 @@ use super::turns::Turns;
 use crate::cell::{Cell, CircId};
 use crate::flow::CIRCUIT_WINDOW;
 
-/// How many cells one circuit may have waiting: its window, and room for what windows do not count. A client that keeps
-/// to its windows never comes near.
-pub const MAX_QUEUED: usize = CIRCUIT_WINDOW as usize + 128;
+/// How many cells one circuit may have waiting: its window, and room for what windows do not count (the beginnings and ends
+/// of streams, acknowledgements). Who keeps to the rules never has more.
+pub const MAX_QUEUED: usize = CIRCUIT_WINDOW as usize + 256;
 
 /// Cells for which an idle link keeps room: a record.
 const KEPT: usize = 31;
@@ -35,6 +35,10 @@ impl CellQueue {
     /// [`Overrun`], which [`Self::take_overrun`] repeats, when the circuit already has [`MAX_QUEUED`] cells waiting. They
     /// are dropped, and the circuit must be destroyed: nothing is ever dropped from a circuit that lives.
     pub fn push(&mut self, cell: &Cell) -> Result<(), Overrun> {
+        // Behind a gap nothing may follow.
+        if self.overruns.contains(&cell.circ) {
+            return Err(Overrun(cell.circ));
+        }
         let at = match self.free.pop() {
             Some(at) => {
                 if let Some(place) = self.cells.get_mut(at as usize) {
@@ -65,7 +69,7 @@ impl CellQueue {
         true
     }
 
-    /// Gives memory back that only a burst needed.
+    /// Gives memory back that only a burst needed: never more than half of the places are empty, but for a few.
     fn rest(&mut self) {
         if self.turns.is_empty() {
             self.free.clear();
@@ -74,15 +78,37 @@ impl CellQueue {
                 self.cells = Vec::with_capacity(KEPT);
                 self.free = Vec::new();
             }
+        } else if self.free.len() > self.turns.len() + 4 * KEPT {
+            self.compact();
         }
     }
 
-    /// Gives up the circuit that has most waiting.
-    pub fn shed(&mut self) {
-        let worst = self.turns.owners().max_by_key(|(circ, waiting)| (*waiting, **circ)).map(|(circ, _)| *circ);
-        if let Some(circ) = worst {
+    /// Moves all cells together.
+    fn compact(&mut self) {
+        let mut cells = Vec::with_capacity(self.turns.len() + KEPT);
+        for at in self.turns.things_mut() {
+            let cell = self.cells.get(*at as usize).cloned().unwrap_or(Cell::PADDING);
+            *at = cells.len() as u32;
+            cells.push(cell);
+        }
+        self.cells = cells;
+        self.free = Vec::new();
+    }
+
+    /// Gives up the circuits that have most waiting, until at least so many cells are gone.
+    pub fn shed(&mut self, cells: usize) {
+        let enough = self.len().saturating_sub(cells);
+        while self.len() > enough {
+            let worst = self.turns.owners().max_by_key(|(circ, waiting)| (*waiting, **circ)).map(|(circ, _)| *circ);
+            let Some(circ) = worst else { break };
             self.overrun(circ);
         }
+        self.compact();
+    }
+
+    /// For how many cells there is memory, taken or kept.
+    pub const fn kept(&self) -> usize {
+        self.cells.len()
     }
 
     fn overrun(&mut self, circ: CircId) -> Overrun {
@@ -154,7 +180,41 @@ mod tests {
         for (circ, count) in [(1, 3), (2, 5), (3, 4)] {
             (0..count).for_each(|n| queue.push(&cell(circ, n)).unwrap());
         }
-        queue.shed();
+        queue.shed(4);
         assert_eq!((queue.take_overrun(), queue.len()), (Some(CircId(2)), 7));
+        queue.shed(5);
+        assert_eq!((queue.take_overrun(), queue.take_overrun(), queue.len()), (Some(CircId(1)), Some(CircId(3)), 0));
+    }
+
+    #[test]
+    fn memory_follows_what_waits() {
+        let mut queue = CellQueue::new();
+        for n in 0..16_000_u32 {
+            queue.push(&cell(n % 100, (n / 100) as u8)).unwrap();
+        }
+        let mut record = Vec::new();
+        while queue.len() > 50 {
+            queue.pop_into(&mut record);
+        }
+        assert!(queue.kept() < 300, "{} places for 50 cells", queue.kept());
+        record.clear();
+        let mut left = popped(&mut queue);
+        left.sort_unstable();
+        left.dedup();
+        assert_eq!(left.len(), 50, "each is still there, once");
+        assert!(left.iter().all(|(_, n)| *n == 159), "and they are the last ones");
+        assert_eq!(queue.kept(), 0);
+    }
+
+    #[test]
+    fn nothing_follows_behind_a_gap() {
+        let mut queue = CellQueue::new();
+        for _ in 0..=MAX_QUEUED {
+            let _ = queue.push(&cell(1, 0));
+        }
+        assert_eq!(queue.push(&cell(1, 1)), Err(Overrun(CircId(1))));
+        assert!(queue.is_empty());
+        assert_eq!(queue.take_overrun(), Some(CircId(1)));
+        queue.push(&cell(1, 2)).unwrap();
     }
 }

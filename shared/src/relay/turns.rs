@@ -4,6 +4,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
+use foldhash::quality::RandomState;
+
 /// One line for each owner, served in turn.
 ///
 /// An owner who had nothing in line goes before those who keep it busy, once; then all take turns, one thing each. An owner
@@ -11,7 +13,7 @@ use std::hash::Hash;
 /// precedence over the others (the scheme of FQ-CoDel, RFC 8290, section 4.2). Things of one owner keep their order.
 #[derive(Debug)]
 pub struct Turns<K, T> {
-    lines: HashMap<K, VecDeque<T>>,
+    lines: HashMap<K, VecDeque<T>, RandomState>,
     /// Owners whose first thing has not been served.
     new: VecDeque<K>,
     /// Owners who have been served, each once.
@@ -21,7 +23,7 @@ pub struct Turns<K, T> {
 
 impl<K, T> Default for Turns<K, T> {
     fn default() -> Self {
-        Self { lines: HashMap::new(), new: VecDeque::new(), old: VecDeque::new(), len: 0 }
+        Self { lines: HashMap::default(), new: VecDeque::new(), old: VecDeque::new(), len: 0 }
     }
 }
 
@@ -87,6 +89,11 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
             self.rest();
         }
         cleared
+    }
+
+    /// All things in line.
+    pub fn things_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.lines.values_mut().flatten()
     }
 
     /// The owners with something in line, and how much each.

@@ -59,7 +59,7 @@ fn build(url: &str) {
 fn flood(url: &str) {
     let report = bench(url, &["flood", "--seconds", "5"]);
     println!(
-        "a circuit without and with a flood of {} handshakes a second: {} MB/s, {} MB/s; slowest 5 MB {} ms, {} ms",
+        "a circuit alone, and while {} handshakes a second are sent to its guard: {} MB/s, {} MB/s; slowest 5 MB {} ms, {} ms",
         report["creates_per_s"],
         report["mb_per_s"],
         report["mb_per_s_in_flood"],

@@ -282,7 +282,7 @@ impl RelayNode {
             }
             Effect::Relieve => {
                 let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));
-                desk.effects.extend(memory::worst(loads).map(|end| Effect::Tell(end, Note::Shed)));
+                desk.effects.extend(memory::worst(net.now, loads).map(|end| Effect::Tell(end, Note::Shed)));
             }
             Effect::Tell(end, note) => {
                 self.observe(net, end, &note);
