@@ -10,6 +10,7 @@ use super::circuits::{Circuits, Note, Outlet, RelayKeys};
 use super::handshakes::Request;
 use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
+use super::rate::Rate;
 use crate::cell::message::Cookie;
 use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
 use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
@@ -35,6 +36,10 @@ const STUCK_TIME: Duration = Duration::from_secs(10);
 
 /// Cells that a link gives up at once when the relay needs the memory.
 const SHED: usize = 256;
+
+/// Refusals that a client may draw each second, and how many at once: for circuits that it may not open, and for cells of
+/// circuits that do not exist. One that goes on is not mistaken but at war, and even to refuse costs the others time.
+const REFUSALS: (u32, u32) = (1000, 10_000);
 
 /// Notes that may wait for a link to shake hands.
 const MAX_WAITING: usize = 1024;
@@ -118,6 +123,7 @@ struct Open<L> {
     queue: CellQueue,
     padding: Padding,
     next_padding: Instant,
+    refusals: Rate,
 }
 
 /// Why a link ends. Each text is fit for the peer and for a log.
@@ -141,6 +147,9 @@ pub enum LinkError {
     /// The handshake took too long.
     #[error("the link's handshake took too long")]
     Timeout,
+    /// The peer goes on with what it is refused.
+    #[error("the peer goes on opening circuits that it is refused, or using circuits that do not exist")]
+    Flood,
     /// The peer does not read what it has asked for.
     #[error("too many cells wait for the peer to read them")]
     Overfull,
@@ -248,14 +257,18 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             }
             State::Open(open) => {
                 self.deadline = now + silence(open.relay, open.padding);
-                let Open { opener, circuits, queue, .. } = &mut **open;
+                let Open { opener, circuits, queue, refusals, relay, .. } = &mut **open;
                 let cells = opener.open(message)?;
                 let mut own = Own::new(&self.this, queue, switch);
                 own.expected = cells.len();
                 for cell in cells {
                     circuits.handle_cell(now, &mut Cell::decode(cell)?, &mut own);
                 }
+                let refused = own.refused;
                 drop(own);
+                if relay.is_none() && !(0..refused).all(|_| refusals.take(now)) {
+                    return Err(LinkError::Flood);
+                }
                 self.settle(now, switch);
                 self.check_queue()?;
                 Ok(Progress::Nothing)
@@ -283,7 +296,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let crate::link::Link { sealer, opener, .. } = link;
         let queue = CellQueue::new();
         self.memory.update(&self.load, now, 0, true);
-        let open = Open { send, sealer, opener, relay, circuits, queue, padding, next_padding };
+        let refusals = Rate::new(REFUSALS.0, REFUSALS.1, now);
+        let open = Open { send, sealer, opener, relay, circuits, queue, padding, next_padding, refusals };
         self.state = State::Open(Box::new(open));
     }
 
@@ -437,11 +451,13 @@ struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
     forwarded: Vec<(L, Vec<Cell>)>,
     /// How many cells one link can get at most.
     expected: usize,
+    /// How often the peer was refused something.
+    refused: usize,
 }
 
 impl<'a, L: Clone + PartialEq, S: Switch<Link = L>> Own<'a, L, S> {
     fn new(this: &'a L, queue: &'a mut CellQueue, switch: &'a mut S) -> Self {
-        Self { this, queue, switch, forwarded: Vec::new(), expected: 1 }
+        Self { this, queue, switch, forwarded: Vec::new(), expected: 1, refused: 0 }
     }
 
     fn hand_over(&mut self) {
@@ -466,6 +482,7 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
     }
 
     fn refuse(&mut self, circ: CircId, reason: DestroyReason) {
+        self.refused += 1;
         if self.queue.len() < MAX_LINK_QUEUED {
             self.send(&Cell::destroy(circ, reason));
         }

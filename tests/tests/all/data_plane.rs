@@ -202,14 +202,31 @@ fn a_flood_of_handshakes_stops_no_circuit() {
         let directory = Directory::fetch(&network.url());
         move || {
             let mut peer = Peer::link(&directory, &relay);
-            (0..100).map(|_| peer.send_handshakes(&relay, 50)).sum::<usize>()
+            (0..50).map(|_| peer.send_handshakes(&relay, 50)).sum::<usize>()
         }
     });
     while !flood.is_finished() {
         reader.draw(circ, 1_000_000);
         assert_eq!(read_to_end(&mut reader, circ, &mut 0), 1_000_000);
     }
-    assert!(flood.join().unwrap() > 0, "5,000 handshakes in a burst are more than a link may send");
+    assert!(flood.join().unwrap() > 0, "2,500 handshakes in a burst are more than a link may send");
+}
+
+#[test]
+fn whoever_goes_on_after_a_thousand_refusals_loses_its_link() {
+    let (_network, directory) = network();
+    let mut peer = guard(&directory);
+    let unknown = allium_shared::cell::Cell {
+        circ: CircId(0x8000_1234),
+        command: allium_shared::cell::Command::Relay,
+        body: [1; allium_shared::cell::BODY_LEN],
+    };
+    for _ in 0..2000 {
+        peer.send_cells(&vec![unknown.clone(); 31]);
+    }
+    peer.await_end();
+    let mut other = guard(&directory);
+    other.open_circuit(&directory, &PATH);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rand_core::SeedableRng as _;
 
 use super::*;
+use crate::cell::Command;
 use crate::cell::message::Service;
 use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::{IdentityKeypair, OnionSecret};
@@ -220,17 +221,26 @@ fn a_relay_that_keeps_too_much_ends_a_link_that_is_stuck() {
 }
 
 #[test]
-fn refusals_do_not_pile_up_for_whoever_does_not_read_them() {
+fn refusals_do_not_pile_up_and_come_to_an_end() {
     let mut relay = Relay::new(1_000_000);
     let id = relay.connect();
-    for n in 0..2 * MAX_LINK_QUEUED as u32 / 31 {
-        let cells: Vec<_> =
-            (0..31).map(|m| Cell::destroy(LinkEnd::Initiator.circ_id(n * 31 + m), DestroyReason::None)).collect();
-        let cells: Vec<_> =
-            cells.into_iter().map(|cell| Cell { command: crate::cell::Command::Relay, ..cell }).collect();
-        relay.bring(id, &cells).unwrap();
+    let flood = |relay: &mut Relay, records: u32| {
+        (0..records).try_for_each(|n| {
+            let circ = |m| LinkEnd::Initiator.circ_id(n * 31 + m);
+            let cells: Vec<_> = (0..31)
+                .map(|m| Cell { command: Command::Relay, ..Cell::destroy(circ(m), DestroyReason::None) })
+                .collect();
+            relay.bring(id, &cells)
+        })
+    };
+    // Slowly enough, for so long that they would fill the queue.
+    for _ in 0..MAX_LINK_QUEUED / 3100 + 3 {
+        relay.now = relay.now + Duration::from_secs(4);
+        assert_eq!(flood(&mut relay, 100), Ok(()));
     }
     assert_eq!(relay.links[id].queued(), MAX_LINK_QUEUED);
+    // Too fast for a mistake.
+    assert_eq!(flood(&mut relay, REFUSALS.1 / 31 + 1), Err(LinkError::Flood));
 }
 
 #[test]
