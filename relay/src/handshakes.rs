@@ -93,5 +93,5 @@ impl Shared {
 
 fn send((link, note): (LinkHandle, Note<LinkHandle>)) {
     // When the link is gone, nobody waits for the answer.
-    let _ = link.send(Item::Note(note));
+    let _ = link.send(Item::Note(Box::new(note)));
 }

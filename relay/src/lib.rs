@@ -11,7 +11,7 @@
 //! - [`page`]: the page's files
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
-//! - [`bench`]: measurements of a running network
+//! - [`mod@bench`]: measurements of a running network
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`keys`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives

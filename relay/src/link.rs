@@ -252,7 +252,7 @@ where
 fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
         Item::Cells(cells) => link.handle_forwarded(now, &cells, line),
-        Item::Note(note) => link.handle_note(now, note, line),
+        Item::Note(note) => link.handle_note(now, *note, line),
     }
 }
 
@@ -261,7 +261,7 @@ fn refuse_rest(inbox: &mut mpsc::UnboundedReceiver<Item>, switchboard: &Arc<Swit
     inbox.close();
     while let Ok(item) = inbox.try_recv() {
         if let Item::Note(note) = item {
-            switchboard.refuse(note, DestroyReason::ConnectFailed);
+            switchboard.refuse(*note, DestroyReason::ConnectFailed);
         }
     }
 }

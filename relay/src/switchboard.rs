@@ -47,7 +47,7 @@ pub(crate) enum Item {
     /// Cells to send.
     Cells(Vec<Cell>),
     /// Something to do.
-    Note(Note<LinkHandle>),
+    Note(Box<Note<LinkHandle>>),
 }
 
 /// A link, as the relay's other links know it.
@@ -181,15 +181,15 @@ impl Switchboard {
 
     /// Hands a note to the owner of a link; one that opens a circuit comes back as a failure when the link is gone.
     pub(crate) fn tell(&self, link: &LinkHandle, note: Note<LinkHandle>) {
-        let Err(mpsc::error::SendError(Item::Note(note))) = link.items.send(Item::Note(note)) else { return };
-        self.refuse(note, DestroyReason::LinkClosed);
+        let Err(mpsc::error::SendError(Item::Note(note))) = link.items.send(Item::Note(Box::new(note))) else { return };
+        self.refuse(*note, DestroyReason::LinkClosed);
     }
 
     /// Says to whoever wanted a circuit opened that it cannot be.
     pub(crate) fn refuse(&self, note: Note<LinkHandle>, reason: DestroyReason) {
         if let Some((origin, failure)) = note.into_failure(reason) {
             // When the origin is gone too, nobody is left to tell.
-            let _ = origin.items.send(Item::Note(failure));
+            let _ = origin.items.send(Item::Note(Box::new(failure)));
         }
     }
 

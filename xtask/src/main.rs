@@ -9,7 +9,7 @@
 //! - [`setup`]: compiler target, tools and browser, installed once per user.
 //! - [`artifacts`]: the two things that are shipped: the page in `dist/` and the binary `allium`.
 //! - [`demo`] and [`verify`]: the two commands that everybody uses.
-//! - [`bench`]: what the protocol costs, natively and in a browser.
+//! - [`mod@bench`]: what the protocol costs, natively and in a browser.
 //! - [`chromium`]: what is compiled to wasm, run in headless Chromium.
 
 mod args;

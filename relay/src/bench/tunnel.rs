@@ -40,8 +40,8 @@ impl Tunnel {
         let network = authorities.network();
         let (mut initiator, first) = Initiator::new_anonymous(&mut rng, network.as_bytes(), &addressee)?;
         send(&mut socket, first).await?;
-        let mut answer = receive(&mut socket).await?;
-        let LinkStep::Established { link, .. } = initiator.receive(&mut answer)? else {
+        let answer = receive(&mut socket).await?;
+        let LinkStep::Established { link, .. } = initiator.receive(&answer)? else {
             return Err(BenchError::Closed);
         };
         Ok(Self {

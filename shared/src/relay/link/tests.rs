@@ -109,8 +109,8 @@ impl Relay {
         let (mut initiator, mut first) =
             Initiator::new_anonymous(&mut self.rng, &self.keys.network, &addressee).unwrap();
         link.handle_message(self.now, &mut first, &mut self.desk).unwrap();
-        let mut answer = link.poll_transmit(self.now).unwrap().unwrap();
-        let LinkStep::Established { link: own, .. } = initiator.receive(&mut answer).unwrap() else { panic!() };
+        let answer = link.poll_transmit(self.now).unwrap().unwrap();
+        let LinkStep::Established { link: own, .. } = initiator.receive(&answer).unwrap() else { panic!() };
         self.links.push(link);
         self.clients.push(ClientSide { link: *own, circuits: Vec::new() });
         id
