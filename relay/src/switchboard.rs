@@ -85,7 +85,8 @@ pub struct Switchboard {
     directory: Arc<Directory>,
     clock: Clock,
     waiting: Mutex<RendezvousTable<LinkHandle>>,
-    relays: Mutex<HashMap<RelayIdentity, LinkHandle>>,
+    /// The links to each relay, the one that was first here first.
+    relays: Mutex<HashMap<RelayIdentity, Vec<LinkHandle>>>,
     memory: Arc<Memory>,
     loads: Mutex<HashMap<u64, (LinkHandle, Arc<LinkLoad>)>>,
     handshakes: Handshakes,
@@ -156,7 +157,11 @@ impl Switchboard {
 
     /// A link to this relay stands: circuits may be extended over it.
     pub(crate) fn register(&self, relay: RelayIdentity, link: &LinkHandle) {
-        lock(&self.relays).entry(relay).or_insert_with(|| link.clone());
+        let mut relays = lock(&self.relays);
+        let links = relays.entry(relay).or_default();
+        if !links.contains(link) {
+            links.push(link.clone());
+        }
     }
 
     /// A link begins to carry cells, or is about to.
@@ -166,7 +171,10 @@ impl Switchboard {
 
     /// A link is gone.
     pub(crate) fn withdraw(&self, link: &LinkHandle) {
-        lock(&self.relays).retain(|_, other| other != link);
+        lock(&self.relays).retain(|_, links| {
+            links.retain(|other| other != link);
+            !links.is_empty()
+        });
         lock(&self.loads).remove(&link.id);
         self.handshakes.forget(link);
     }
@@ -210,15 +218,18 @@ impl Switchboard {
     }
 
     fn connect(self: &Arc<Self>, relay: RelayIdentity, note: Note<LinkHandle>) {
-        let known = lock(&self.relays).get(&relay).cloned();
-        if let Some(link) = known {
+        // Held until the new link is there: two who want the same relay want one link.
+        let mut relays = lock(&self.relays);
+        if let Some(link) = relays.get(&relay).and_then(|links| links.first()).cloned() {
+            drop(relays);
             return self.tell(&link, note);
         }
         let (Some((addressee, url)), Some(admission)) = (self.find(&relay), self.admit(Direction::Outbound)) else {
             return self.refuse(note, DestroyReason::ConnectFailed);
         };
         let (handle, inbox) = self.new_handle();
-        self.register(relay, &handle);
+        relays.insert(relay, vec![handle.clone()]);
+        drop(relays);
         self.tell(&handle, note);
         tokio::spawn(link::open(Arc::clone(self), admission, handle, inbox, addressee, url));
     }

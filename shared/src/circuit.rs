@@ -209,20 +209,39 @@ impl Circuit {
         }
     }
 
+    /// Sends what waits on a stream, as far as the windows allow.
     fn pump(&mut self, stream: StreamId, out: &mut Vec<Cell>) {
-        while self.flow.may_send(stream) > 0 {
-            let Some(waiting) = self.waiting.get_mut(&stream) else { return };
-            let data: Vec<u8> = waiting.drain(..waiting.len().min(MAX_DATA_LEN)).collect();
-            if waiting.is_empty() {
-                self.waiting.remove(&stream);
-            }
-            if data.is_empty() {
+        while self.pump_one(stream, out) {}
+    }
+
+    /// Sends what waits on all streams, which take turns.
+    fn pump_all(&mut self, out: &mut Vec<Cell>) {
+        loop {
+            let streams: Vec<_> = self.waiting.keys().copied().collect();
+            let sent = streams.into_iter().filter(|stream| self.pump_one(*stream, out)).count();
+            if sent == 0 {
                 return;
             }
-            if let Some(tag) = self.originate(&RelayMessage::Data { stream, data }, out) {
-                self.flow.sent(stream, &tag);
-            }
         }
+    }
+
+    /// Sends one message of what waits on a stream, if there is any and the windows allow it.
+    fn pump_one(&mut self, stream: StreamId, out: &mut Vec<Cell>) -> bool {
+        if self.flow.may_send(stream) == 0 {
+            return false;
+        }
+        let Some(waiting) = self.waiting.get_mut(&stream) else { return false };
+        let data: Vec<u8> = waiting.drain(..waiting.len().min(MAX_DATA_LEN)).collect();
+        if waiting.is_empty() {
+            self.waiting.remove(&stream);
+        }
+        if data.is_empty() {
+            return false;
+        }
+        if let Some(tag) = self.originate(&RelayMessage::Data { stream, data }, out) {
+            self.flow.sent(stream, &tag);
+        }
+        true
     }
 
     /// Makes the cell of a message to the other client, or while there is none to the last hop; gives its tag.
@@ -320,8 +339,7 @@ impl Circuit {
             RelayMessage::Sendme { stream, tag } => {
                 self.flow.acknowledged(stream, &tag)?;
                 if stream == StreamId::CIRCUIT {
-                    let streams: Vec<_> = self.waiting.keys().copied().collect();
-                    streams.into_iter().for_each(|stream| self.pump(stream, out));
+                    self.pump_all(out);
                 } else {
                     self.pump(stream, out);
                 }

@@ -126,8 +126,17 @@ fn the_circuit_window_holds_for_all_streams_together() {
     let heard = pair.hears();
     assert_eq!(heard.len(), usize::from(CIRCUIT_WINDOW));
     let tag = heard[usize::from(CIRCUIT_INCREMENT) - 1].1;
+    // The first two have used up their own windows; of those that wait for the circuit's, each gets its turn.
+    let late = pair.circuit.begin(Service::Source, &[], &mut pair.out).unwrap();
+    pair.hears();
+    pair.circuit.write(late, &text, &mut pair.out);
     pair.say(&RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag }).unwrap();
-    assert_eq!(pair.hears().len(), usize::from(CIRCUIT_INCREMENT));
+    let heard = pair.hears();
+    assert_eq!(heard.len(), usize::from(CIRCUIT_INCREMENT));
+    let of = |stream| {
+        heard.iter().filter(|(m, _)| matches!(m, RelayMessage::Data { stream: s, .. } if *s == stream)).count()
+    };
+    assert_eq!([of(others[1]), of(late)], [50, 50]);
 }
 
 #[test]
