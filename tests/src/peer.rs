@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allium_shared::cell::{Cell, CircId, Command};
 use allium_shared::circuit::{Circuit, Received};
-use allium_shared::link::{CELL_LEN, Initiator, Link, LinkStep, RelayAddressee};
+use allium_shared::link::{CELL_LEN, Initiator, Link, LinkStep, MAX_CELLS, RelayAddressee};
 use allium_shared::netdir::{Authorities, Consensus, RelayEntry};
 use allium_shared::time::UnixTime;
 use rand_chacha::ChaCha20Rng;
@@ -116,12 +116,14 @@ impl Peer {
         let _: io::Result<()> = self.socket.get_mut().write_all(bytes);
     }
 
-    /// Sends cells in one record.
+    /// Sends cells, in as few records as they fit.
     #[track_caller]
     pub fn send_cells(&mut self, cells: &[Cell]) {
-        let mut record = Vec::new();
-        cells.iter().for_each(|cell| cell.encode(&mut record));
-        self.send_record(record);
+        for cells in cells.chunks(MAX_CELLS) {
+            let mut record = Vec::new();
+            cells.iter().for_each(|cell| cell.encode(&mut record));
+            self.send_record(record);
+        }
     }
 
     /// Seals bytes that should be whole cells, and sends them.

@@ -251,11 +251,10 @@ enum EndState<L> {
         seen: u8,
         given: u8,
     },
-    /// Has given `given` fragments to whoever waits and got `seen` of the answer.
+    /// Has given `given` fragments to whoever waits.
     Visiting {
         host: (L, CircId),
         given: u8,
-        seen: u8,
         tries: u8,
     },
 }
@@ -447,9 +446,8 @@ impl<L: Clone + PartialEq> Circuits<L> {
 
     /// Ends one circuit towards both sides.
     pub fn destroy(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
-        if self.entries.contains_key(&circ) || self.half_open.contains_key(&circ) {
+        if self.forget(circ, reason, out) {
             out.send(&Cell::destroy(circ, reason));
-            self.forget(circ, reason, out);
         } else {
             out.refuse(circ, reason);
         }
@@ -471,11 +469,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
         if self.peer.is_some() { limits.1 } else { limits.0 }
     }
 
-    fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
-        self.half_open.remove(&circ);
-        if let Some(entry) = self.entries.remove(&circ) {
-            release(circ, entry, reason, out);
-        }
+    /// Takes a circuit or a handshake out of the tables, and tells the other side; `false` when there is none.
+    fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) -> bool {
+        let was_half_open = self.half_open.remove(&circ).is_some();
+        let Some(entry) = self.entries.remove(&circ) else { return was_half_open };
+        release(circ, entry, reason, out);
+        true
     }
 
     fn end_state(&mut self, circ: CircId) -> Option<&mut EndState<L>> {
@@ -675,12 +674,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     return Err(CircuitViolation::Unexpected("too many cookies"));
                 }
                 let Some(host) = out.take_waiting(&cookie) else {
-                    end.state =
-                        EndState::Visiting { host: (self.this.clone(), CircId::NONE), given: 1, seen: 0, tries };
+                    end.state = EndState::Visiting { host: (self.this.clone(), CircId::NONE), given: 1, tries };
                     return Ok(());
                 };
                 out.tell(&host.0, Note::Visit { circ: host.1, visitor: (self.this.clone(), circ), fragment });
-                end.state = EndState::Visiting { host, given: 1, seen: 0, tries };
+                end.state = EndState::Visiting { host, given: 1, tries };
                 Ok(())
             }
             (EndState::Visiting { host, given, tries, .. }, RelayMessage::Rendezvous1 { cookie: None, fragment })
@@ -753,8 +751,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
     ) {
         // When the visitor has gone meanwhile, its own end has told whoever waited.
         let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return };
-        let EndState::Visiting { seen, .. } = &mut end.state else { return };
-        *seen += 1;
+        if !matches!(end.state, EndState::Visiting { .. }) {
+            return;
+        }
         originate(&mut end.backward, circ, &RelayMessage::RendezvousAccepted(fragment), out);
         let Some(onward) = half else { return };
         if let Some(Entry::End(end)) = self.entries.remove(&circ) {

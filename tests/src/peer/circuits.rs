@@ -7,7 +7,6 @@ use allium_shared::cell::message::{RelayMessage, Service, StreamId};
 use allium_shared::cell::{Cell, CircId, Command, LinkEnd, MAX_EARLY};
 use allium_shared::circuit::{Circuit, Hop, Received};
 use allium_shared::crypto::handshake::{ClientHandshake, ServerPublic};
-use allium_shared::link::MAX_CELLS;
 use allium_shared::netdir::RelayEntry;
 
 use super::{Directory, Peer};
@@ -39,7 +38,7 @@ impl Peer {
         let mut cells = Vec::new();
         let circuit = self.circuits.get_mut(&circ).expect("a circuit that was opened");
         let outcome = act(circuit, &mut cells);
-        cells.chunks(MAX_CELLS).for_each(|cells| self.send_cells(cells));
+        self.send_cells(&cells);
         outcome
     }
 
@@ -72,7 +71,7 @@ impl Peer {
             waiting.insert(circ, fragments.len());
             cells.extend(fragments.iter().map(|fragment| fragment.to_cell(circ, Command::Create)));
         }
-        cells.chunks(MAX_CELLS).for_each(|cells| self.send_cells(cells));
+        self.send_cells(&cells);
         let mut refused = 0;
         while !waiting.is_empty() {
             for cell in self.read_cells() {
@@ -112,7 +111,7 @@ impl Peer {
                     received => self.received.push_back((circ, received)),
                 }
             }
-            answers.chunks(MAX_CELLS).for_each(|cells| self.send_cells(cells));
+            self.send_cells(&answers);
         }
     }
 
