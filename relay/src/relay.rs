@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use allium_shared::netdir::RelayEntry;
+use allium_shared::netdir::{RelayEntry, SoftwareVersion};
 use allium_shared::relay::circuits;
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::relay::streams::Services;
@@ -61,14 +61,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
 
     let clock = Clock::start();
     let directory = Arc::new(Directory::open(Arc::clone(&authorities), clock, Some(&config.data)));
-    let entry = RelayEntry {
-        identity,
-        link_key: link.public(),
-        onion_key: onion.public(),
-        roles: config.roles,
-        nickname: config.nickname.clone(),
-        url: config.url,
-    };
+    let mut entry =
+        RelayEntry::new(identity, link.public(), onion.public(), config.roles, config.nickname.clone(), config.url);
+    entry.version = SoftwareVersion::own();
     let services = Services { source: config.source };
     let circuits = Arc::new(circuits::RelayKeys { identity, onion, services });
     let keys = Arc::new(LinkKeys { network: *authorities.network().as_bytes(), link, circuits });

@@ -12,22 +12,33 @@
 //! - `authorities`: who signs, and which network that makes
 //! - `descriptor`: what a relay says of itself
 //! - `relay`: the part of it that the consensus repeats: names, addresses, roles, keys
+//! - `exit_policy`, `extensions`: fields that a relay may have
 //! - `consensus`: the signed list
-//! - `registry`: what an authority holds, and when it makes a new list
-//! - `keys`: the keys that sign it
+//! - `random`: the shared random value in it
+//! - `registry`: what an authority holds of relays
+//! - `keys`: the keys that sign all this
 
 mod authorities;
 mod consensus;
 mod descriptor;
+mod exit_policy;
+mod extensions;
 mod keys;
+mod random;
 mod registry;
 mod relay;
 
-pub use authorities::{Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, NetworkId};
+pub use authorities::{
+    Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, MAX_URL_LEN, NetworkId,
+};
 pub use consensus::{
-    Consensus, ConsensusDigest, ConsensusDraft, ConsensusError, MAX_CONSENSUS_LEN, MAX_RELAYS, SKEW_TOLERANCE, Validity,
+    Consensus, ConsensusDigest, ConsensusDraft, ConsensusError, ConsensusSignature, ListedAuthority, MAX_CONSENSUS_LEN,
+    MAX_RELAYS, SKEW_TOLERANCE, UnsignedConsensus, Validity,
 };
 pub use descriptor::{DescriptorError, MAX_DESCRIPTOR_LEN, RelayDescriptor};
-pub use keys::{AuthorityIdentity, AuthorityKeypair};
+pub use exit_policy::{ExitPolicy, ExitRule, MAX_EXIT_RULES, ParseRuleError};
+pub use extensions::Extensions;
+pub use keys::{AuthorityIdentity, AuthorityKeypair, FamilyIdentity, FamilyKeypair};
+pub use random::SharedRandom;
 pub use registry::{PublishError, Published, Registry, RegistryConfig};
-pub use relay::{InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles};
+pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles, SoftwareVersion};

@@ -13,8 +13,10 @@
 //! # Layout
 //!
 //! - `message`: the kinds of entries, and the check of each
+//! - `documents`: the fields of the directory's documents
 //! - `fields`: byte strings, and the fields of the larger kinds
 
+mod documents;
 mod fields;
 mod message;
 

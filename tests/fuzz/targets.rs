@@ -23,8 +23,8 @@ use allium_shared::messaging::envelope::Chain;
 use allium_shared::messaging::frame::FrameReader;
 use allium_shared::messaging::session::OlmAccount;
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, RelayDescriptor, RelayEntry, Role, Roles,
-    Validity,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ExitPolicy, RelayDescriptor, RelayEntry, Role,
+    Roles, Validity,
 };
 use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
 use allium_shared::relay::handshakes::Request;
@@ -191,7 +191,7 @@ pub fn links(data: &[u8]) {
 pub fn documents(data: &[u8]) {
     let network = Network::new();
     let (kind, rest) = data.split_first().unwrap_or((&0, &[]));
-    let descriptor = RelayDescriptor { published: TIME, entry: network.entry() };
+    let descriptor = RelayDescriptor { published: TIME, uptime: 60, entry: network.entry(), certificate: None };
     let valid = match kind % 3 {
         0 => network.consensus(),
         1 => descriptor.sign(&network.relay, network.authorities.network()),
@@ -300,23 +300,24 @@ impl Network {
     }
 
     fn entry(&self) -> RelayEntry {
-        RelayEntry {
-            identity: self.relay.identity(),
-            link_key: self.link.public(),
-            onion_key: self.onion.public(),
-            roles: Roles::from_iter(Role::ALL),
-            nickname: "relay".parse().expect("it is one"),
-            url: "ws://127.0.0.1:2/link".parse().expect("it is one"),
-        }
+        let mut entry = RelayEntry::new(
+            self.relay.identity(),
+            self.link.public(),
+            self.onion.public(),
+            Roles::from_iter(Role::ALL),
+            "relay".parse().expect("it is one"),
+            "ws://127.0.0.1:2/link".parse().expect("it is one"),
+        );
+        entry.secure_url = Some("wss://relay.example/link".parse().expect("it is one"));
+        entry.exit_policy = ExitPolicy::new(vec!["accept *:443".parse().expect("it is one")]).expect("it is one rule");
+        entry.other.insert(900, vec![1, 2, 3]);
+        entry
     }
 
     fn consensus(&self) -> Vec<u8> {
-        let draft = ConsensusDraft {
-            network: *self.authorities.network(),
-            validity: Validity { valid_after: TIME - 60, fresh_until: TIME + 3600, valid_until: TIME + 86_400 },
-            parameters: [("early".to_owned(), 8)].into(),
-            relays: vec![self.entry()],
-        };
+        let validity = Validity { valid_after: TIME - 60, fresh_until: TIME + 3600, valid_until: TIME + 86_400 };
+        let mut draft = ConsensusDraft::new(*self.authorities.network(), validity, vec![self.entry()]);
+        draft.parameters = [("early".to_owned(), 8)].into();
         draft.sign(&[&self.authority]).expect("it is well formed")
     }
 }

@@ -101,14 +101,9 @@ impl Sim {
         let network = *authorities.network().as_bytes();
         let relays: Vec<_> = (0..relays).map(|n| RelayNode::new(n, network, &mut rng)).collect();
         let validity = Validity { valid_after: START - 60, fresh_until: START + 3600, valid_until: START + 86_400 };
-        let consensus = ConsensusDraft {
-            network: *authorities.network(),
-            validity,
-            parameters: std::collections::BTreeMap::new(),
-            relays: relays.iter().map(|relay| relay.entry.clone()).collect(),
-        }
-        .sign(&[&signer])
-        .expect("a consensus");
+        let entries = relays.iter().map(|relay| relay.entry.clone()).collect();
+        let consensus =
+            ConsensusDraft::new(*authorities.network(), validity, entries).sign(&[&signer]).expect("a consensus");
         let mut sim = Self {
             net: Net::new(rng, weather),
             directory: Directory::new(relays.iter().map(|relay| &relay.entry)),

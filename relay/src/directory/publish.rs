@@ -29,7 +29,8 @@ pub async fn run(
     mut shutdown: Shutdown,
 ) {
     let published = clock.now().unix.as_secs();
-    let mut descriptor = RelayDescriptor { published, entry };
+    let started = clock.now().instant;
+    let mut descriptor = RelayDescriptor { published, uptime: 0, entry, certificate: None };
     let sender = watch::Sender::new(Bytes::from(descriptor.sign(keypair, authorities.network())));
     let mut publishers = JoinSet::new();
     for authority in authorities.iter() {
@@ -37,7 +38,9 @@ pub async fn run(
     }
     while shutdown.unless(tokio::time::sleep(every)).await.is_some() {
         // Authorities take only what is later, also when the clock has been set back a little.
-        descriptor.published = clock.now().unix.as_secs().max(descriptor.published + 1);
+        let now = clock.now();
+        descriptor.published = now.unix.as_secs().max(descriptor.published + 1);
+        descriptor.uptime = now.instant.saturating_since(started).as_secs();
         sender.send_replace(descriptor.sign(keypair, authorities.network()).into());
     }
 }

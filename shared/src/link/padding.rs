@@ -103,12 +103,10 @@ mod tests {
         let signer = AuthorityKeypair::new(IdentityKeypair::generate(&mut rng));
         let (nickname, url) = ("one".parse().unwrap(), "http://127.0.0.1:1".to_owned());
         let authorities = Authorities::new(vec![Authority { nickname, key: signer.identity(), url }]).unwrap();
-        let draft = ConsensusDraft {
-            network: *authorities.network(),
-            validity: Validity { valid_after: 1000, fresh_until: 2000, valid_until: 3000 },
-            parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<BTreeMap<_, _>>(),
-            relays: Vec::new(),
-        };
+        let validity = Validity { valid_after: 1000, fresh_until: 2000, valid_until: 3000 };
+        let mut draft = ConsensusDraft::new(*authorities.network(), validity, Vec::new());
+        draft.parameters =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<BTreeMap<_, _>>();
         let bytes = draft.sign(&[&signer]).unwrap();
         Padding::of(Some(&Consensus::verify(&bytes, &authorities, UnixTime::from_millis(1_500_000)).unwrap()))
     }

@@ -11,7 +11,8 @@ use thiserror::Error;
 use super::{AuthorityIdentity, Nickname};
 
 const NETWORK_DOMAIN: &[u8] = b"allium network id v1";
-const MAX_URL_LEN: usize = 256;
+/// The longest address of an authority, in characters.
+pub const MAX_URL_LEN: usize = 256;
 
 /// The largest number of authorities of one network.
 pub const MAX_AUTHORITIES: usize = 31;
@@ -90,6 +91,16 @@ pub enum AuthoritiesError {
     /// Not an address.
     #[error("authority {0} has no address like http://host:port")]
     Url(Nickname),
+    /// A quorum that could be two at once, or that cannot be reached.
+    #[error(
+        "a quorum of {quorum} does not fit {count} authorities: it has to be more than half of them, and not more than all"
+    )]
+    Quorum {
+        /// What was named.
+        quorum: usize,
+        /// How many authorities there are.
+        count: usize,
+    },
     /// The network's id does not belong to the keys.
     #[error("the network's id is not that of the authorities' keys")]
     Network,
@@ -98,18 +109,23 @@ pub enum AuthoritiesError {
 /// The authorities of a network, the root of all trust in its relays.
 ///
 /// As JSON, for people to copy and for `GET /directory/authorities`:
-/// `{"network": HEX, "authorities": [{"nickname": TEXT, "key": HEX, "url": TEXT}, …]}`; `network` may be left out.
+/// `{"network": HEX, "quorum": NUMBER, "authorities": [{"nickname": TEXT, "key": HEX, "url": TEXT}, …]}`; `network` may be
+/// left out, and so may `quorum`, which is then more than half.
 ///
-/// For now the first one makes and signs the consensus and the others mirror it, so the order matters.
+/// A consensus counts with the signatures of a *quorum*. With more than half of n authorities, fewer than half of them may
+/// lie or fail, as long as messages between the others arrive in time. With n = 3f + 1 and a quorum of 2f + 1, f may lie, and
+/// even late messages cannot make two different consensuses count for one period: any two quorums share an honest authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorities {
     network: NetworkId,
+    quorum: usize,
     list: Vec<Authority>,
 }
 
 #[derive(Deserialize)]
 struct AuthoritiesJson {
     network: Option<String>,
+    quorum: Option<usize>,
     authorities: Vec<AuthorityJson>,
 }
 
@@ -121,7 +137,11 @@ struct AuthorityJson {
 }
 
 impl Authorities {
-    /// The network of these authorities.
+    /// The network of these authorities, of which more than half make a quorum.
+    ///
+    /// # Errors
+    ///
+    /// If the list is not one.
     pub fn new(list: Vec<Authority>) -> Result<Self, AuthoritiesError> {
         if !(1..=MAX_AUTHORITIES).contains(&list.len()) {
             return Err(AuthoritiesError::Count(list.len()));
@@ -139,7 +159,21 @@ impl Authorities {
         for key in keys {
             hash.update(key.as_bytes());
         }
-        Ok(Self { network: NetworkId(hash.finalize().into()), list })
+        Ok(Self { network: NetworkId(hash.finalize().into()), quorum: list.len() / 2 + 1, list })
+    }
+
+    /// The same with another quorum.
+    ///
+    /// # Errors
+    ///
+    /// If it is not more than half, or more than all.
+    pub fn with_quorum(mut self, quorum: usize) -> Result<Self, AuthoritiesError> {
+        let count = self.list.len();
+        if quorum <= count / 2 || quorum > count {
+            return Err(AuthoritiesError::Quorum { quorum, count });
+        }
+        self.quorum = quorum;
+        Ok(self)
     }
 
     /// Reads the JSON form.
@@ -151,7 +185,10 @@ impl Authorities {
         let list = json.authorities.into_iter().map(|AuthorityJson { nickname, key, url }| {
             Ok(Authority { nickname, key: from_hex("an authority's key", &key)?.into(), url })
         });
-        let authorities = Self::new(list.collect::<Result<_, AuthoritiesError>>()?)?;
+        let mut authorities = Self::new(list.collect::<Result<_, AuthoritiesError>>()?)?;
+        if let Some(quorum) = json.quorum {
+            authorities = authorities.with_quorum(quorum)?;
+        }
         match json.network {
             Some(network) if from_hex("the network's id", &network)? != authorities.network.0 => {
                 Err(AuthoritiesError::Network)
@@ -163,7 +200,8 @@ impl Authorities {
     /// The JSON form.
     pub fn to_json(&self) -> String {
         let list: Vec<_> = self.list.iter().map(Authority::to_value).collect();
-        serde_json::json!({ "network": self.network.to_string(), "authorities": list }).to_string()
+        serde_json::json!({ "network": self.network.to_string(), "quorum": self.quorum, "authorities": list })
+            .to_string()
     }
 
     /// The network's id.
@@ -181,14 +219,24 @@ impl Authorities {
         self.list.iter().find(|authority| authority.key == *key)
     }
 
-    /// Whether the signatures of `signers` are enough for a consensus.
-    pub(super) fn suffice(&self, mut signers: impl Iterator<Item = AuthorityIdentity>) -> bool {
-        self.list.first().is_some_and(|first| signers.any(|signer| signer == first.key))
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.list.len()
     }
 
-    /// Whether the authority with this key is the one that makes the consensus.
-    pub fn is_signer(&self, key: &AuthorityIdentity) -> bool {
-        self.suffice(core::iter::once(*key))
+    /// Whether there is none: never.
+    pub const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many have to sign a consensus.
+    pub const fn quorum(&self) -> usize {
+        self.quorum
+    }
+
+    /// How many may lie or fail while the others still agree: those that a quorum can do without.
+    pub const fn faults(&self) -> usize {
+        self.list.len() - self.quorum
     }
 }
 
@@ -197,7 +245,7 @@ fn from_hex(what: &'static str, text: &str) -> Result<[u8; 32], AuthoritiesError
     bytes.try_into().map_err(|_| AuthoritiesError::Hex(what))
 }
 
-fn valid_url(url: &str) -> bool {
+pub(super) fn valid_url(url: &str) -> bool {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     url.len() <= MAX_URL_LEN
         && host.is_some_and(|host| !host.is_empty() && !host.ends_with('/'))
@@ -254,10 +302,19 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_the_first_signs() {
-        let (keypairs, authorities) = authorities(3);
-        let signs: Vec<_> = keypairs.iter().map(|keypair| authorities.is_signer(&keypair.identity())).collect();
-        assert_eq!(signs, [true, false, false]);
+    fn a_quorum_is_more_than_half_unless_it_is_named() {
+        for (count, quorum, faults) in [(1, 1, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1), (5, 3, 2), (7, 4, 3), (31, 16, 15)]
+        {
+            let (_, authorities) = authorities(count);
+            assert_eq!((authorities.quorum(), authorities.faults()), (quorum, faults), "{count}");
+        }
+        let (_, seven) = authorities(7);
+        let five = seven.clone().with_quorum(5).unwrap();
+        assert_eq!((five.quorum(), five.faults(), five.network()), (5, 2, seven.network()));
+        assert_eq!(Authorities::from_json(five.to_json().as_bytes()).unwrap(), five);
+        for quorum in [0, 3, 8] {
+            assert!(matches!(seven.clone().with_quorum(quorum), Err(AuthoritiesError::Quorum { .. })));
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use super::{NetworkId, RelayEntry};
 use crate::crypto::keys::{IdentityKeypair, SIGNATURE_LEN, SignatureError};
 use crate::wire::{DecodeError, Reader, Writer};
 
-const DOMAIN: &str = "relay descriptor 1";
-const VERSION: u16 = 1;
+const DOMAIN: &str = "relay descriptor 2";
+const VERSION: u16 = 2;
 
 /// The longest encoding of a descriptor, in bytes.
-pub const MAX_DESCRIPTOR_LEN: usize = 2 + 8 + RelayEntry::MAX_LEN + SIGNATURE_LEN;
+pub const MAX_DESCRIPTOR_LEN: usize = 2 + 8 + 8 + RelayEntry::MAX_LEN + SIGNATURE_LEN + SIGNATURE_LEN;
 
 /// Why a descriptor does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -21,51 +21,76 @@ pub enum DescriptorError {
     /// It was not signed by the identity that it names, or not for this network.
     #[error("the descriptor is not signed by its relay for this network: {0}")]
     Signature(SignatureError),
+    /// The family that it names has not signed it.
+    #[error("the descriptor's certificate is not of the family that it names: {0}")]
+    Family(SignatureError),
+    /// It names a family and has no certificate, or the other way round.
+    #[error("the descriptor has a family without a certificate, or a certificate without a family")]
+    Certificate,
 }
 
 /// What a relay says of itself.
 ///
-/// Encoding: version (2 bytes, 1) · published (8) · entry · Ed25519 signature (64), the entry being identity (32) ·
-/// link key (32) · onion key (32) · roles (2) · nickname (length 1, text) · address (length 2, text). What is signed is
-/// a domain string, the network's id and everything before the signature: a descriptor counts in one network only.
+/// Encoding: version (2 bytes, 2) · published (8) · uptime (8) · entry · the family's certificate (64), where the entry
+/// names a family · Ed25519 signature (64). What is signed is a domain string, the network's id and everything before the
+/// signature: a descriptor counts in one network only.
 ///
 /// That a relay owns its identity is proven by the signature; that it owns the two other keys shows only when they are
-/// used, since no link and no circuit can be made with keys whose secret halves are elsewhere.
+/// used, since no link and no circuit can be made with keys whose secret halves are elsewhere. Authorities try the link
+/// key before they list a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayDescriptor {
     /// When it was made, in seconds since 1970 by the relay's clock. A later one replaces an earlier one.
     pub published: u64,
+    /// For how many seconds the relay had been running.
+    pub uptime: u64,
     /// What the consensus is to repeat.
     pub entry: RelayEntry,
+    /// The signature of the family's key over the relay's identity, where the entry names a family.
+    pub certificate: Option<[u8; SIGNATURE_LEN]>,
 }
 
 impl RelayDescriptor {
     /// The signed encoding. `keypair` has to be that of the identity in the entry, or nobody will take it.
     pub fn sign(&self, keypair: &IdentityKeypair, network: &NetworkId) -> Vec<u8> {
         let mut writer = Writer::with_capacity(MAX_DESCRIPTOR_LEN);
-        writer.u16(VERSION).u64(self.published);
+        writer.u16(VERSION).u64(self.published).u64(self.uptime);
         self.entry.encode(&mut writer);
+        if let Some(certificate) = &self.certificate {
+            writer.raw(certificate);
+        }
         let signature = keypair.sign(DOMAIN, &[network.as_bytes(), writer.as_slice()].concat());
         writer.raw(&signature);
         writer.into_bytes()
     }
 
-    /// Decodes a signed encoding, and checks the signature.
+    /// Decodes a signed encoding, and checks the signatures.
     pub fn verify(bytes: &[u8], network: &NetworkId) -> Result<Self, DescriptorError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
         if version != VERSION {
             return Err(DecodeError::Version { what: "the descriptor", version }.into());
         }
-        let descriptor = Self { published: reader.u64()?, entry: RelayEntry::decode(&mut reader)? };
+        let (published, uptime) = (reader.u64()?, reader.u64()?);
+        let entry = RelayEntry::decode(&mut reader)?;
+        let certificate = match (&entry.family, reader.remaining()) {
+            (None, 0..=SIGNATURE_LEN) => None,
+            (Some(family), len) if len > SIGNATURE_LEN => {
+                let certificate = reader.array()?;
+                family.verify(network, &entry.identity, &certificate).map_err(DescriptorError::Family)?;
+                Some(certificate)
+            }
+            (Some(_), _) => return Err(DescriptorError::Certificate),
+            (None, _) => return Err(DecodeError::Trailing(reader.remaining() - SIGNATURE_LEN).into()),
+        };
         let signed = bytes.get(..bytes.len() - reader.remaining()).unwrap_or_default();
         let signature = reader.array::<SIGNATURE_LEN>()?;
         reader.finish()?;
-        let identity = &descriptor.entry.identity;
-        identity
+        entry
+            .identity
             .verify(DOMAIN, &[network.as_bytes(), signed].concat(), &signature)
             .map_err(DescriptorError::Signature)?;
-        Ok(descriptor)
+        Ok(Self { published, uptime, entry, certificate })
     }
 }
 
@@ -73,21 +98,22 @@ impl RelayDescriptor {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Role, Roles};
+    use super::super::{FamilyKeypair, Role, Roles};
     use super::*;
 
     /// A relay's key pair and what it says of itself, the same for the same seed.
     pub(in super::super) fn relay(seed: u8) -> (IdentityKeypair, RelayDescriptor) {
         let keypair = IdentityKeypair::from_seed(&[seed; 32]);
-        let entry = RelayEntry {
-            identity: keypair.identity(),
-            link_key: [seed ^ 0x40; 32].into(),
-            onion_key: [seed ^ 0x80; 32].into(),
-            roles: Roles::from_iter([Role::Guard, Role::Rendezvous]),
-            nickname: format!("relay{seed}").parse().unwrap(),
-            url: format!("ws://127.0.0.1:{}/link", 7100 + u16::from(seed)).parse().unwrap(),
-        };
-        (keypair, RelayDescriptor { published: 1_700_000_000 + u64::from(seed), entry })
+        let entry = RelayEntry::new(
+            keypair.identity(),
+            [seed ^ 0x40; 32].into(),
+            [seed ^ 0x80; 32].into(),
+            Roles::from_iter([Role::Guard, Role::Rendezvous]),
+            format!("relay{seed}").parse().unwrap(),
+            format!("ws://127.0.0.1:{}/link", 7100 + u16::from(seed)).parse().unwrap(),
+        );
+        let published = 1_700_000_000 + u64::from(seed);
+        (keypair, RelayDescriptor { published, uptime: 60, entry, certificate: None })
     }
 
     const NETWORK: NetworkId = NetworkId::from_bytes([9; 32]);
@@ -144,9 +170,34 @@ pub(super) mod tests {
         let longer = [bytes.as_slice(), &[0]].concat();
         assert_eq!(RelayDescriptor::verify(&longer, &NETWORK), Err(DecodeError::Trailing(1).into()));
         let mut newer = bytes;
-        newer[1] = 2;
-        let error = DecodeError::Version { what: "the descriptor", version: 2 };
+        newer[1] = 3;
+        let error = DecodeError::Version { what: "the descriptor", version: 3 };
         assert_eq!(RelayDescriptor::verify(&newer, &NETWORK), Err(error.into()));
+    }
+
+    #[test]
+    fn a_family_has_to_have_signed_its_members() {
+        let (keypair, mut descriptor) = relay(6);
+        let family = FamilyKeypair::new(IdentityKeypair::from_seed(&[9; 32]));
+        descriptor.entry.family = Some(family.identity());
+        let verify = |descriptor: &RelayDescriptor| {
+            RelayDescriptor::verify(&descriptor.sign(&keypair, &NETWORK), &NETWORK).map(|_| ())
+        };
+        assert_eq!(verify(&descriptor), Err(DescriptorError::Certificate));
+        descriptor.certificate = Some(family.certify(&NETWORK, &descriptor.entry.identity));
+        assert_eq!(verify(&descriptor), Ok(()));
+        // That of another relay, of another network, and of a stranger.
+        let stranger = FamilyKeypair::new(IdentityKeypair::from_seed(&[8; 32]));
+        for certificate in [
+            family.certify(&NETWORK, &[1; 32].into()),
+            family.certify(&NetworkId::from_bytes([8; 32]), &descriptor.entry.identity),
+            stranger.certify(&NETWORK, &descriptor.entry.identity),
+        ] {
+            descriptor.certificate = Some(certificate);
+            assert!(matches!(verify(&descriptor), Err(DescriptorError::Family(_))));
+        }
+        descriptor.entry.family = None;
+        assert!(verify(&descriptor).is_err());
     }
 
     #[test]
@@ -154,27 +205,32 @@ pub(super) mod tests {
         let (keypair, mut descriptor) = relay(5);
         descriptor.entry.nickname = "x".repeat(19).parse().unwrap();
         descriptor.entry.url = format!("ws://h/{}", "x".repeat(249)).parse().unwrap();
+        descriptor.entry.version = "x".repeat(32).parse().unwrap();
+        let family = FamilyKeypair::new(IdentityKeypair::from_seed(&[9; 32]));
+        descriptor.entry.family = Some(family.identity());
+        descriptor.certificate = Some(family.certify(&NETWORK, &descriptor.entry.identity));
+        descriptor.entry.other.insert(9, vec![0; RelayEntry::MAX_EXTENSIONS_LEN - 36 - 4]);
+        assert!(!descriptor.entry.is_too_long());
         assert_eq!(descriptor.sign(&keypair, &NETWORK).len(), MAX_DESCRIPTOR_LEN);
     }
 
     proptest! {
         #[test]
         fn what_was_signed_is_read_again(
-            seed: [u8; 32], keys: [[u8; 32]; 2], roles: u16, published: u64,
+            seed: [u8; 32], keys: [[u8; 32]; 2], roles: u16, published: u64, uptime: u64, weight: u32,
             nickname in "[0-9A-Za-z]{1,19}", host in "[a-z0-9.]{1,40}", port in 1u16.., path in "[a-z/]{0,20}",
         ) {
             let keypair = IdentityKeypair::from_seed(&seed);
-            let descriptor = RelayDescriptor {
-                published,
-                entry: RelayEntry {
-                    identity: keypair.identity(),
-                    link_key: keys[0].into(),
-                    onion_key: keys[1].into(),
-                    roles: Roles::from_bits(roles),
-                    nickname: nickname.parse().unwrap(),
-                    url: format!("wss://{host}:{port}/{path}").parse().unwrap(),
-                },
-            };
+            let mut entry = RelayEntry::new(
+                keypair.identity(),
+                keys[0].into(),
+                keys[1].into(),
+                Roles::from_bits(roles),
+                nickname.parse().unwrap(),
+                format!("wss://{host}:{port}/{path}").parse().unwrap(),
+            );
+            entry.weight = weight;
+            let descriptor = RelayDescriptor { published, uptime, entry, certificate: None };
             prop_assert_eq!(RelayDescriptor::verify(&descriptor.sign(&keypair, &NETWORK), &NETWORK), Ok(descriptor));
         }
 

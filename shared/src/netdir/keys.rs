@@ -1,7 +1,8 @@
-//! The keys that sign a consensus.
+//! The keys that sign votes and consensuses, and those that bind the relays of one operator.
 
 use core::fmt;
 
+use super::NetworkId;
 use crate::crypto::keys::{IdentityKeypair, KEY_LEN, RelayIdentity, SIGNATURE_LEN, SignatureError};
 
 /// Who an authority is: the Ed25519 public key that its signatures are checked with.
@@ -68,5 +69,79 @@ impl AuthorityKeypair {
 
     pub(super) fn sign(&self, domain: &str, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         self.0.sign(domain, message)
+    }
+}
+
+const FAMILY_DOMAIN: &str = "relay family 1";
+
+/// A family of relays with one operator, by the Ed25519 key that has signed all its members.
+///
+/// One key for all members, as in Tor's proposal 321, in place of lists in which every member has to name all others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FamilyIdentity(RelayIdentity);
+
+impl FamilyIdentity {
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+        self.0.as_bytes()
+    }
+
+    /// The whole key in hexadecimal, 64 digits.
+    pub fn to_hex(&self) -> String {
+        self.0.to_hex()
+    }
+
+    /// Checks that the family's key has signed a member.
+    pub(super) fn verify(
+        &self,
+        network: &NetworkId,
+        member: &RelayIdentity,
+        certificate: &[u8; SIGNATURE_LEN],
+    ) -> Result<(), SignatureError> {
+        self.0.verify(FAMILY_DOMAIN, &membership(network, member), certificate)
+    }
+}
+
+fn membership(network: &NetworkId, member: &RelayIdentity) -> Vec<u8> {
+    [&network.as_bytes()[..], member.as_bytes()].concat()
+}
+
+impl From<[u8; KEY_LEN]> for FamilyIdentity {
+    fn from(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+/// The first 16 hexadecimal digits: enough to tell keys apart in logs.
+impl fmt::Display for FamilyIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for FamilyIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FamilyIdentity({self})")
+    }
+}
+
+/// The Ed25519 key pair behind a [`FamilyIdentity`].
+#[derive(Clone, Debug)]
+pub struct FamilyKeypair(IdentityKeypair);
+
+impl FamilyKeypair {
+    /// The key pair of a family.
+    pub const fn new(keypair: IdentityKeypair) -> Self {
+        Self(keypair)
+    }
+
+    /// The public half.
+    pub fn identity(&self) -> FamilyIdentity {
+        FamilyIdentity(self.0.identity())
+    }
+
+    /// Signs a member: the certificate that its descriptors carry.
+    pub fn certify(&self, network: &NetworkId, member: &RelayIdentity) -> [u8; SIGNATURE_LEN] {
+        self.0.sign(FAMILY_DOMAIN, &membership(network, member))
     }
 }

@@ -174,12 +174,10 @@ impl Registry {
         let valid_after = now.max(earliest);
         let fresh_until = valid_after.saturating_add(self.config.fresh_for.as_secs());
         let valid_until = valid_after.saturating_add(self.config.valid_for.as_secs()).max(fresh_until);
-        Some(ConsensusDraft {
-            network: self.network,
-            validity: Validity { valid_after, fresh_until, valid_until },
-            parameters: self.config.parameters.clone(),
-            relays: self.held.values().map(|held| held.descriptor.entry.clone()).collect(),
-        })
+        let relays = self.held.values().map(|held| held.descriptor.entry.clone()).collect();
+        let mut draft = ConsensusDraft::new(self.network, Validity { valid_after, fresh_until, valid_until }, relays);
+        draft.parameters = self.config.parameters.clone();
+        Some(draft)
     }
 
     /// All descriptors, to be stored: version (2 bytes), then each one behind its length (2).

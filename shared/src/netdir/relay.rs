@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::{ExitPolicy, Extensions, FamilyIdentity};
 use crate::crypto::keys::{LinkPublic, OnionPublic, RelayIdentity};
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -21,6 +22,9 @@ pub enum InvalidRelay {
     /// Not a [`LinkUrl`].
     #[error("a link's address is like ws://host:port/path, with at most {} ASCII characters", LinkUrl::MAX_LEN)]
     Url,
+    /// Not a [`SoftwareVersion`].
+    #[error("a software version has at most {} printable ASCII characters", SoftwareVersion::MAX_LEN)]
+    Version,
     /// Not the name of a [`Role`].
     #[error("a relay's roles are guard, middle, exit, rendezvous, chord and mailbox")]
     Role,
@@ -295,6 +299,34 @@ impl fmt::Debug for Roles {
     }
 }
 
+/// A relay's program and its version, as the operator's neighbours may see it: up to 32 printable ASCII characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SoftwareVersion(Arc<str>);
+
+impl SoftwareVersion {
+    /// The longest text, in characters.
+    pub const MAX_LEN: usize = 32;
+
+    /// The version of this program.
+    pub fn own() -> Self {
+        Self(concat!("allium ", env!("CARGO_PKG_VERSION")).into())
+    }
+
+    /// The version as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SoftwareVersion {
+    type Err = InvalidRelay;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRelay> {
+        let fits = text.len() <= Self::MAX_LEN && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if fits { Ok(Self(text.into())) } else { Err(InvalidRelay::Version) }
+    }
+}
+
 /// A relay as descriptor and consensus list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayEntry {
@@ -304,49 +336,159 @@ pub struct RelayEntry {
     pub link_key: LinkPublic,
     /// The key of its circuits.
     pub onion_key: OnionPublic,
-    /// What it may be used for.
+    /// What it may be used for: in a descriptor what it offers, in the consensus what the authorities have granted.
     pub roles: Roles,
+    /// How often it is to be chosen, beside others: in a descriptor what it claims, in the consensus what was voted.
+    pub weight: u32,
     /// Its name for people.
     pub nickname: Nickname,
     /// Where it takes links.
     pub url: LinkUrl,
+    /// What it runs.
+    pub version: SoftwareVersion,
+    /// A `wss://` address with a certificate that browsers take, for pages that came by https themselves.
+    pub secure_url: Option<LinkUrl>,
+    /// The family of relays with one operator, of which no circuit takes two.
+    pub family: Option<FamilyIdentity>,
+    /// Where it opens connections to, with the role exit.
+    pub exit_policy: ExitPolicy,
+    /// Fields that this version does not know.
+    pub other: Extensions,
 }
 
+/// Number of the field [`RelayEntry::secure_url`].
+const SECURE_URL: u16 = 1;
+/// Number of the field [`RelayEntry::family`].
+const FAMILY: u16 = 2;
+/// Number of the field [`RelayEntry::exit_policy`].
+const EXIT_POLICY: u16 = 3;
+
+/// The weight of a relay that claims none.
+pub const DEFAULT_WEIGHT: u32 = 100;
+
 impl RelayEntry {
-    /// The shortest encoding: three keys, roles, a nickname of one character and an empty address.
-    pub(super) const MIN_LEN: usize = 3 * 32 + 2 + 2 + 2;
+    /// The longest encoding of the fields that a relay may have, in bytes.
+    pub const MAX_EXTENSIONS_LEN: usize = 512;
+    /// The shortest encoding: three keys, roles, weight, a nickname of one character, and the lengths of the rest.
+    pub(super) const MIN_LEN: usize = 3 * 32 + 2 + 4 + 2 + 2 + 1 + 2;
     /// The longest encoding.
-    pub(super) const MAX_LEN: usize = 3 * 32 + 2 + 1 + Nickname::MAX_LEN + 2 + LinkUrl::MAX_LEN;
+    pub(super) const MAX_LEN: usize = 3 * 32
+        + 2
+        + 4
+        + 1
+        + Nickname::MAX_LEN
+        + 2
+        + LinkUrl::MAX_LEN
+        + 1
+        + SoftwareVersion::MAX_LEN
+        + 2
+        + Self::MAX_EXTENSIONS_LEN;
+
+    /// A relay with what every relay has; all else is as for one that claims nothing.
+    pub fn new(
+        identity: RelayIdentity,
+        link_key: LinkPublic,
+        onion_key: OnionPublic,
+        roles: Roles,
+        nickname: Nickname,
+        url: LinkUrl,
+    ) -> Self {
+        Self {
+            identity,
+            link_key,
+            onion_key,
+            roles,
+            weight: DEFAULT_WEIGHT,
+            nickname,
+            url,
+            version: SoftwareVersion::default(),
+            secure_url: None,
+            family: None,
+            exit_policy: ExitPolicy::default(),
+            other: Extensions::default(),
+        }
+    }
 
     /// Whether the relay has the role.
     pub const fn has(&self, role: Role) -> bool {
         self.roles.contains(role)
     }
 
+    /// Where it can be reached, its first address first.
+    pub fn urls(&self) -> impl Iterator<Item = &LinkUrl> {
+        core::iter::once(&self.url).chain(&self.secure_url)
+    }
+
+    /// Whether the optional fields are longer than a descriptor may have them.
+    pub fn is_too_long(&self) -> bool {
+        self.extensions().encoded_len() - 2 > Self::MAX_EXTENSIONS_LEN
+    }
+
+    fn extensions(&self) -> Extensions {
+        let mut extensions = self.other.clone();
+        if let Some(url) = &self.secure_url {
+            extensions.insert(SECURE_URL, url.as_str().as_bytes().to_vec());
+        }
+        if let Some(family) = &self.family {
+            extensions.insert(FAMILY, family.as_bytes().to_vec());
+        }
+        if !self.exit_policy.rules().is_empty() {
+            extensions.insert(EXIT_POLICY, self.exit_policy.encode());
+        }
+        extensions
+    }
+
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.raw(self.identity.as_bytes()).raw(self.link_key.as_bytes()).raw(self.onion_key.as_bytes());
-        writer.u16(self.roles.bits());
-        // Both lengths are bounded by their types.
+        writer.u16(self.roles.bits()).u32(self.weight);
+        // These lengths are bounded by their types.
         let _ = writer.bytes_u8(self.nickname.as_str().as_bytes());
         let _ = writer.bytes_u16(self.url.as_str().as_bytes());
+        let _ = writer.bytes_u8(self.version.as_str().as_bytes());
+        self.extensions().encode(writer);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            identity: reader.array()?.into(),
-            link_key: reader.array()?.into(),
-            onion_key: reader.array()?.into(),
-            roles: Roles::from_bits(reader.u16()?),
-            nickname: core::str::from_utf8(reader.bytes_u8("nickname", Nickname::MAX_LEN)?)
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .ok_or(DecodeError::Invalid("nickname"))?,
-            url: reader
-                .text_u16("link address", LinkUrl::MAX_LEN)?
-                .parse()
-                .map_err(|_| DecodeError::Invalid("link address"))?,
-        })
+        let mut entry = Self::new(
+            reader.array()?.into(),
+            reader.array()?.into(),
+            reader.array()?.into(),
+            Roles::from_bits(reader.u16()?),
+            // Replaced at once: they stand behind the weight.
+            Nickname(Arc::default()),
+            LinkUrl { text: Arc::default(), secure: false, host_end: 0, port: 0 },
+        );
+        entry.weight = reader.u32()?;
+        entry.nickname = parsed("nickname", reader.bytes_u8("nickname", Nickname::MAX_LEN)?)?;
+        entry.url = parsed("link address", reader.bytes_u16("link address", LinkUrl::MAX_LEN)?)?;
+        entry.version = parsed("software version", reader.bytes_u8("software version", SoftwareVersion::MAX_LEN)?)?;
+        let mut fields = Extensions::decode(reader, "the relay's optional fields", Self::MAX_EXTENSIONS_LEN)?;
+        if let Some(url) = fields.remove(SECURE_URL) {
+            let url: LinkUrl = parsed("secure link address", &url)?;
+            if !url.is_secure() {
+                return Err(DecodeError::Invalid("secure link address"));
+            }
+            entry.secure_url = Some(url);
+        }
+        if let Some(family) = fields.remove(FAMILY) {
+            let family: [u8; 32] = family.try_into().map_err(|_| DecodeError::Invalid("family"))?;
+            entry.family = Some(family.into());
+        }
+        if let Some(policy) = fields.remove(EXIT_POLICY) {
+            let policy = ExitPolicy::decode(&policy)?;
+            // No policy has one encoding: none.
+            if policy.rules().is_empty() {
+                return Err(DecodeError::Invalid("the exit policy"));
+            }
+            entry.exit_policy = policy;
+        }
+        entry.other = fields;
+        Ok(entry)
     }
+}
+
+fn parsed<T: FromStr>(what: &'static str, bytes: &[u8]) -> Result<T, DecodeError> {
+    core::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or(DecodeError::Invalid(what))
 }
 
 #[cfg(test)]
@@ -404,6 +546,56 @@ mod tests {
         for text in ["", "A234567890123456789z", "a b", "ä", "a-b", "<b>"] {
             assert_eq!(text.parse::<Nickname>(), Err(InvalidRelay::Nickname), "{text}");
         }
+    }
+
+    #[test]
+    fn every_field_is_read_as_it_is_written() {
+        let mut entry = RelayEntry::new(
+            [1; 32].into(),
+            [2; 32].into(),
+            [3; 32].into(),
+            Roles::from_bits(0x8003),
+            "a".parse().unwrap(),
+            "ws://h:1/".parse().unwrap(),
+        );
+        let encoded = |entry: &RelayEntry| {
+            let mut writer = Writer::new();
+            entry.encode(&mut writer);
+            writer.into_bytes()
+        };
+        assert_eq!(encoded(&entry).len(), RelayEntry::MIN_LEN + "ws://h:1/".len());
+        entry.weight = 7;
+        entry.version = SoftwareVersion::own();
+        entry.secure_url = Some("wss://relay.example/link".parse().unwrap());
+        entry.family = Some([9; 32].into());
+        entry.exit_policy = ExitPolicy::new(vec!["accept *:443".parse().unwrap()]).unwrap();
+        entry.other.insert(0x7777, b"of a newer version".to_vec());
+        let bytes = encoded(&entry);
+        assert_eq!(RelayEntry::decode(&mut Reader::new(&bytes)), Ok(entry.clone()));
+        for len in 0..bytes.len() {
+            assert!(RelayEntry::decode(&mut Reader::new(&bytes[..len])).is_err(), "cut at {len}");
+        }
+        assert!(!entry.is_too_long());
+        entry.other.insert(0x7778, vec![0; RelayEntry::MAX_EXTENSIONS_LEN]);
+        assert!(entry.is_too_long());
+        assert!(RelayEntry::decode(&mut Reader::new(&encoded(&entry))).is_err());
+    }
+
+    #[test]
+    fn the_second_address_is_one_for_pages_that_came_by_https() {
+        let mut entry = RelayEntry::new(
+            [1; 32].into(),
+            [2; 32].into(),
+            [3; 32].into(),
+            Roles::default(),
+            "a".parse().unwrap(),
+            "ws://h:1/".parse().unwrap(),
+        );
+        entry.secure_url = Some("ws://plain.example/".parse().unwrap());
+        let mut writer = Writer::new();
+        entry.encode(&mut writer);
+        let error = DecodeError::Invalid("secure link address");
+        assert_eq!(RelayEntry::decode(&mut Reader::new(writer.as_slice())), Err(error));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Byte strings of a file of message vectors, and the fields of the larger kinds of entries.
 
 use core::convert::Infallible;
+use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use rand_core::{TryCryptoRng, TryRng};
@@ -14,7 +15,7 @@ use crate::crypto::keys::{LinkSecret, RelayIdentity};
 use crate::link::handshake::Kind;
 use crate::link::{Initiator, LinkStep, Peer, RelayAddressee, Responder};
 use crate::messaging::frame::{Frame, FrameReader, FrameType};
-use crate::netdir::{RelayEntry, Role, Roles};
+use crate::netdir::{ExitPolicy, RelayEntry, Role, Roles};
 
 /// Bytes as the file writes them.
 #[derive(Clone, Default, Deserialize)]
@@ -129,8 +130,20 @@ pub(super) struct EntryFields {
     /// Bits of roles that have no name.
     #[serde(default)]
     pub(super) unknown_roles: u16,
+    pub(super) weight: u32,
     pub(super) nickname: String,
     pub(super) address: String,
+    #[serde(default)]
+    pub(super) version: String,
+    pub(super) secure_address: Option<String>,
+    pub(super) family: Option<Bytes>,
+    #[serde(default)]
+    pub(super) exit_policy: Vec<String>,
+    /// Fields that have no name, by their numbers.
+    #[serde(default)]
+    pub(super) other: BTreeMap<u16, Bytes>,
+    /// In a consensus, how many of a hundred probes it has answered.
+    pub(super) health: Option<u8>,
 }
 
 #[derive(Deserialize)]
@@ -281,14 +294,24 @@ impl EntryFields {
     pub(super) fn entry(&self) -> Result<RelayEntry, String> {
         let roles = self.roles.iter().map(|role| role.parse::<Role>().map_err(text));
         let roles = roles.collect::<Result<Roles, String>>()?;
-        Ok(RelayEntry {
-            identity: RelayIdentity(self.identity.array()?),
-            link_key: self.link_key.array::<32>()?.into(),
-            onion_key: self.onion_key.array::<32>()?.into(),
-            roles: Roles::from_bits(roles.bits() | self.unknown_roles),
-            nickname: self.nickname.parse().map_err(text)?,
-            url: self.address.parse().map_err(text)?,
-        })
+        let mut entry = RelayEntry::new(
+            RelayIdentity(self.identity.array()?),
+            self.link_key.array::<32>()?.into(),
+            self.onion_key.array::<32>()?.into(),
+            Roles::from_bits(roles.bits() | self.unknown_roles),
+            self.nickname.parse().map_err(text)?,
+            self.address.parse().map_err(text)?,
+        );
+        entry.weight = self.weight;
+        entry.version = self.version.parse().map_err(text)?;
+        entry.secure_url = self.secure_address.as_ref().map(|url| url.parse().map_err(text)).transpose()?;
+        entry.family = self.family.as_ref().map(|family| Ok::<_, String>(family.array::<32>()?.into())).transpose()?;
+        let rules = self.exit_policy.iter().map(|rule| rule.parse().map_err(text)).collect::<Result<_, _>>()?;
+        entry.exit_policy = ExitPolicy::new(rules).map_err(text)?;
+        for (number, value) in &self.other {
+            entry.other.insert(*number, value.get()?);
+        }
+        Ok(entry)
     }
 }
 

@@ -1,10 +1,9 @@
 //! The kinds of entries in a file of message vectors, and the check of each.
 
-use std::collections::BTreeMap;
-
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
+use super::documents::ConsensusFields;
 use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, RelayFields};
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::{Assembler, Fragment, split};
@@ -18,12 +17,8 @@ use crate::link::handshake::{Kind, prologue};
 use crate::link::record::Cipher;
 use crate::messaging::content::{ContentKind, content_of, text_of};
 use crate::messaging::envelope::Chain;
-use crate::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, NetworkId, RelayDescriptor, RelayEntry,
-    Validity,
-};
+use crate::netdir::{Authorities, Authority, FamilyKeypair, NetworkId, RelayDescriptor, RelayEntry};
 use crate::rendezvous::MeetingSecret;
-use crate::time::UnixTime;
 use crate::wire::{Reader, Writer};
 
 #[derive(Deserialize)]
@@ -91,19 +86,15 @@ pub(super) enum Message {
         network: Bytes,
         seed: Bytes,
         published: u64,
+        uptime: u64,
         relay: EntryFields,
+        /// The seed of the family's key, where the relay has a family.
+        family_seed: Option<Bytes>,
     },
-    Consensus {
-        authority_seeds: Vec<Bytes>,
-        signers: Vec<usize>,
-        valid_after: u64,
-        fresh_until: u64,
-        valid_until: u64,
-        parameters: BTreeMap<String, i64>,
-        relays: Vec<EntryFields>,
-    },
+    Consensus(ConsensusFields),
     Authorities {
         network: Bytes,
+        quorum: usize,
         authorities: Vec<AuthorityFields>,
     },
     Derived {
@@ -232,47 +223,30 @@ impl Message {
                 let roles = entry.roles.iter().map(|role| format!("role {role:?}"));
                 Ok(roles.chain(["relay entry".to_owned()]).collect())
             }
-            Self::Descriptor { network, seed, published, relay } => {
+            Self::Descriptor { network, seed, published, uptime, relay, family_seed } => {
                 let network = NetworkId::from_bytes(network.array()?);
-                let descriptor = RelayDescriptor { published: *published, entry: relay.entry()? };
+                let entry = relay.entry()?;
+                let certificate = match family_seed {
+                    Some(seed) => {
+                        let family = FamilyKeypair::new(IdentityKeypair::from_seed(&seed.array()?));
+                        same("the family", entry.family, Some(family.identity()))?;
+                        Some(family.certify(&network, &entry.identity))
+                    }
+                    None => None,
+                };
+                let descriptor = RelayDescriptor { published: *published, uptime: *uptime, entry, certificate };
                 same_bytes(&descriptor.sign(&IdentityKeypair::from_seed(&seed.array()?), &network), bytes)?;
                 same("the descriptor", RelayDescriptor::verify(bytes, &network).map_err(text)?, descriptor)?;
                 Ok(vec!["descriptor".to_owned()])
             }
-            Self::Consensus { authority_seeds, signers, valid_after, fresh_until, valid_until, parameters, relays } => {
-                let keypairs: Vec<_> = authority_seeds
-                    .iter()
-                    .map(|seed| Ok(AuthorityKeypair::new(IdentityKeypair::from_seed(&seed.array()?))))
-                    .collect::<Result<_, String>>()?;
-                let list = keypairs.iter().enumerate().map(|(index, keypair)| {
-                    let nickname = format!("authority{index}").parse().map_err(text)?;
-                    Ok(Authority { nickname, key: keypair.identity(), url: "http://192.0.2.1".to_owned() })
-                });
-                let authorities = Authorities::new(list.collect::<Result<_, String>>()?).map_err(text)?;
-                let validity =
-                    Validity { valid_after: *valid_after, fresh_until: *fresh_until, valid_until: *valid_until };
-                let relays: Vec<_> = relays.iter().map(EntryFields::entry).collect::<Result<_, _>>()?;
-                let draft = ConsensusDraft {
-                    network: *authorities.network(),
-                    validity,
-                    parameters: parameters.clone(),
-                    relays: relays.clone(),
-                };
-                let signers: Vec<_> = signers.iter().filter_map(|index| keypairs.get(*index)).collect();
-                same_bytes(&draft.sign(&signers).map_err(text)?, bytes)?;
-                let now = UnixTime::from_millis(valid_after * 1000);
-                let consensus = Consensus::verify(bytes, &authorities, now).map_err(text)?;
-                same("the validity", consensus.validity(), validity)?;
-                same("the parameters", consensus.parameters(), parameters)?;
-                same("the list of relays", consensus.relays(), &relays)?;
-                Ok(vec!["consensus".to_owned()])
-            }
-            Self::Authorities { network, authorities } => {
+            Self::Consensus(fields) => fields.check(bytes),
+            Self::Authorities { network, quorum, authorities } => {
                 let list = authorities.iter().map(|authority| {
                     let nickname = authority.nickname.parse().map_err(text)?;
                     Ok(Authority { nickname, key: authority.key.array::<32>()?.into(), url: authority.url.clone() })
                 });
                 let authorities = Authorities::new(list.collect::<Result<_, String>>()?).map_err(text)?;
+                let authorities = authorities.with_quorum(*quorum).map_err(text)?;
                 same_bytes(authorities.to_json().as_bytes(), bytes)?;
                 same("the list", Authorities::from_json(bytes).map_err(text)?, authorities.clone())?;
                 same_bytes(authorities.network().as_bytes(), &network.get()?)?;

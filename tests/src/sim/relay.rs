@@ -92,14 +92,14 @@ impl RelayNode {
     pub(super) fn new(n: usize, network: [u8; 32], rng: &mut ChaCha20Rng) -> Self {
         let identity = IdentityKeypair::generate(rng).identity();
         let (link, onion) = (LinkSecret::generate(rng), OnionSecret::generate(rng));
-        let entry = RelayEntry {
+        let entry = RelayEntry::new(
             identity,
-            link_key: link.public(),
-            onion_key: onion.public(),
-            roles: [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect::<Roles>(),
-            nickname: format!("relay{n}").parse().expect("a nickname"),
-            url: format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
-        };
+            link.public(),
+            onion.public(),
+            [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect::<Roles>(),
+            format!("relay{n}").parse().expect("a nickname"),
+            format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
+        );
         let keys = Arc::new(LinkKeys {
             network,
             link,

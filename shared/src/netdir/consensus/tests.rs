@@ -12,12 +12,14 @@ fn at(secs: u64) -> UnixTime {
 }
 
 fn draft(network: &NetworkId, relays: u8) -> ConsensusDraft {
-    ConsensusDraft {
-        network: *network,
-        validity: Validity { valid_after: NOW, fresh_until: NOW + 60, valid_until: NOW + 180 },
-        parameters: [("link-padding-min-ms".to_owned(), 1500), ("a".to_owned(), -1)].into(),
-        relays: (1..=relays).map(|seed| relay(seed).1.entry).collect(),
+    let validity = Validity { valid_after: NOW, fresh_until: NOW + 60, valid_until: NOW + 180 };
+    let relays: Vec<_> = (1..=relays).map(|seed| relay(seed).1.entry).collect();
+    let mut draft = ConsensusDraft::new(*network, validity, relays);
+    draft.parameters = [("link-padding-min-ms".to_owned(), 1500), ("a".to_owned(), -1)].into();
+    if let Some(relay) = draft.relays.first() {
+        draft.health = [(relay.identity, 97)].into();
     }
+    draft
 }
 
 #[test]
@@ -60,9 +62,10 @@ fn relays_are_found_by_identity_link_key_and_role() {
     let (keypairs, authorities) = authorities(3);
     let mut draft = draft(authorities.network(), 40);
     draft.relays[7].roles = [Role::Exit].into_iter().collect();
-    let bytes = draft.clone().sign(&[&keypairs[0]]).unwrap();
+    let bytes = draft.clone().sign(&[&keypairs[0], &keypairs[1]]).unwrap();
     let consensus = Consensus::verify(&bytes, &authorities, at(NOW)).unwrap();
     assert_eq!(consensus.as_bytes(), bytes);
+    assert_eq!((consensus.health(&draft.relays[0].identity), consensus.health(&[0; 32].into())), (Some(97), None));
     for entry in &draft.relays {
         assert_eq!(consensus.relay(&entry.identity), Some(entry));
         assert_eq!(consensus.relay_by_link_key(&entry.link_key), Some(entry));
@@ -92,18 +95,23 @@ fn no_changed_byte_is_accepted() {
 }
 
 #[test]
-fn only_the_right_authoritys_signature_counts() {
+fn a_quorum_of_the_right_authorities_counts() {
     let (keypairs, three) = authorities(3);
     let verify = |signers: &[&AuthorityKeypair], authorities: &Authorities| {
         let bytes = draft(three.network(), 2).sign(signers).unwrap();
         Consensus::verify(&bytes, authorities, at(NOW)).map(|_| ())
     };
     let stranger = AuthorityKeypair::new(IdentityKeypair::from_seed(&[7; 32]));
-    assert_eq!(verify(&[&keypairs[0]], &three), Ok(()));
+    let unsigned = |signed| Err(ConsensusError::Unsigned { signed, quorum: 2 });
+    assert_eq!(verify(&[&keypairs[0], &keypairs[2]], &three), Ok(()));
     assert_eq!(verify(&[&keypairs[2], &stranger, &keypairs[0], &keypairs[1]], &three), Ok(()));
-    assert_eq!(verify(&[], &three), Err(ConsensusError::Unsigned));
-    assert_eq!(verify(&[&stranger], &three), Err(ConsensusError::Unsigned));
-    assert_eq!(verify(&[&keypairs[1], &keypairs[2]], &three), Err(ConsensusError::Unsigned));
+    assert_eq!(verify(&[], &three), unsigned(0));
+    assert_eq!(verify(&[&stranger], &three), unsigned(0));
+    assert_eq!(verify(&[&keypairs[1], &stranger], &three), unsigned(1));
+    assert_eq!(
+        verify(&[&keypairs[1], &keypairs[2]], &three.clone().with_quorum(3).unwrap()),
+        Err(ConsensusError::Unsigned { signed: 2, quorum: 3 })
+    );
     let (_, two) = authorities(2);
     assert_eq!(verify(&[&keypairs[0]], &two), Err(ConsensusError::Network));
 }
@@ -141,8 +149,11 @@ fn what_readers_refuse_is_not_signed() {
 #[test]
 fn the_largest_consensus_fits_its_bound() {
     let signatures = 1 + MAX_AUTHORITIES * (32 + SIGNATURE_LEN);
-    let parameters = MAX_PARAMETERS * (1 + MAX_PARAMETER_NAME_LEN + 8);
-    assert!(2 + 32 + 24 + 2 + parameters + 2 + MAX_RELAYS * RelayEntry::MAX_LEN + signatures <= MAX_CONSENSUS_LEN);
+    let parameters = 2 + MAX_PARAMETERS * (1 + MAX_PARAMETER_NAME_LEN + 8);
+    let authorities = 1 + MAX_AUTHORITIES * (32 + 1 + Nickname::MAX_LEN + 2 + MAX_URL_LEN + 33 + 33);
+    let head = 2 + 2 + 32 + 24 + 32 + 73 + authorities + parameters;
+    let relays = 2 + MAX_RELAYS * (RelayEntry::MAX_LEN + 1);
+    assert!(head + relays + 2 + MAX_EXTENSIONS_LEN + signatures <= MAX_CONSENSUS_LEN);
 }
 
 proptest! {
