@@ -14,6 +14,7 @@
 //! - `relay`: the part of it that the consensus repeats: names, addresses, roles, keys
 //! - `exit_policy`, `extensions`: fields that a relay may have
 //! - `consensus`: the signed list
+//! - `update`: what brings a reader from one to the next, and what a mirror keeps for that
 //! - `random`: the shared random value in it
 //! - `registry`: what an authority holds of relays
 //! - `keys`: the keys that sign all this
@@ -27,6 +28,7 @@ mod keys;
 mod random;
 mod registry;
 mod relay;
+mod update;
 
 pub use authorities::{
     Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, MAX_URL_LEN, NetworkId,
@@ -42,3 +44,4 @@ pub use keys::{AuthorityIdentity, AuthorityKeypair, FamilyIdentity, FamilyKeypai
 pub use random::SharedRandom;
 pub use registry::{PublishError, Published, Registry, RegistryConfig};
 pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles, SoftwareVersion};
+pub use update::{ConsensusUpdate, Difference, MAX_MIRROR_MEMORY, MAX_UPDATE_LEN, Mirror, UpdateError};
