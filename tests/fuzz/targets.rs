@@ -28,8 +28,8 @@ use allium_shared::netdir::{
 };
 use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
 use allium_shared::relay::handshakes::Request;
-use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
+use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::services::{Document, Mirror, RelayServices};
 use allium_shared::relay::user_keys::UserKeys;
 use allium_shared::services::{Publication, UserId, WORK_BITS, day, key_answer, read_key_answer};

@@ -324,7 +324,8 @@ mod tests {
             let (sent, _) = said(&mut Streams::default(), ask(1, Service::Directory, b""), &services);
             assert_eq!(sent.len(), 1 + usize::from(STREAM_WINDOW));
         }
-        let (sent, outcome) = said(&mut streams, RelayMessage::Sendme { stream: StreamId(1), tag: [51; 16] }, &services);
+        let (sent, outcome) =
+            said(&mut streams, RelayMessage::Sendme { stream: StreamId(1), tag: [51; 16] }, &services);
         assert_eq!(outcome, Ok(()));
         assert_eq!(sent, [RelayMessage::End { stream: StreamId(1), reason: EndReason::ResourceLimit as u8 }]);
         assert!(streams.answers.is_empty());

@@ -74,7 +74,8 @@ fn an_onion_key_is_followed_and_those_who_know_the_old_one_have_time() {
             Event::Error { .. } => true,
             _ => false,
         };
-        let noticed = chat.expect_all(mark, PATIENCE, "what they said", |events| Some(events.iter().find(strange).cloned()));
+        let noticed =
+            chat.expect_all(mark, PATIENCE, "what they said", |events| Some(events.iter().find(strange).cloned()));
         assert_eq!(noticed, None);
     }
 }

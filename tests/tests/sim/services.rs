@@ -3,8 +3,8 @@
 use allium_shared::cell::CircId;
 use allium_shared::cell::message::{EndReason, Service};
 use allium_shared::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer, read_time};
-use allium_tests::sim::outsider::Origin;
 use allium_tests::sim::Sim;
+use allium_tests::sim::outsider::Origin;
 
 /// A client without an engine, with a circuit of three hops.
 fn circuit(sim: &mut Sim) -> (Origin, CircId) {
