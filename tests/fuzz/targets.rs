@@ -581,8 +581,8 @@ pub fn client(data: &[u8]) {
             5 => ClientInput::LinkOpened(link),
             6 => ClientInput::LinkMessage(link, text().into_bytes()),
             7 => ClientInput::LinkClosed(link),
-            8 => ClientInput::Consensus(Ok(network.consensus())),
-            9 => ClientInput::Consensus(Ok(edited(network.consensus(), text().as_bytes()))),
+            8 => ClientInput::Consensus { source: usize::from(choice >> 7), answer: Ok(network.consensus()) },
+            9 => ClientInput::Consensus { source: 0, answer: Ok(edited(network.consensus(), text().as_bytes())) },
             10 => ClientInput::Persisted(BatchId(u64::from(choices.byte()))),
             _ => {
                 millis += 50 * u64::from(choices.byte());
