@@ -41,7 +41,7 @@ use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::RelayIdentity;
 use crate::link::Padding;
 use crate::messaging::session::OlmAccount;
-use crate::netdir::Authorities;
+use crate::netdir::{Authorities, Consensus};
 use crate::time::{Instant, Now};
 
 pub mod api;
@@ -243,6 +243,11 @@ impl Client {
     /// What has become of all circuits so far.
     pub fn circuit_counts(&self) -> CircuitCounts {
         self.counts
+    }
+
+    /// The list of relays that is in use.
+    pub const fn consensus(&self) -> Option<&Consensus> {
+        self.directory.consensus.as_ref()
     }
 
     /// The contact with this name.

@@ -20,8 +20,8 @@
 use std::time::Duration;
 
 use allium_shared::circuit::Hop;
-use allium_shared::client::api::{Command, Event, Input};
 use allium_shared::client::Client;
+use allium_shared::client::api::{Command, Event, Input};
 use allium_shared::crypto::keys::RelayIdentity;
 use allium_shared::netdir::{Consensus, RelayEntry};
 use allium_shared::relay::link::LinkKeys;
@@ -49,7 +49,7 @@ use self::net::{Net, Owner};
 use self::observer::Observer;
 use self::outsider::Post;
 pub use self::relay::Mischief;
-use self::relay::{Directory, Mirrored, RelayNode, RelayState};
+use self::relay::{Directory, RelayNode, RelayState};
 use self::report::{RelayPeak, Totals};
 use self::schedule::Happening;
 use self::trace::Trace;
@@ -131,6 +131,29 @@ impl Sim {
     /// Starts a client from its disk.
     pub fn start_client(&mut self, n: usize) {
         self.with_client(n, |client, net, world| client.start(net, world));
+    }
+
+    /// One more client, which starts now; gives its number.
+    pub fn add_client(&mut self) -> usize {
+        let n = self.clients.len();
+        self.clients.push(ClientNode::new(n));
+        self.start_client(n);
+        n
+    }
+
+    /// Changes a record on a client's disk; for clients that do not run.
+    pub fn store_record(&mut self, n: usize, key: &str, value: Vec<u8>) {
+        self.clients[n].disk.insert(key.to_owned(), value);
+    }
+
+    /// Deletes a record from a client's disk; for clients that do not run.
+    pub fn forget_record(&mut self, n: usize, key: &str) {
+        self.clients[n].disk.remove(key);
+    }
+
+    /// How many links clients have.
+    pub fn links_of_clients(&self) -> usize {
+        self.net.sockets().filter(|(_, near, _)| matches!(near, Node::Client(_))).count()
     }
 
     /// Kills a client as `kill -9` would: what is on its disk stays.

@@ -57,8 +57,8 @@ pub(super) struct ClockRecord {
 pub(super) struct NetworkClock {
     /// How many milliseconds the network's time is ahead of the own clock.
     skew: Option<i64>,
-    /// What it was before the clock jumped, or before this start.
-    before: Option<i64>,
+    /// What it may be while nothing is known, because it was so before this start, or before the clock jumped.
+    maybe: Vec<i64>,
     /// Both clocks, when they were compared last.
     mark: Now,
     /// When the relays are asked next; set once circuits stand.
@@ -82,16 +82,16 @@ struct Round {
 
 impl NetworkClock {
     pub(super) fn new(record: Option<ClockRecord>, now: Now) -> Self {
-        let before = record.map(|record| record.skew);
+        let maybe: Vec<_> = record.map(|record| record.skew).into_iter().collect();
         Self {
             skew: None,
-            before,
+            told: maybe.first().copied().filter(|skew| skew.abs() > TELL),
+            maybe,
             mark: now,
             next: None,
             round: None,
             rounds: 0,
             failures: 0,
-            told: before.filter(|skew| skew.abs() > TELL),
         }
     }
 
@@ -108,31 +108,32 @@ impl NetworkClock {
         self.skew.map(|skew| own.shifted(skew))
     }
 
-    /// The network's time if the clock is as wrong as it was, while nothing better is known.
-    pub(super) fn remembered(&self, own: UnixTime) -> Option<UnixTime> {
-        self.before.filter(|_| self.skew.is_none()).map(|skew| own.shifted(skew))
+    /// What the network's time may be if the clock is wrong in a way that is known of, while nothing better is.
+    pub(super) fn possible_times(&self, own: UnixTime) -> impl Iterator<Item = UnixTime> {
+        self.maybe.iter().filter(|_| self.skew.is_none()).map(move |skew| own.shifted(*skew))
     }
 
-    /// Looks at both clocks; `true` if one of them has jumped, so that what was known of them does not hold.
-    fn jumped(&mut self, now: Now) -> bool {
-        let monotonic = now.instant.saturating_since(self.mark.instant).as_millis();
-        let expected = u128::from(self.mark.unix.as_millis()) + monotonic;
-        let apart = expected.abs_diff(u128::from(now.unix.as_millis()));
-        if apart <= JUMP.as_millis() {
-            return false;
+    /// Looks at both clocks; gives by how much one of them has jumped, so that what was known of them does not hold.
+    fn jump(&mut self, now: Now) -> Option<i64> {
+        let monotonic = i128::try_from(now.instant.saturating_since(self.mark.instant).as_millis()).unwrap_or(0);
+        let expected = i128::from(self.mark.unix.as_millis()) + monotonic;
+        let jump = i64::try_from(i128::from(now.unix.as_millis()) - expected).unwrap_or(i64::MAX);
+        if u128::from(jump.unsigned_abs()) <= JUMP.as_millis() {
+            return None;
         }
         self.mark = now;
-        true
+        Some(jump)
     }
 }
 
 impl Client {
     /// Compares the clocks; called before anything else when time has gone by.
     pub(super) fn watch_clocks(&mut self) {
-        if !self.clock.jumped(self.now) {
-            return;
+        let Some(jump) = self.clock.jump(self.now) else { return };
+        // Either the computer has slept, and its clock is as wrong as it was; or somebody has set it.
+        if let Some(skew) = self.clock.skew.take().or(self.clock.maybe.first().copied()) {
+            self.clock.maybe = vec![skew, skew.saturating_sub(jump)];
         }
-        self.clock.before = self.clock.skew.take().or(self.clock.before);
         self.clock.round = None;
         if self.clock.next.is_some() {
             self.clock.next = Some(self.now.instant + jitter(FIRST.0, FIRST.1, &mut self.rng));
@@ -230,7 +231,7 @@ impl Client {
         self.clock.failures = 0;
         self.clock.next = Some(now + jitter(INTERVAL.0, INTERVAL.1, &mut self.rng));
         self.clock.mark = self.now;
-        let known = self.clock.skew.replace(skew).or(self.clock.before);
+        let known = self.clock.skew.replace(skew).or(self.clock.maybe.first().copied());
         let tolerance = i64::try_from(KNOWN_TOLERANCE.as_millis()).unwrap_or(i64::MAX);
         if known.is_none_or(|known| known.abs_diff(skew) > tolerance.unsigned_abs()) {
             self.store.put(Key::Clock.to_string(), &ClockRecord { skew });
@@ -287,12 +288,12 @@ mod tests {
     #[test]
     fn clocks_that_drift_apart_are_noticed_once() {
         let mut clock = NetworkClock::new(None, at(0, 5000));
-        assert!(!clock.jumped(at(1000, 6000)));
-        assert!(!clock.jumped(at(2000, 7030)));
-        assert!(clock.jumped(at(2001, 7032)), "set forwards, or slept");
-        assert!(!clock.jumped(at(2002, 7033)));
-        assert!(clock.jumped(at(2003, 100)), "set back");
-        assert!(!clock.jumped(at(2013, 110)));
+        assert_eq!(clock.jump(at(1000, 6000)), None);
+        assert_eq!(clock.jump(at(2000, 7030)), None);
+        assert_eq!(clock.jump(at(2001, 7032)), Some(31_000), "set forwards, or slept");
+        assert_eq!(clock.jump(at(2002, 7033)), None);
+        assert_eq!(clock.jump(at(2003, 100)), Some(-6_934_000), "set back");
+        assert_eq!(clock.jump(at(2013, 110)), None);
     }
 
     #[test]
@@ -300,10 +301,14 @@ mod tests {
         let mut clock = NetworkClock::new(Some(ClockRecord { skew: 5000 }), at(0, 100));
         let own = UnixTime::from_millis(100_000);
         assert_eq!(clock.network_time(own), (own, SKEW_TOLERANCE));
-        assert_eq!((clock.known_time(own), clock.remembered(own)), (None, Some(UnixTime::from_millis(105_000))));
+        assert_eq!(clock.known_time(own), None);
+        assert_eq!(clock.possible_times(own).collect::<Vec<_>>(), [UnixTime::from_millis(105_000)]);
         clock.skew = Some(-1000);
         assert_eq!(clock.network_time(own), (UnixTime::from_millis(99_000), KNOWN_TOLERANCE));
-        assert_eq!((clock.known_time(own), clock.remembered(own)), (Some(UnixTime::from_millis(99_000)), None));
+        assert_eq!(
+            (clock.known_time(own), clock.possible_times(own).count()),
+            (Some(UnixTime::from_millis(99_000)), 0)
+        );
     }
 
     #[test]

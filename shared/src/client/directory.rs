@@ -61,6 +61,8 @@ pub(super) struct Directory {
     problem: Option<String>,
     /// The last problem that the person was told.
     told: Option<String>,
+    /// The person knows that the last list has run out.
+    ran_out: bool,
 }
 
 /// Who is asked.
@@ -85,6 +87,7 @@ impl Directory {
             stranded: None,
             problem: None,
             told: None,
+            ran_out: false,
         }
     }
 
@@ -155,10 +158,10 @@ impl Client {
 
     fn check_time(&self, consensus: &Consensus) -> Result<(), ConsensusError> {
         let (time, tolerance) = self.network_time();
-        match (consensus.check_time(time, tolerance), self.clock.remembered(self.now.unix)) {
-            // The clock may be wrong as it was the last time.
-            (Err(_), Some(time)) => consensus.check_time(time, tolerance),
-            (checked, _) => checked,
+        let counts = |time| consensus.check_time(time, tolerance).is_ok();
+        match consensus.check_time(time, tolerance) {
+            Err(_) if self.clock.possible_times(self.now.unix).any(counts) => Ok(()),
+            checked => checked,
         }
     }
 
@@ -166,7 +169,6 @@ impl Client {
     fn drop_consensus(&mut self, problem: &ConsensusError) {
         let Some(consensus) = self.directory.consensus.take() else { return };
         let Validity { valid_after, valid_until, .. } = consensus.validity();
-        let utc = |secs: u64| UnixTime::from_millis(secs.saturating_mul(1000)).to_utc();
         let message = match problem {
             ConsensusError::TooEarly(_) => {
                 format!("The list of relays does not count before {}: a relay made up the time.", utc(valid_after))
@@ -178,6 +180,7 @@ impl Client {
             ),
         };
         self.error("directory", message);
+        self.directory.ran_out = true;
         let circuits: Vec<_> = self.circuits.keys().copied().collect();
         circuits.into_iter().for_each(|key| self.drop_circuit(key));
         for (id, mut link) in core::mem::take(&mut self.links) {
@@ -280,7 +283,7 @@ impl Client {
         self.directory.begin_round(due);
         let problem = self.directory.problem.take();
         // A list at hand goes on serving; without one the person has to know, once for each reason.
-        if let Some(problem) = problem.filter(|_| self.directory.consensus.is_none())
+        if let Some(problem) = problem.filter(|_| self.directory.consensus.is_none() && !self.directory.ran_out)
             && self.directory.told.as_ref() != Some(&problem)
         {
             self.error("directory", format!("The list of relays cannot be had: {problem}. Still trying."));
@@ -322,7 +325,7 @@ impl Client {
     fn read_consensus(&self, bytes: &[u8]) -> Result<Option<Consensus>, String> {
         let consensus = Consensus::verify_signatures(bytes, &self.config.authorities);
         let consensus = consensus.map_err(|error| error.to_string())?;
-        self.check_time(&consensus).map_err(|error| error.to_string())?;
+        self.check_time(&consensus).map_err(|error| describe(&error))?;
         let held = self.directory.consensus.as_ref();
         Ok(Some(consensus).filter(|consensus| held.is_none_or(|held| consensus.is_newer_than(held))))
     }
@@ -339,6 +342,7 @@ impl Client {
                 self.directory.whole = false;
                 self.directory.problem = None;
                 self.directory.told = None;
+                self.directory.ran_out = false;
                 self.plan_fetch();
             }
             // Others may have one: this source is left for the next.
@@ -372,6 +376,21 @@ impl Client {
     /// The network's time as far as it is known, and how wrong it may be.
     pub(super) fn network_time(&self) -> (UnixTime, Duration) {
         self.clock.network_time(self.now.unix)
+    }
+}
+
+fn utc(secs: u64) -> String {
+    UnixTime::from_millis(secs.saturating_mul(1000)).to_utc()
+}
+
+/// Why a list that has come does not count, for a person to read.
+fn describe(error: &ConsensusError) -> String {
+    match error {
+        ConsensusError::Expired(at) => {
+            format!("the newest one ran out at {}, or this computer's clock is ahead", utc(*at))
+        }
+        ConsensusError::TooEarly(at) => format!("it counts from {} only: this computer's clock is behind", utc(*at)),
+        error => error.to_string(),
     }
 }
 

@@ -258,6 +258,8 @@ pub struct Mirror {
 struct Newest {
     digest: ConsensusDigest,
     valid_after: u64,
+    /// How many authorities have signed it.
+    signers: usize,
     /// The encoding of the update that gives it whole.
     whole: Arc<Vec<u8>>,
     unchanged: Arc<Vec<u8>>,
@@ -282,16 +284,20 @@ impl Mirror {
         Self::default()
     }
 
-    /// Takes a consensus that has been verified; `false` if it is not newer than the newest that is held.
+    /// Takes a consensus that has been verified; `false` if it is not newer than the newest that is held, nor the same with
+    /// more signatures.
     pub fn push(&mut self, consensus: &Consensus) -> bool {
-        let valid_after = consensus.validity().valid_after;
-        if self.newest.as_ref().is_some_and(|newest| newest.valid_after >= valid_after) {
+        let (digest, valid_after) = (consensus.digest(), consensus.validity().valid_after);
+        let signers = consensus.signers().len();
+        let is_better =
+            |newest: &Newest| valid_after > newest.valid_after || (digest == newest.digest && signers > newest.signers);
+        if !self.newest.as_ref().is_none_or(is_better) {
             return false;
         }
         let whole = Arc::new(ConsensusUpdate::Whole(consensus.as_bytes()).encode());
         let unchanged = Arc::new(ConsensusUpdate::Unchanged.encode());
-        let newest = Newest { digest: consensus.digest(), valid_after, whole, unchanged };
-        if let Some(before) = self.newest.replace(newest) {
+        let newest = Newest { digest, valid_after, signers, whole, unchanged };
+        if let Some(before) = self.newest.replace(newest).filter(|before| before.digest != digest) {
             let bytes = before.consensus().to_vec();
             self.bases.push_front(Base { digest: before.digest, bytes, update: OnceLock::new() });
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use allium_shared::client::api::{BatchId, Command, Event, Input, LinkId, Output, Write};
 use allium_shared::client::Client;
+use allium_shared::client::api::{BatchId, Command, Event, Input, LinkId, Output, Write};
 use allium_shared::time::{Instant, Now};
 use rand_core::Rng;
 

@@ -2,8 +2,8 @@
 
 use allium_shared::cell::CircId;
 use allium_shared::cell::message::{EndReason, Service};
-use allium_shared::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer, read_time};
 use allium_shared::netdir::ConsensusUpdate;
+use allium_shared::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer, read_time};
 use allium_tests::sim::Sim;
 use allium_tests::sim::outsider::Origin;
 

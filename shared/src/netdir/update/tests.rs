@@ -172,6 +172,24 @@ fn a_difference_longer_than_the_whole_is_not_given() {
 }
 
 #[test]
+fn a_difference_costs_what_has_changed() {
+    let maker = Maker::new();
+    let mut all: Relays = (0..10_000).map(|number| (number, (1, 100))).collect();
+    let old = maker.make(0, &all);
+    // Of a hundred relays one has another weight, and one leaves while another comes.
+    for number in (0..10_000).step_by(100) {
+        all.insert(number, (2, 100));
+        all.remove(&(number + 1));
+        all.insert(10_000 + number, (1, 100));
+    }
+    let new = maker.make(1, &all);
+    let update = difference(&old, &new);
+    println!("whole: {} bytes, difference: {} bytes", new.as_bytes().len(), update.len());
+    assert!(update.len() < new.as_bytes().len() * 3 / 100);
+    assert_eq!(apply(&update, Some(&old)), Ok(Some(new.as_bytes().to_vec())));
+}
+
+#[test]
 fn a_mirror_keeps_to_its_memory() {
     let maker = Maker::new();
     let mut mirror = Mirror::new();
@@ -213,5 +231,36 @@ proptest! {
         if let Ok(Some(bytes)) = apply(&update, Some(&held)) {
             prop_assert!(maker.verify(&bytes).is_err());
         }
+    }
+}
+
+/// Prints the vectors of updates: for `tests/vectors/messages.json`, when the format changes.
+#[test]
+#[ignore = "it prints and checks nothing"]
+fn print_vectors() {
+    let keypair = AuthorityKeypair::new(crate::crypto::keys::IdentityKeypair::from_seed(&[0x3c; 32]));
+    let key = keypair.identity();
+    let list = vec![super::super::Authority {
+        nickname: "authority0".parse().unwrap(),
+        key,
+        url: "http://192.0.2.1".to_owned(),
+    }];
+    let maker = Maker { keypairs: vec![keypair], authorities: Authorities::new(list).unwrap() };
+    let (old, new) = (maker.make(0, &relays(&[(1, 1), (2, 1)])), maker.make(60, &relays(&[(2, 5), (3, 1)])));
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    for (name, update, to) in [
+        ("Unchanged", vec![0], &old),
+        ("Whole", ConsensusUpdate::Whole(new.as_bytes()).encode(), &new),
+        ("Difference", difference(&old, &new), &new),
+    ] {
+        let fields = serde_json::json!({
+            "update": name, "authority_seeds": [hex(&[0x3c; 32])],
+            "base": hex(old.as_bytes()), "consensus": hex(to.as_bytes()),
+        });
+        let name = format!("consensus update: {}", name.to_lowercase());
+        let vector = serde_json::json!({
+            "name": name, "section": "3.5", "kind": "consensus_update", "fields": fields, "hex": hex(&update),
+        });
+        println!("{vector}");
     }
 }
