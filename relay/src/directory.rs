@@ -13,9 +13,12 @@ pub mod routes;
 pub mod trust;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use allium_shared::netdir::{Authorities, Consensus, ConsensusError, MAX_CONSENSUS_LEN};
+use allium_shared::netdir::{
+    Authorities, AuthorityIdentity, Consensus, ConsensusDigest, ConsensusError, MAX_CONSENSUS_LEN, Mirror,
+};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -30,18 +33,24 @@ pub struct Directory {
     clock: Clock,
     file: Option<PathBuf>,
     consensus: watch::Sender<Option<Arc<Consensus>>>,
+    /// The same, and those before it, for those who hold one of these.
+    mirror: Mutex<Mirror>,
 }
 
 impl Directory {
     /// The copy in a data folder; one without a folder begins empty and stays in memory.
     pub fn open(authorities: Arc<Authorities>, clock: Clock, data: Option<&Path>) -> Self {
         let file = data.map(|data| data.join(FILE));
-        let directory = Self { authorities, clock, file, consensus: watch::Sender::new(None) };
+        let (consensus, mirror) = (watch::Sender::new(None), Mutex::default());
+        let directory = Self { authorities, clock, file, consensus, mirror };
         if let Some(path) = &directory.file {
             match files::read_bounded(path, MAX_CONSENSUS_LEN) {
                 Ok(None) => {}
                 Ok(Some(bytes)) => match directory.verify(&bytes) {
-                    Ok(consensus) => drop(directory.consensus.send_replace(Some(Arc::new(consensus)))),
+                    Ok(consensus) => {
+                        directory.mirror().push(&consensus);
+                        directory.consensus.send_replace(Some(Arc::new(consensus)));
+                    }
                     Err(error) => tracing::info!(%error, "the stored consensus is of no use any more"),
                 },
                 Err(error) => tracing::warn!(%error, "cannot read the stored consensus"),
@@ -65,16 +74,59 @@ impl Directory {
         self.consensus.subscribe()
     }
 
+    /// The encoded [`ConsensusUpdate`](allium_shared::netdir::ConsensusUpdate) for who holds the consensus with this digest,
+    /// or none; nothing while there is no consensus here.
+    pub fn update_for(&self, held: Option<&ConsensusDigest>) -> Option<Arc<Vec<u8>>> {
+        self.mirror().update_for(held)
+    }
+
+    /// What is behind this lock is whole after every call, also after one that has panicked.
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a consensus, and no newer one is due.
+    pub fn is_fresh(&self) -> bool {
+        let now = self.clock.now().unix.as_secs();
+        self.consensus.borrow().as_ref().is_some_and(|consensus| now < consensus.validity().fresh_until)
+    }
+
+    /// How long the consensus stays the newest, by its own times; nothing where a newer one is due.
+    pub fn fresh_for(&self) -> Duration {
+        let now = self.clock.now().unix.as_millis();
+        let until = self.consensus.borrow().as_ref().map_or(0, |one| one.validity().fresh_until.saturating_mul(1000));
+        Duration::from_millis(until.saturating_sub(now))
+    }
+
+    /// Where an authority is: by its own last vote that counted, then by the list of authorities, if that says otherwise.
+    ///
+    /// An authority that moves votes from its new address, and so hands it over to all who know its old one.
+    pub fn authority_urls(&self, key: &AuthorityIdentity) -> Vec<String> {
+        let consensus = self.consensus.borrow();
+        let listed = consensus.iter().flat_map(|one| one.authorities()).find(|one| one.key == *key);
+        let mut urls: Vec<String> = listed.map(|one| one.url.clone()).into_iter().collect();
+        let configured = self.authorities.get(key).map(|authority| authority.url.clone());
+        urls.extend(configured.filter(|url| listed.is_none_or(|one| one.url != *url)));
+        urls
+    }
+
     /// Takes a consensus that somebody has sent, if it counts and is newer; says whether it did.
     pub async fn accept(&self, bytes: &[u8]) -> Result<bool, ConsensusError> {
         let consensus = Arc::new(self.verify(bytes)?);
         let newer = self.consensus.send_if_modified(|current| {
-            let newer = current.as_ref().is_none_or(|current| consensus.is_newer_than(current));
+            let newer = current.as_ref().is_none_or(|current| {
+                // The same with more signatures is taken as well.
+                let same = consensus.digest() == current.digest();
+                consensus.is_newer_than(current) || same && consensus.signers().len() > current.signers().len()
+            });
             if newer {
                 *current = Some(Arc::clone(&consensus));
             }
             newer
         });
+        if newer {
+            self.mirror().push(&consensus);
+        }
         if newer && let Some(path) = self.file.clone() {
             let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, consensus.as_bytes())).await;
             if let Ok(Err(error)) = written {

@@ -81,11 +81,17 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         config.nickname.as_str(),
         Arc::clone(&directory),
     ));
-    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities };
+    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities { except: None } };
     let (entry, published) = watch::channel(entry);
     let listed = {
         let entry = published.clone();
-        move |consensus: &allium_shared::netdir::Consensus| consensus.relay(&identity) == Some(&*entry.borrow())
+        // Roles and weight are for the authorities to say.
+        move |consensus: &allium_shared::netdir::Consensus| {
+            let entry = entry.borrow();
+            consensus.relay(&identity).is_some_and(|listed| {
+                (listed.link_key, listed.onion_key, &listed.url) == (entry.link_key, entry.onion_key, &entry.url)
+            })
+        }
     };
     tokio::join!(
         server::serve(listener, router, shutdown.clone()),

@@ -203,10 +203,7 @@ mod tests {
         let (id, key) = (UserId([7; 32]), UserKey([8; 32]));
         let (id_hex, key_hex) = ("07".repeat(32), "08".repeat(32));
         assert_eq!(json(&Report::KeyPublished { id }), format!(r#"{{"event":"key-published","id":"{id_hex}"}}"#));
-        assert_eq!(
-            json(&Report::Key { id, key }),
-            format!(r#"{{"event":"key","id":"{id_hex}","key":"{key_hex}"}}"#)
-        );
+        assert_eq!(json(&Report::Key { id, key }), format!(r#"{{"event":"key","id":"{id_hex}","key":"{key_hex}"}}"#));
         assert_eq!(
             json(&Report::Clock { skew_secs: -700, message: "M".to_owned() }),
             r#"{"event":"clock","skew_secs":-700,"message":"M"}"#

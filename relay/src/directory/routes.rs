@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use allium_shared::netdir::ConsensusDigest;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
@@ -43,7 +45,7 @@ impl Health {
     }
 }
 
-/// `GET /directory/authorities`, `GET /directory/consensus` and `GET /healthz`.
+/// `GET /directory/authorities`, `GET /directory/consensus`, `GET /directory/update/{digest}` and `GET /healthz`.
 pub fn router(role: &'static str, nickname: &str, directory: Arc<Directory>) -> Router {
     let nickname = nickname.to_owned();
     let health = move |State(directory): State<Arc<Directory>>| async move {
@@ -52,6 +54,7 @@ pub fn router(role: &'static str, nickname: &str, directory: Arc<Directory>) -> 
     Router::new()
         .route("/directory/authorities", get(authorities))
         .route("/directory/consensus", get(consensus))
+        .route("/directory/update/{digest}", get(update))
         .route("/healthz", get(health))
         .with_state(directory)
 }
@@ -69,11 +72,33 @@ async fn authorities(State(directory): State<Arc<Directory>>) -> Response {
     (headers, directory.authorities().to_json()).into_response()
 }
 
-async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) -> Response {
-    let Some(consensus) = directory.current() else {
-        let headers = [ANY_ORIGIN, (header::RETRY_AFTER, HeaderValue::from_static("1"))];
-        return (StatusCode::SERVICE_UNAVAILABLE, headers, "there is no consensus yet").into_response();
+async fn update(State(directory): State<Arc<Directory>>, UrlPath(digest): UrlPath<String>) -> Response {
+    let bytes = HEXLOWER_PERMISSIVE.decode(digest.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    let Some(held) = bytes.map(ConsensusDigest::from_bytes) else {
+        return (StatusCode::BAD_REQUEST, [ANY_ORIGIN], "a digest has 64 hexadecimal digits").into_response();
     };
+    let Some(update) = directory.update_for(Some(&held)) else { return nothing_yet() };
+    struct Shared(Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let headers = [
+        ANY_ORIGIN,
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, Body::from(Bytes::from_owner(Shared(update)))).into_response()
+}
+
+fn nothing_yet() -> Response {
+    let headers = [ANY_ORIGIN, (header::RETRY_AFTER, HeaderValue::from_static("1"))];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, "there is no consensus yet").into_response()
+}
+
+async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) -> Response {
+    let Some(consensus) = directory.current() else { return nothing_yet() };
     let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", consensus.digest())) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
