@@ -142,8 +142,11 @@ pub fn authority(data: &Path) -> Result<AuthorityKeypair, KeysError> {
     Ok(AuthorityKeypair::new(keypair))
 }
 
+/// What is in a key file; wiped when dropped.
+type Secrets = Zeroizing<Vec<u8>>;
+
 /// The key file of a data folder, which is made if need be, and what is in the file, if there is one.
-fn read(data: &Path) -> Result<(PathBuf, Option<Zeroizing<Vec<u8>>>), KeysError> {
+fn read(data: &Path) -> Result<(PathBuf, Option<Secrets>), KeysError> {
     let path = data.join(FILE);
     match files::create_private_dir(data).and_then(|()| files::read_bounded(&path, MAX_LEN)) {
         Ok(bytes) => Ok((path, bytes.map(Zeroizing::new))),
