@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use allium_shared::netdir::{LinkUrl, Nickname, RegistryConfig, Role, Roles};
+use allium_shared::relay::onion_keys::KeyTimes;
 use clap::Args;
 use serde::Deserialize;
 use thiserror::Error;
@@ -22,6 +23,12 @@ pub const OFFERED_ROLES: [Role; 3] = [Role::Guard, Role::Middle, Role::Rendezvou
 
 /// The longest that any interval may be: a week.
 const MAX_INTERVAL: u64 = 7 * 24 * 60 * 60;
+
+/// The longest that an onion key may be used: three months.
+const MAX_KEY_LIFETIME: u64 = 90 * 24 * 60 * 60;
+
+/// The shortest that the onion key before is answered: in less a new one does not reach anybody.
+const MIN_KEY_OVERLAP: u64 = 10;
 
 /// Why a node's configuration is none.
 #[derive(Debug, Error)]
@@ -62,6 +69,17 @@ pub enum ConfigError {
         valid_for: u64,
         /// How often the authorities vote, in seconds.
         interval: u64,
+    },
+    /// Onion keys that come too often, or are gone too soon.
+    #[error(
+        "onion-key-overlap has to be at least {MIN_KEY_OVERLAP} seconds, and onion-key-lifetime at least as long as that and \
+         at most {MAX_KEY_LIFETIME} seconds; they are {overlap} and {lifetime}"
+    )]
+    KeyTimes {
+        /// For how long a key is used.
+        lifetime: u64,
+        /// For how long it is answered after that.
+        overlap: u64,
     },
     /// An interval out of bounds.
     #[error("{what} has to be 1 to {MAX_INTERVAL} seconds, not {secs}")]
@@ -108,6 +126,12 @@ pub struct RelayOptions {
     /// How many MiB of cells may wait at this relay; beyond that circuits end whose readers do not read [default: 256]
     #[arg(long, value_name = "MIB")]
     pub queue_memory: Option<u32>,
+    /// After how long to make a new onion key, to which circuits are built [default: 604800, a week]
+    #[arg(long, value_name = "SECONDS")]
+    pub onion_key_lifetime: Option<u64>,
+    /// How long to answer for the onion key before, to clients with an older consensus [default: 97200, a day and three hours]
+    #[arg(long, value_name = "SECONDS")]
+    pub onion_key_overlap: Option<u64>,
     /// For measurements: send bytes to any circuit that asks for them, as allium bench does
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub bench: Option<bool>,
@@ -215,6 +239,8 @@ pub struct RelayConfig {
     pub fetch_every: Duration,
     /// How many bytes of cells may wait at it.
     pub queue_memory: usize,
+    /// How long its onion keys are in use.
+    pub key_times: KeyTimes,
     /// Whether circuits may draw bytes from it for measurements.
     pub source: bool,
 }
@@ -272,6 +298,8 @@ impl RelayOptions {
             publish_every: self.publish_every.or(file.publish_every),
             fetch_every: self.fetch_every.or(file.fetch_every),
             queue_memory: self.queue_memory.or(file.queue_memory),
+            onion_key_lifetime: self.onion_key_lifetime.or(file.onion_key_lifetime),
+            onion_key_overlap: self.onion_key_overlap.or(file.onion_key_overlap),
             bench: self.bench.or(file.bench),
         }
     }
@@ -309,6 +337,7 @@ impl RelayOptions {
                 0 => return Err(ConfigError::NoMemory),
                 mib => usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
             },
+            key_times: key_times(self.onion_key_lifetime, self.onion_key_overlap)?,
             source: self.bench.unwrap_or_default(),
         })
     }
@@ -433,6 +462,16 @@ fn interval(what: &'static str, secs: Option<u64>, default: u64) -> Result<Durat
         secs @ 1..=MAX_INTERVAL => Ok(Duration::from_secs(secs)),
         secs => Err(ConfigError::Interval { what, secs }),
     }
+}
+
+fn key_times(lifetime: Option<u64>, overlap: Option<u64>) -> Result<KeyTimes, ConfigError> {
+    let lifetime = lifetime.unwrap_or(7 * 24 * 60 * 60);
+    // A consensus counts for three hours, and for a day more with those whose clocks are wrong.
+    let overlap = overlap.unwrap_or(27 * 60 * 60);
+    if overlap < MIN_KEY_OVERLAP || lifetime < overlap || lifetime > MAX_KEY_LIFETIME {
+        return Err(ConfigError::KeyTimes { lifetime, overlap });
+    }
+    Ok(KeyTimes { lifetime: Duration::from_secs(lifetime), overlap: Duration::from_secs(overlap) })
 }
 
 #[cfg(test)]

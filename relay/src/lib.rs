@@ -5,6 +5,7 @@
 //!
 //! - [`cli`], [`config`]: arguments and files
 //! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
+//! - [`services`], [`onion_keys`]: its services, and the onion keys that follow each other
 //! - `handshakes`: the threads that answer those who open circuits
 //! - [`authority`]: a directory authority
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
@@ -31,9 +32,11 @@ pub mod keys;
 pub mod limits;
 pub mod link;
 pub mod network;
+pub mod onion_keys;
 pub mod page;
 pub mod random;
 pub mod relay;
+pub mod services;
 pub mod shutdown;
 pub mod store;
 pub mod switchboard;

@@ -230,7 +230,7 @@ where
                 Some(Incoming::Binary(bytes)) => {
                     record.clear();
                     record.extend_from_slice(&bytes);
-                    match link.handle_message(clock.now().instant, &mut record, &mut line) {
+                    match link.handle_message(clock.now(), &mut record, &mut line) {
                         Ok(Progress::Established(Some(relay))) => switchboard.register(relay, handle),
                         Ok(_) => {}
                         Err(error) => return Some(error.to_string()),

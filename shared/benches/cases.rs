@@ -10,6 +10,7 @@ use allium_shared::crypto::cgo::{
 use allium_shared::crypto::handshake::{ClientHandshake, HandshakeError, ServerPublic, respond};
 use allium_shared::crypto::keys::{LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkStep, RelayAddressee, Responder};
+use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -109,6 +110,7 @@ pub fn all() -> Vec<Case> {
         }
     }
     cases.extend([link_handshake("XK", true), link_handshake("NK", false)]);
+    cases.push(work());
     cases
 }
 
@@ -255,6 +257,18 @@ fn open(relay: bool, cells: usize) -> Option<Case> {
     Some(consume(group, &cells.to_string(), Some(cells * CELL_LEN), sealed, move |mut record| {
         let _ = black_box(theirs.opener.open(black_box(&mut record)));
     }))
+}
+
+/// The proof of work of a user's key, as long as it takes on average.
+fn work() -> Case {
+    const NONCES: u64 = 1 << WORK_BITS;
+    let work = Publication::work(20_000, &[7; MAX_RECORD_LEN]);
+    let mut from = 0;
+    repeat("proof of work", "65,536 nonces", None, move || {
+        // More zeros than there will be: all are tried.
+        black_box(work.search(200, from, NONCES));
+        from += NONCES;
+    })
 }
 
 /// A link's handshake, both sides together.

@@ -59,10 +59,19 @@ impl Directory {
             answer.body_mut().read_to_vec().expect("the whole document arrives")
         };
         let authorities = Authorities::from_json(&get("authorities")).expect("a list of authorities");
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
-        let now = UnixTime::from_millis(u64::try_from(since_1970.as_millis()).expect("our own time"));
-        let consensus = Consensus::verify(&get("consensus"), &authorities, now).expect("a consensus that counts");
+        let consensus = verify(&get("consensus"), &authorities);
         Self { authorities, consensus }
+    }
+
+    /// The same network, going by a consensus that came some other way.
+    #[track_caller]
+    pub fn with(&self, consensus: &[u8]) -> Self {
+        Self { authorities: self.authorities.clone(), consensus: verify(consensus, &self.authorities) }
+    }
+
+    /// The consensus.
+    pub const fn consensus(&self) -> &Consensus {
+        &self.consensus
     }
 
     /// The relay of this name.
@@ -199,6 +208,17 @@ pub fn hello(directory: &Directory, relay: &RelayEntry) -> (Initiator, Vec<u8>) 
     let addressee = RelayAddressee { identity: relay.identity, link_key: relay.link_key };
     let network = directory.authorities.network();
     Initiator::new_anonymous(&mut rng(), network.as_bytes(), &addressee).expect("the relay's key is good")
+}
+
+#[track_caller]
+fn verify(consensus: &[u8], authorities: &Authorities) -> Consensus {
+    Consensus::verify(consensus, authorities, now()).expect("a consensus that counts")
+}
+
+/// The system's clock.
+pub fn now() -> UnixTime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    UnixTime::from_millis(u64::try_from(since_1970.as_millis()).expect("our own time"))
 }
 
 fn rng() -> ChaCha20Rng {

@@ -24,7 +24,7 @@ use allium_shared::client::{Client, Config};
 use allium_shared::crypto::keys::{IdentityKeypair, RelayIdentity};
 use allium_shared::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, Validity};
 use allium_shared::relay::link::LinkKeys;
-use allium_shared::time::Instant;
+use allium_shared::time::{Instant, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -46,7 +46,7 @@ use self::net::{Net, Owner};
 use self::observer::Observer;
 use self::outsider::Post;
 pub use self::relay::Mischief;
-use self::relay::{Directory, RelayNode, RelayState};
+use self::relay::{Directory, Mirrored, RelayNode, RelayState};
 use self::report::{RelayPeak, Totals};
 use self::schedule::Happening;
 use self::trace::Trace;
@@ -99,11 +99,13 @@ impl Sim {
         }])
         .expect("one authority");
         let network = *authorities.network().as_bytes();
-        let relays: Vec<_> = (0..relays).map(|n| RelayNode::new(n, network, &mut rng)).collect();
+        let mirror = Mirrored::default();
+        let relays: Vec<_> = (0..relays).map(|n| RelayNode::new(n, network, mirror.clone(), &mut rng)).collect();
         let validity = Validity { valid_after: START - 60, fresh_until: START + 3600, valid_until: START + 86_400 };
         let entries = relays.iter().map(|relay| relay.entry.clone()).collect();
         let consensus =
             ConsensusDraft::new(*authorities.network(), validity, entries).sign(&[&signer]).expect("a consensus");
+        mirror.set(consensus.clone());
         let mut sim = Self {
             net: Net::new(rng, weather),
             directory: Directory::new(relays.iter().map(|relay| &relay.entry)),
@@ -254,6 +256,16 @@ impl Sim {
     /// A relay's secrets, for whoever has stolen them.
     pub fn relay_keys(&self, n: usize) -> &LinkKeys {
         &self.relays[n].keys
+    }
+
+    /// The consensus that everybody goes by.
+    pub fn consensus(&self) -> &[u8] {
+        &self.consensus
+    }
+
+    /// The wall clock.
+    pub fn clock(&self) -> UnixTime {
+        self.net.clock().unix
     }
 
     /// How many relays there are.

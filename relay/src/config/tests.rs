@@ -103,3 +103,25 @@ fn directories_are_named_by_plain_addresses() {
         assert!(directory_url(url).is_err(), "{url}");
     }
 }
+
+#[test]
+fn onion_keys_live_longer_than_the_ones_before_them() {
+    let times = |lifetime, overlap| {
+        let options = RelayOptions {
+            nickname: Some("alpha".parse().unwrap()),
+            listen: Some("127.0.0.1:7100".parse().unwrap()),
+            data: Some(PathBuf::from("alpha")),
+            directory: Some(vec!["http://127.0.0.1:7000".to_owned()]),
+            onion_key_lifetime: lifetime,
+            onion_key_overlap: overlap,
+            ..RelayOptions::default()
+        };
+        options.resolve().map(|config| (config.key_times.lifetime.as_secs(), config.key_times.overlap.as_secs()))
+    };
+    assert_eq!(times(None, None).unwrap(), (604_800, 97_200));
+    assert_eq!(times(Some(20), Some(10)).unwrap(), (20, 10));
+    for (lifetime, overlap) in [(Some(20), None), (Some(9), Some(9)), (Some(20), Some(21)), (Some(u64::MAX), None)] {
+        let error = times(lifetime, overlap).unwrap_err();
+        assert!(matches!(error, ConfigError::KeyTimes { .. }), "{error}");
+    }
+}

@@ -8,15 +8,17 @@ use foldhash::quality::RandomState;
 use thiserror::Error;
 
 use super::handshakes::{Answer, Request};
+use super::onion_keys::OnionKeys;
 use super::rate::Rate;
-use super::streams::{Services, StreamError, Streams};
+use super::services::Services;
+use super::streams::{StreamError, Streams};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
 use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
 use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
 use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
-use crate::crypto::keys::{OnionSecret, RelayIdentity};
-use crate::time::Instant;
+use crate::crypto::keys::RelayIdentity;
+use crate::time::{Instant, Now};
 
 /// How long a handshake may take, ours or the peer's.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(8);
@@ -43,15 +45,15 @@ const MAX_PENDING: usize = 256;
 /// Cookies that a visitor may try on one circuit.
 const MAX_TRIES: u8 = 32;
 
-/// The keys with which a relay answers handshakes.
+/// With what a relay answers those who open circuits, and those at whose circuits' ends it is.
 #[derive(Debug)]
 pub struct RelayKeys {
     /// The relay's identity.
     pub identity: RelayIdentity,
-    /// Its onion key.
-    pub onion: OnionSecret,
+    /// Its onion keys.
+    pub onion: OnionKeys,
     /// What it does for clients at the end of their circuits.
-    pub services: Services,
+    pub services: Arc<dyn Services>,
 }
 
 /// What a circuit does to the rest of its relay. The driver carries it out at once.
@@ -345,7 +347,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// Handles one cell that the link has brought.
-    pub fn handle_cell(&mut self, now: Instant, cell: &mut Cell, out: &mut impl Outlet<Link = L>) {
+    pub fn handle_cell(&mut self, now: Now, cell: &mut Cell, out: &mut impl Outlet<Link = L>) {
         let circ = cell.circ;
         let outcome = match cell.command {
             Command::Padding => Ok(()),
@@ -378,7 +380,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                         Err(CircuitViolation::TooMuch)
                     }
                 }
-                Some(Entry::End(_)) => self.handle_at_end(cell, out),
+                Some(Entry::End(_)) => self.handle_at_end(now, cell, out),
                 Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
                 None if self.half_open.contains_key(&circ) => {
                     Err(CircuitViolation::Unexpected("a relay cell before the handshake is done"))
@@ -388,7 +390,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     Ok(())
                 }
             },
-            Command::Create => self.handle_create(now, cell, out),
+            Command::Create => self.handle_create(now.instant, cell, out),
             Command::Created => self.handle_created(cell, out),
             Command::Destroy => {
                 self.forget(circ, cell.destroy_reason(), out);
@@ -610,7 +612,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
-    fn handle_at_end(&mut self, cell: &mut Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
+    fn handle_at_end(&mut self, now: Now, cell: &mut Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let circ = cell.circ;
         let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return Ok(()) };
         let tag = end.forward.process(cell.command as u8, &mut cell.body).ok_or(CircuitViolation::Unrecognised)?;
@@ -650,7 +652,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 let streams = end.streams.get_or_insert_default();
                 let backward = &mut end.backward;
                 let mut send = |message: &RelayMessage| originate(backward, circ, message, out);
-                Ok(streams.handle(message, &tag, self.keys.services, &mut send)?)
+                Ok(streams.handle(now, message, &tag, &*self.keys.services, &mut send)?)
             }
             (EndState::Extend { relay, message }, RelayMessage::Extend { relay: None, fragment }) => {
                 let Some(mut message) = message.push(&fragment)? else { return Ok(()) };

@@ -18,7 +18,7 @@ use crate::link::{
     Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Padding, Peer, RecordError, RelayAddressee, Responder,
     Sealer, padded_count,
 };
-use crate::time::Instant;
+use crate::time::{Instant, Now};
 
 /// How long a link may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -224,10 +224,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     /// If the peer broke the protocol; the link has to be closed, with [`Self::close`].
     pub fn handle_message<S: Switch<Link = L>>(
         &mut self,
-        now: Instant,
+        clock: Now,
         message: &mut [u8],
         switch: &mut S,
     ) -> Result<Progress, LinkError> {
+        let now = clock.instant;
         match &mut self.state {
             State::Responding(responder, send) => match responder.receive(message)? {
                 LinkStep::Send(answer) => {
@@ -262,7 +263,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 let mut own = Own::new(&self.this, queue, switch);
                 own.expected = cells.len();
                 for cell in cells {
-                    circuits.handle_cell(now, &mut Cell::decode(cell)?, &mut own);
+                    circuits.handle_cell(clock, &mut Cell::decode(cell)?, &mut own);
                 }
                 let refused = own.refused;
                 drop(own);

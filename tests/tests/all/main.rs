@@ -16,6 +16,8 @@ mod data_plane;
 mod freeze;
 mod kill_relays;
 mod network;
+mod onion_keys;
 mod page;
+mod services;
 mod soak;
 mod tap;

@@ -10,7 +10,9 @@ use crate::cell::message::Service;
 use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::{IdentityKeypair, OnionSecret};
 use crate::relay::memory;
-use crate::relay::streams::Services;
+use crate::relay::services::{NoMirror, RelayServices};
+use crate::relay::user_keys::UserKeys;
+use crate::time::UnixTime;
 
 /// Which link of the relay.
 type Id = usize;
@@ -88,7 +90,8 @@ impl Relay {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let identity = IdentityKeypair::generate(&mut rng).identity();
         let (link, onion) = (LinkSecret::generate(&mut rng), OnionSecret::generate(&mut rng));
-        let circuits = Arc::new(RelayKeys { identity, onion, services: Services { source: true } });
+        let services = Arc::new(RelayServices::new(Box::new(NoMirror), UserKeys::new(), true));
+        let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         Self {
             now: Instant::from_millis(1000),
             rng,
@@ -100,6 +103,10 @@ impl Relay {
         }
     }
 
+    fn clock(&self) -> Now {
+        Now { instant: self.now, unix: UnixTime::from_millis(1_800_000_000_000 + self.now.as_millis()) }
+    }
+
     /// A client opens a link.
     fn connect(&mut self) -> Id {
         let id = self.links.len();
@@ -108,7 +115,7 @@ impl Relay {
         let addressee = RelayAddressee { identity: self.keys.circuits.identity, link_key: self.keys.link.public() };
         let (mut initiator, mut first) =
             Initiator::new_anonymous(&mut self.rng, &self.keys.network, &addressee).unwrap();
-        link.handle_message(self.now, &mut first, &mut self.desk).unwrap();
+        link.handle_message(self.clock(), &mut first, &mut self.desk).unwrap();
         let answer = link.poll_transmit(self.now).unwrap().unwrap();
         let LinkStep::Established { link: own, .. } = initiator.receive(&answer).unwrap() else { panic!() };
         self.links.push(link);
@@ -145,7 +152,8 @@ impl Relay {
         let mut record = Vec::new();
         cells.iter().for_each(|cell| cell.encode(&mut record));
         self.clients[id].link.sealer.seal(&mut record).unwrap();
-        self.links[id].handle_message(self.now, &mut record, &mut self.desk)?;
+        let clock = self.clock();
+        self.links[id].handle_message(clock, &mut record, &mut self.desk)?;
         loop {
             for request in std::mem::take(&mut self.desk.requests) {
                 let (link, note) = request.answer(&mut self.rng);
