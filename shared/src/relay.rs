@@ -12,11 +12,13 @@
 //! - [`circuits`]: the circuits whose cells arrive on it
 //! - [`streams`]: what the last hop of a circuit does for its client
 //! - [`handshakes`]: answering those who open circuits
+//! - [`counts`]: what a link has done, in numbers
 //! - [`queue`], [`turns`]: what waits to leave, and in which order
 //! - [`memory`], `rate`: what a relay gives to others at most
 //! - [`rendezvous`]: who waits for whom
 
 pub mod circuits;
+pub mod counts;
 pub mod handshakes;
 pub mod link;
 pub mod memory;
