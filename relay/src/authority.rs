@@ -30,6 +30,9 @@ use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{self, KeysError};
+use crate::metrics::authority::{AuthorityMetrics, DescriptorResult, SignatureResult};
+use crate::metrics::text::EXACT;
+use crate::metrics::{Source, Text, admin, node};
 use crate::shutdown::Shutdown;
 use crate::{files, http, page};
 
@@ -75,6 +78,7 @@ struct Taking {
     changed: Notify,
     clock: Clock,
     limiter: rate::Limiter,
+    metrics: AuthorityMetrics,
 }
 
 /// Runs an authority until the end.
@@ -85,6 +89,7 @@ pub async fn run(config: AuthorityConfig, shutdown: Shutdown) -> Result<(), Auth
 
 /// Runs an authority on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Shutdown) -> Result<(), AuthorityError> {
+    let admin = admin::listen(config.admin).await?;
     let keypair = keys::authority(&config.data)?;
     let authorities = Arc::new(match &config.authorities {
         Some(file) => trust::from_file(file)?,
@@ -105,6 +110,7 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
         changed: Notify::new(),
         clock,
         limiter: rate::Limiter::new(),
+        metrics: AuthorityMetrics::default(),
     });
     let mut router = Router::new()
         .route(publish::DESCRIPTOR_PATH, post(take_descriptor))
@@ -114,12 +120,17 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     if let Some(page) = config.page {
         router = router.merge(page::router(page));
     }
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(node::Node::start("authority")), Arc::clone(&directory) as _, Arc::clone(&state) as _];
+    let health = routes::health("authority", config.nickname.as_str(), Arc::clone(&directory));
+    let administering = admin::serve(admin, sources, health, shutdown.clone());
     let serving = http::server::serve(listener, router, shutdown.clone());
     if signs {
-        tokio::join!(serving, sign(state, directory, keypair, file, shutdown));
+        tokio::join!(serving, administering, sign(state, directory, keypair, file, shutdown));
     } else {
         let schedule = Schedule { every: config.fetch_every, sources: Sources::Signer };
-        tokio::join!(serving, fetch::run(directory, schedule, |consensus| !consensus.relays().is_empty(), shutdown));
+        let listed = |consensus: &allium_shared::netdir::Consensus| !consensus.relays().is_empty();
+        tokio::join!(serving, administering, fetch::run(directory, schedule, listed, shutdown));
     }
     Ok(())
 }
@@ -145,6 +156,14 @@ impl Taking {
     }
 }
 
+impl Source for Taking {
+    fn write(&self, text: &mut Text) {
+        self.metrics.write(text);
+        let held = self.registry().len();
+        text.gauge("allium_authority_relays_held", "Relays whose descriptors are held.", EXACT, held as u64);
+    }
+}
+
 async fn take_descriptor(
     State(state): State<Arc<Taking>>,
     Extension(ConnectInfo(peer)): Extension<ConnectInfo<std::net::SocketAddr>>,
@@ -152,15 +171,22 @@ async fn take_descriptor(
 ) -> Response {
     let now = state.clock.now();
     if !state.limiter.allow(now.instant, peer.ip()) {
+        state.metrics.descriptor(DescriptorResult::Rate);
         return (StatusCode::TOO_MANY_REQUESTS, "too many descriptors").into_response();
     }
     let body = axum::body::to_bytes(request.into_body(), MAX_DESCRIPTOR_LEN);
     let bytes: Bytes = match tokio::time::timeout(BODY_TIME, body).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "longer than any descriptor").into_response(),
-        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the descriptor did not come in time").into_response(),
+        failed => {
+            state.metrics.descriptor(DescriptorResult::Transfer);
+            return match failed {
+                Ok(_) => (StatusCode::PAYLOAD_TOO_LARGE, "longer than any descriptor").into_response(),
+                Err(_) => (StatusCode::REQUEST_TIMEOUT, "the descriptor did not come in time").into_response(),
+            };
+        }
     };
     let published = state.registry().publish(now, &bytes);
+    state.metrics.descriptor(DescriptorResult::from(&published));
     match published {
         Ok(Published::Renewed) => StatusCode::OK.into_response(),
         Ok(Published::Changed) => {
@@ -213,7 +239,10 @@ async fn sign(
             Err(error) => Err::<bool, ConsensusError>(error),
         };
         match accepted {
-            Ok(_) => tracing::info!(relays, "signed a consensus"),
+            Ok(_) => {
+                state.metrics.signature(SignatureResult::Made);
+                tracing::info!(relays, "signed a consensus");
+            }
             Err(error) => tracing::error!(%error, "cannot sign a consensus"),
         }
         let path = file.clone();

@@ -23,6 +23,7 @@ use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{KeysError, RelayKeys};
 use crate::link;
+use crate::metrics::{Source, admin, node};
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
 
@@ -51,6 +52,7 @@ pub async fn run(config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayErr
 
 /// Runs a relay on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayError> {
+    let admin = admin::listen(config.admin).await?;
     let RelayKeys { identity: keypair, link, onion } = RelayKeys::load_or_create(&config.data)?;
     let authorities = Arc::new(match &config.trust {
         Trust::File(file) => trust::from_file(file)?,
@@ -73,6 +75,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let circuits = Arc::new(circuits::RelayKeys { identity, onion, services });
     let keys = Arc::new(LinkKeys { network: *authorities.network().as_bytes(), link, circuits });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory)?;
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(node::Node::start("relay")), Arc::clone(&directory) as _, Arc::clone(&switchboard) as _];
+    let health = routes::health("relay", config.nickname.as_str(), Arc::clone(&directory));
     let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
         "relay",
         config.nickname.as_str(),
@@ -85,6 +90,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     };
     tokio::join!(
         server::serve(listener, router, shutdown.clone()),
+        admin::serve(admin, sources, health, shutdown.clone()),
         publish::run(&keypair, entry, authorities, config.publish_every, clock, shutdown.clone()),
         fetch::run(directory, schedule, listed, shutdown),
     );

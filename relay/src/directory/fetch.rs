@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::Directory;
 use crate::http::client::{self, HttpError};
+use crate::metrics::directory::Fetch;
 use crate::shutdown::Shutdown;
 
 /// Where a directory serves the consensus.
@@ -123,15 +124,32 @@ impl Fetcher {
     }
 
     async fn fetch(&self, source: &str, etag: Option<&HeaderValue>) -> Result<Option<HeaderValue>, FetchError> {
+        let fetched = self.try_fetch(source, etag).await;
+        let fetches = &self.directory.metrics().fetches;
+        match &fetched {
+            Ok((_, true)) => fetches.of(Fetch::Taken).increment(),
+            Ok((_, false)) => fetches.of(Fetch::Unchanged).increment(),
+            Err(error) => fetches.of(error.into()).increment(),
+        }
+        fetched.map(|(etag, _)| etag)
+    }
+
+    /// Gives the entity tag for the next time, and whether the consensus was taken.
+    async fn try_fetch(
+        &self,
+        source: &str,
+        etag: Option<&HeaderValue>,
+    ) -> Result<(Option<HeaderValue>, bool), FetchError> {
         let fetched = client::get(&format!("{source}{CONSENSUS_PATH}"), etag, MAX_CONSENSUS_LEN).await?;
         if let Some(body) = fetched.body {
-            if self.directory.accept(&body).await? {
+            let taken = self.directory.accept(&body).await?;
+            if taken {
                 let relays = self.directory.current().map_or(0, |consensus| consensus.relays().len());
                 tracing::info!(relays, "a new consensus");
             }
-            return Ok(fetched.etag);
+            return Ok((fetched.etag, taken));
         }
-        Ok(fetched.etag.or_else(|| etag.cloned()))
+        Ok((fetched.etag.or_else(|| etag.cloned()), false))
     }
 
     fn sources(&self) -> Vec<String> {
