@@ -21,8 +21,9 @@ pub const LOG_FORMAT: &str = "ALLIUM_LOG_FORMAT";
 #[derive(Debug, Parser)]
 #[command(name = "allium", version, about, max_term_width = 100)]
 pub struct Cli {
-    /// How to write what is said on standard error
+    /// How to write what is said on standard error: text, or json for programs
     #[arg(long, global = true, value_enum, env = LOG_FORMAT, value_name = "FORMAT", default_value_t)]
+    #[arg(hide_possible_values = true)]
     pub log_format: LogFormat,
     /// What to run.
     #[command(subcommand)]

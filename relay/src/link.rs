@@ -57,6 +57,20 @@ enum Incoming {
     Closed,
 }
 
+impl Incoming {
+    /// A WebSocket that is gone without a word is gone all the same; anything else is the other side's fault.
+    fn failed(error: &tungstenite::Error) -> Self {
+        use tungstenite::error::{Error, ProtocolError};
+        match error {
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_)
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Closed,
+            error => Self::Unfit(error.to_string()),
+        }
+    }
+}
+
 /// What a WebSocket takes.
 enum Outgoing {
     Binary(Vec<u8>),
@@ -116,7 +130,10 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
         Ok(ws::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
         Ok(ws::Message::Ping(_) | ws::Message::Pong(_)) => Incoming::Nothing,
         Ok(ws::Message::Close(_)) => Incoming::Closed,
-        Err(error) => Incoming::Unfit(error.to_string()),
+        Err(error) => match error.into_inner().downcast() {
+            Ok(error) => Incoming::failed(&error),
+            Err(error) => Incoming::Unfit(error.to_string()),
+        },
     });
     let sink = sink.with(|message| {
         future::ready(Ok::<_, axum::Error>(match message {
@@ -154,7 +171,7 @@ pub(crate) async fn open(
                 Ok(tungstenite::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
                 Ok(tungstenite::Message::Close(_)) => Incoming::Closed,
                 Ok(_) => Incoming::Nothing,
-                Err(error) => Incoming::Unfit(error.to_string()),
+                Err(error) => Incoming::failed(&error),
             });
             let sink = sink.with(|message| {
                 future::ready(Ok::<_, tungstenite::Error>(match message {
