@@ -51,6 +51,12 @@ pub enum ConfigError {
     /// A role that this version does not have.
     #[error("the role {0} is not offered yet")]
     RoleNotOffered(Role),
+    /// Strangers would read what is for the operator.
+    #[error(
+        "admin-listen {0} is not on this machine or a private network: \
+         set admin-public = true (or --admin-public) if others really cannot reach it"
+    )]
+    AdminAddress(SocketAddr),
     /// Cells have to wait somewhere.
     #[error("queue-memory has to be at least 1 MiB")]
     NoMemory,
@@ -132,6 +138,12 @@ pub struct RelayOptions {
     /// How long to answer for the onion key before, to clients with an older consensus [default: 97200, a day and three hours]
     #[arg(long, value_name = "SECONDS")]
     pub onion_key_overlap: Option<u64>,
+    /// Where the operator can read metrics, such as 127.0.0.1:7190; strangers must not reach it [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Let --admin-listen be an address that is neither this machine's own nor a private network's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub admin_public: Option<bool>,
     /// For measurements: send bytes to any circuit that asks for them, as allium bench does
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub bench: Option<bool>,
@@ -197,6 +209,12 @@ pub struct AuthorityOptions {
     /// How often to look for a newer consensus once one is due [default: 2]
     #[arg(long, value_name = "SECONDS")]
     pub fetch_every: Option<u64>,
+    /// Where the operator can read metrics, such as 127.0.0.1:7190; strangers must not reach it [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Let --admin-listen be an address that is neither this machine's own nor a private network's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub admin_public: Option<bool>,
     /// Serve the page in this folder too, as built by cargo xtask build [default: no page]
     #[arg(long, value_name = "DIR")]
     pub page: Option<PathBuf>,
@@ -241,6 +259,8 @@ pub struct RelayConfig {
     pub queue_memory: usize,
     /// How long its onion keys are in use.
     pub key_times: KeyTimes,
+    /// Where its operator can read metrics, if anywhere.
+    pub admin: Option<SocketAddr>,
     /// Whether circuits may draw bytes from it for measurements.
     pub source: bool,
 }
@@ -258,6 +278,8 @@ pub struct AuthorityConfig {
     pub data: PathBuf,
     /// The file with all authorities, unless it is alone.
     pub authorities: Option<PathBuf>,
+    /// Where its operator can read metrics, if anywhere.
+    pub admin: Option<SocketAddr>,
     /// The folder of the page that it serves, if any.
     pub page: Option<PathBuf>,
     /// By what it judges relays.
@@ -300,6 +322,8 @@ impl RelayOptions {
             queue_memory: self.queue_memory.or(file.queue_memory),
             onion_key_lifetime: self.onion_key_lifetime.or(file.onion_key_lifetime),
             onion_key_overlap: self.onion_key_overlap.or(file.onion_key_overlap),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            admin_public: self.admin_public.or(file.admin_public),
             bench: self.bench.or(file.bench),
         }
     }
@@ -338,6 +362,7 @@ impl RelayOptions {
                 mib => usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
             },
             key_times: key_times(self.onion_key_lifetime, self.onion_key_overlap)?,
+            admin: admin(self.admin_listen, self.admin_public)?,
             source: self.bench.unwrap_or_default(),
         })
     }
@@ -365,6 +390,8 @@ impl AuthorityOptions {
             valid_for: self.valid_for.or(file.valid_for),
             random_every: self.random_every.or(file.random_every),
             fetch_every: self.fetch_every.or(file.fetch_every),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            admin_public: self.admin_public.or(file.admin_public),
             page: self.page.or(file.page),
             parameters: self.parameters.or(file.parameters),
             parameter: self.parameter,
@@ -402,6 +429,7 @@ impl AuthorityOptions {
             url,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             authorities: self.authorities,
+            admin: admin(self.admin_listen, self.admin_public)?,
             page: self.page,
             registry: RegistryConfig {
                 drop_after: interval("drop-after", self.drop_after, 1200)?,
@@ -454,6 +482,18 @@ fn span(what: &'static str, secs: Option<u64>, default: u64) -> Result<Duration,
     match secs {
         Some(0) => Ok(Duration::ZERO),
         secs => interval(what, secs, default),
+    }
+}
+
+/// The admin address, if it is one that strangers do not reach, or that the operator vouches for.
+fn admin(listen: Option<SocketAddr>, public: Option<bool>) -> Result<Option<SocketAddr>, ConfigError> {
+    let private = |address: &SocketAddr| match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    match listen {
+        Some(address) if !private(&address) && !public.unwrap_or_default() => Err(ConfigError::AdminAddress(address)),
+        listen => Ok(listen),
     }
 }
 

@@ -13,8 +13,9 @@
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`mod@bench`]: measurements of a running network
+//! - [`metrics`], [`logging`]: what operators see
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
-//! - [`keys`], [`files`]: what is on disk
+//! - [`keys`], [`keygen`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
 pub mod authority;
@@ -28,9 +29,12 @@ pub mod directory;
 pub mod files;
 mod handshakes;
 pub mod http;
+pub mod keygen;
 pub mod keys;
 pub mod limits;
 pub mod link;
+pub mod logging;
+pub mod metrics;
 pub mod network;
 pub mod onion_keys;
 pub mod page;
@@ -71,6 +75,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             }
             authority::run(config, shutdown).await?;
         }
+        Subcommand::Keygen(options) => println!("{}", keygen::run(options)?),
         Subcommand::Network(options) => network::run(options, shutdown).await?,
         Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
             let directory = directory.trim_end_matches('/').to_owned();

@@ -24,6 +24,7 @@ use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::KeysError;
+use crate::metrics::{Source, admin, node};
 use crate::services::{DirectoryMirror, UserKeysFile};
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
@@ -54,6 +55,7 @@ pub async fn run(config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayErr
 
 /// Runs a relay on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayError> {
+    let admin = admin::listen(config.admin).await?;
     let clock = Clock::start();
     let stored = onion_keys::Stored::open(config.data.clone(), config.key_times, clock.now())?;
     let (keypair, link) = (stored.keys.identity.clone(), stored.keys.link.clone());
@@ -76,6 +78,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let network = *authorities.network().as_bytes();
     let keys = Arc::new(LinkKeys { network, link, circuits: Arc::clone(&circuits) });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory)?;
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(node::Node::start("relay")), Arc::clone(&directory) as _, Arc::clone(&switchboard) as _];
+    let health = routes::health("relay", config.nickname.as_str(), Arc::clone(&directory));
     let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
         "relay",
         config.nickname.as_str(),
@@ -95,6 +100,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     };
     tokio::join!(
         server::serve(listener, router, shutdown.clone()),
+        admin::serve(admin, sources, health, shutdown.clone()),
         publish::run(&keypair, published, authorities, config.publish_every, clock, shutdown.clone()),
         fetch::run(directory, schedule, listed, shutdown.clone()),
         onion_keys::run(stored, circuits, entry, clock, shutdown.clone()),

@@ -127,6 +127,20 @@ pub fn command_line(pid: u32) -> Vec<String> {
         .collect()
 }
 
+/// The ports of this machine that the process's connections over IPv4 go out from, or come in at.
+pub fn tcp_ports(pid: u32) -> Vec<u16> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sockets: Vec<PathBuf> = links.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let ports = table.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let socket = format!("socket:[{}]", columns.get(9)?);
+        let (_, port) = columns.get(1)?.rsplit_once(':')?;
+        sockets.iter().any(|other| *other == Path::new(&socket)).then(|| u16::from_str_radix(port, 16).ok())?
+    });
+    ports.collect()
+}
+
 /// The process that started this one.
 pub fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -215,6 +229,17 @@ mod tests {
         assert!(!is_frozen(process.pid()));
         send(process.pid(), Signal::SIGSTOP);
         wait::until(Duration::from_secs(5), "the freeze", || is_frozen(process.pid()).then_some(()));
+    }
+
+    #[test]
+    fn a_process_has_its_ports() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ports = tcp_ports(std::process::id());
+        assert!(ports.contains(&client.local_addr().unwrap().port()), "{ports:?}");
+        let log = log();
+        let other = Process::start("sleep", command("sleep").arg("60"), log.path());
+        assert!(tcp_ports(other.pid()).is_empty());
     }
 
     #[test]

@@ -125,3 +125,85 @@ fn onion_keys_live_longer_than_the_ones_before_them() {
         assert!(matches!(error, ConfigError::KeyTimes { .. }), "{error}");
     }
 }
+
+#[test]
+fn strangers_do_not_get_an_admin_address() {
+    let resolve = |address: &str, public| {
+        let options = AuthorityOptions {
+            nickname: Some("first".parse().unwrap()),
+            url: Some("http://authority.example:7000".to_owned()),
+            data: Some("data".into()),
+            admin_listen: Some(address.parse().unwrap()),
+            admin_public: public,
+            ..AuthorityOptions::default()
+        };
+        options.resolve().map(|config| config.admin)
+    };
+    for own in
+        ["127.0.0.1:1", "127.9.9.9:1", "10.0.0.1:1", "192.168.1.1:1", "[::1]:1", "[fd00::1]:1", "[::ffff:10.0.0.1]:1"]
+    {
+        assert_eq!(resolve(own, None).unwrap(), Some(own.parse().unwrap()), "{own}");
+    }
+    for open in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "172.32.0.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
+        let address: SocketAddr = open.parse().unwrap();
+        for public in [None, Some(false)] {
+            let error = resolve(open, public).unwrap_err();
+            assert!(matches!(error, ConfigError::AdminAddress(named) if named == address), "{open}: {error}");
+            assert!(error.to_string().contains("--admin-public"));
+        }
+        assert_eq!(resolve(open, Some(true)).unwrap(), Some(address));
+    }
+    assert_eq!(AuthorityOptions { listen: Some(([127, 0, 0, 1], 7).into()), ..named() }.resolve().unwrap().admin, None);
+}
+
+fn named() -> AuthorityOptions {
+    AuthorityOptions {
+        nickname: Some("first".parse().unwrap()),
+        data: Some("data".into()),
+        ..AuthorityOptions::default()
+    }
+}
+
+/// The folder with everything.
+fn top() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn the_example_files_are_good() {
+    let relay = RelayOptions::from_file(&top().join("deploy/relay.toml")).unwrap().resolve().unwrap();
+    let authority = AuthorityOptions::from_file(&top().join("deploy/authority.toml")).unwrap().resolve().unwrap();
+    assert!(relay.admin.is_some() && authority.admin.is_some() && relay.admin != authority.admin);
+    for (role, data, admin) in [("relay", relay.data, relay.admin), ("authority", authority.data, authority.admin)] {
+        let unit = fs::read_to_string(top().join(format!("deploy/allium-{role}.service"))).unwrap();
+        let state = unit.lines().find_map(|line| line.strip_prefix("StateDirectory=")).unwrap();
+        assert_eq!(data, PathBuf::from("/var/lib").join(state), "the unit lets it write where the file says");
+        assert!(unit.contains(&format!("/usr/local/bin/allium {role} --config /etc/allium/{role}.toml\n")));
+        let container = fs::read_to_string(top().join("deploy/Containerfile")).unwrap();
+        assert!(container.contains(&format!("\"{}\"", data.display())), "the container keeps {}", data.display());
+        let prometheus = fs::read_to_string(top().join("deploy/prometheus.yml")).unwrap();
+        assert!(prometheus.contains(&format!("\"{}\"", admin.unwrap())), "nobody watches the {role}");
+    }
+}
+
+#[test]
+fn the_files_in_the_documents_are_good() {
+    let text = fs::read_to_string(top().join("docs/operating.md")).unwrap();
+    let dir = TestDir::new();
+    let mut seen = Vec::new();
+    for block in text.split("```toml\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let path = write(&dir, block);
+        if block.starts_with("# relay.toml") {
+            RelayOptions::from_file(&path).unwrap().resolve().unwrap();
+            seen.push("relay");
+        } else {
+            let options = AuthorityOptions::from_file(&path).unwrap_or_else(|error| panic!("{error}\n{block}"));
+            if block.starts_with("# authority.toml") {
+                options.resolve().unwrap();
+                seen.push("authority");
+            }
+        }
+    }
+    assert_eq!(seen, ["authority", "relay"]);
+}

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::Directory;
 use crate::http::client::{self, HttpError};
+use crate::metrics::directory::Fetch;
 use crate::shutdown::Shutdown;
 
 /// Where a directory serves the consensus.
@@ -124,6 +125,21 @@ impl Fetcher {
 
     /// Fetches from one source; gives the entity tag of what it has, if that was news.
     async fn fetch(&self, source: &str, etag: Option<&HeaderValue>) -> Result<Option<Option<HeaderValue>>, FetchError> {
+        let fetched = self.try_fetch(source, etag).await;
+        let fetches = &self.directory.metrics().fetches;
+        match &fetched {
+            Ok(Some(_)) => fetches.of(Fetch::Taken).increment(),
+            Ok(None) => fetches.of(Fetch::Unchanged).increment(),
+            Err(error) => fetches.of(error.into()).increment(),
+        }
+        fetched
+    }
+
+    async fn try_fetch(
+        &self,
+        source: &str,
+        etag: Option<&HeaderValue>,
+    ) -> Result<Option<Option<HeaderValue>>, FetchError> {
         let fetched = client::get(&format!("{source}{CONSENSUS_PATH}"), etag, MAX_CONSENSUS_LEN).await?;
         let Some(body) = fetched.body else { return Ok(None) };
         let newer = self.directory.accept(&body).await?;
