@@ -19,6 +19,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::future;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -31,6 +32,7 @@ use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{self, KeysError};
 use crate::shutdown::Shutdown;
+use crate::tls::listener::{self, TlsError, TlsListener};
 use crate::{files, http, page};
 
 const FILE: &str = "descriptors";
@@ -62,6 +64,9 @@ pub enum AuthorityError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// What other nodes have to know of this authority, as an entry of the list of authorities. Makes the key if need be.
@@ -85,6 +90,7 @@ pub async fn run(config: AuthorityConfig, shutdown: Shutdown) -> Result<(), Auth
 
 /// Runs an authority on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Shutdown) -> Result<(), AuthorityError> {
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
     let keypair = keys::authority(&config.data)?;
     let authorities = Arc::new(match &config.authorities {
         Some(file) => trust::from_file(file)?,
@@ -114,7 +120,10 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     if let Some(page) = config.page {
         router = router.merge(page::router(page));
     }
-    let serving = http::server::serve(listener, router, shutdown.clone());
+    let serving = future::join(
+        http::server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
+    );
     if signs {
         tokio::join!(serving, sign(state, directory, keypair, file, shutdown));
     } else {

@@ -13,6 +13,7 @@
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`mod@bench`]: measurements of a running network
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
+//! - [`tls`]: TLS around both
 //! - [`keys`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
@@ -37,6 +38,7 @@ pub mod relay;
 pub mod shutdown;
 pub mod store;
 pub mod switchboard;
+pub mod tls;
 
 use std::error::Error;
 

@@ -25,6 +25,7 @@ use crate::keys::{KeysError, RelayKeys};
 use crate::link;
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
+use crate::tls::listener::{self, TlsError, TlsListener};
 
 /// Why a relay does not run.
 #[derive(Debug, Error)]
@@ -38,6 +39,9 @@ pub enum RelayError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No randomness, or no threads.
     #[error("the system gives no randomness or no threads: {0}")]
     System(#[from] io::Error),
@@ -51,6 +55,7 @@ pub async fn run(config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayErr
 
 /// Runs a relay on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayError> {
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
     let RelayKeys { identity: keypair, link, onion } = RelayKeys::load_or_create(&config.data)?;
     let authorities = Arc::new(match &config.trust {
         Trust::File(file) => trust::from_file(file)?,
@@ -84,7 +89,8 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         move |consensus: &allium_shared::netdir::Consensus| consensus.relay(&identity) == Some(&entry)
     };
     tokio::join!(
-        server::serve(listener, router, shutdown.clone()),
+        server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
         publish::run(&keypair, entry, authorities, config.publish_every, clock, shutdown.clone()),
         fetch::run(directory, schedule, listed, shutdown),
     );
