@@ -200,7 +200,7 @@ pub struct RelayConfig {
     pub url: LinkUrl,
     /// What it serves by TLS, if anything.
     pub tls: Option<TlsConfig>,
-    /// Where pages that came by https reach its links, if they can; a `wss://` address.
+    /// Where pages that came by https reach its links, where that is not [`Self::url`]; a `wss://` address.
     pub secure_url: Option<LinkUrl>,
     /// Its folder.
     pub data: PathBuf,
@@ -277,8 +277,7 @@ impl RelayOptions {
         let tls = tls(self.tls_listen, self.tls_cert, self.tls_key)?;
         let secure_url = match self.secure_url {
             Some(secure) if !secure.is_secure() => return Err(ConfigError::NotSecure(secure)),
-            None if url.is_secure() => Some(url.clone()),
-            None if tls.is_some() => return Err(ConfigError::NoSecureUrl),
+            None if tls.is_some() && !url.is_secure() => return Err(ConfigError::NoSecureUrl),
             secure => secure,
         };
         let roles = self.roles.unwrap_or_else(|| OFFERED_ROLES.to_vec());

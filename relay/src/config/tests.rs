@@ -69,7 +69,7 @@ fn a_certificate_comes_with_its_key_and_an_address() {
 
     // What is secure for all is secure for pages.
     let config = with(&|options| options.url = secure.clone()).unwrap();
-    assert_eq!((config.secure_url, config.url.is_secure()), (secure.clone(), true));
+    assert_eq!((config.secure_url, Some(config.url)), (None, secure.clone()));
     // A proxy has the certificate.
     let proxied = with(&|options| {
         (options.tls_cert, options.tls_key, options.secure_url) = (None, None, secure.clone());
