@@ -183,6 +183,11 @@ impl SecureNetwork {
         Issuer::new(self.folder.path(), "stranger").issue(&names())
     }
 
+    /// What the authority has logged.
+    pub fn authority_log(&self) -> String {
+        self.nodes.first().map(Process::errors).unwrap_or_default()
+    }
+
     /// Where relays take links by TLS.
     pub fn secure_addresses(&self) -> Vec<SocketAddr> {
         (2..=1 + self.options.relays).map(|number| self.secure_address(number)).collect()

@@ -59,9 +59,12 @@ fn a_renewed_certificate_is_taken_over_and_a_strangers_is_refused() {
     let untrusting = refusal(&folder.path().join("none.pem")).expect("it trusts nobody");
     assert!(untrusting.contains("trusts no certificate authority"), "{untrusting}");
 
-    // The files change, and nothing is started again.
+    // The files change, and nothing is started again. At first they do not belong together.
     let own = network.certificate();
     fs::copy(&stranger.cert, &own.cert).unwrap();
+    let told = || network.authority_log().contains("the old one is served on").then_some(());
+    wait::until(PATIENCE, "a word about the key", told);
+    assert_eq!(refusal(&network.trusted()), None);
     fs::copy(&stranger.key, &own.key).unwrap();
     let refused = wait::until(PATIENCE, "the new certificate", || refusal(&network.trusted()));
     assert!(refused.contains("not from an authority that this system trusts"), "{refused}");
