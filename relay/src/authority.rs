@@ -36,6 +36,7 @@ use crate::keys::{self, KeysError};
 use crate::metrics::authority::AuthorityMetrics;
 use crate::metrics::{Source, Text, admin, node};
 use crate::shutdown::Shutdown;
+use crate::tls::listener::{self, TlsError, TlsListener};
 use crate::{files, http, page, random};
 
 /// The relays that the authority knows.
@@ -97,6 +98,9 @@ pub enum AuthorityError {
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     Random(io::Error),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// What other nodes have to know of this authority, as an entry of the list of authorities. Makes the key if need be.
@@ -138,6 +142,7 @@ pub async fn run(config: AuthorityConfig, shutdown: Shutdown) -> Result<(), Auth
 /// Runs an authority on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Shutdown) -> Result<(), AuthorityError> {
     let admin = admin::listen(config.admin).await?;
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
     let keypair = keys::authority(&config.data)?;
     let authorities = Arc::new(match &config.authorities {
         Some(file) => trust::from_file(file)?,
@@ -192,7 +197,8 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
         vec![Arc::new(node::Node::start("authority")), Arc::clone(&directory) as _, Arc::clone(&office) as _];
     let health = routes::health("authority", &nickname, Arc::clone(&directory));
     tokio::join!(
-        http::server::serve(listener, router, shutdown.clone()),
+        http::server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
         admin::serve(admin, sources, health, shutdown.clone()),
         ballot::run(Arc::clone(&office), shutdown.clone()),
         probe::run(Arc::clone(&office), shutdown.clone()),

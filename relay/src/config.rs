@@ -46,8 +46,17 @@ pub enum ConfigError {
     #[error("give --authorities FILE with the authorities' keys, or --directory URL to take them from on first use")]
     NoTrust,
     /// Not an address of a directory.
-    #[error("{0} is not an address like http://host:port")]
+    #[error("{0} is not an address like http://host:port or https://host:port")]
     DirectoryUrl(String),
+    /// A certificate without its key, the other way round, or an address for TLS with neither.
+    #[error("a certificate needs both its files: give --{0} too, or {0} in the file that --config names")]
+    HalfTls(&'static str),
+    /// An address for pages that came by https, which they may not open.
+    #[error("secure-url has to begin with wss://, and {0} does not")]
+    NotSecure(LinkUrl),
+    /// TLS that nobody would find.
+    #[error("pages cannot find what is served by TLS: give --secure-url with the wss:// address under which they can")]
+    NoSecureUrl,
     /// A role that this version does not have.
     #[error("the role {0} is not offered yet")]
     RoleNotOffered(Role),
@@ -111,6 +120,19 @@ pub struct RelayOptions {
     /// [default: from --listen, where that names an address]
     #[arg(long, value_name = "URL")]
     pub url: Option<LinkUrl>,
+    /// Where to listen by TLS too, with a certificate [default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub tls_listen: Option<SocketAddr>,
+    /// A PEM file with this relay's certificate and its chain; read again when it changes [default: no TLS]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// The address under which pages that came by https reach this relay's links, such as
+    /// wss://relay.example:7443/link [default: --url, if it is such an address]
+    #[arg(long, value_name = "URL")]
+    pub secure_url: Option<LinkUrl>,
     /// The folder for keys and the last consensus; made if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -163,6 +185,15 @@ pub struct AuthorityOptions {
     /// [default: from --listen, where that names an address]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Where to listen by TLS too, with a certificate [default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub tls_listen: Option<SocketAddr>,
+    /// A PEM file with this authority's certificate and its chain; read again when it changes [default: no TLS]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// The folder for the key, the descriptors and the last consensus; made if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -236,6 +267,17 @@ pub enum Trust {
     Directories(Vec<String>),
 }
 
+/// What is served by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The PEM file with the certificate and its chain.
+    pub cert: PathBuf,
+    /// The PEM file with the certificate's private key.
+    pub key: PathBuf,
+}
+
 /// What a relay goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayConfig {
@@ -245,6 +287,10 @@ pub struct RelayConfig {
     pub listen: SocketAddr,
     /// Where others reach its links.
     pub url: LinkUrl,
+    /// What it serves by TLS, if anything.
+    pub tls: Option<TlsConfig>,
+    /// Where pages that came by https reach its links, where that is not [`Self::url`]; a `wss://` address.
+    pub secure_url: Option<LinkUrl>,
     /// Its folder.
     pub data: PathBuf,
     /// What it may be used for.
@@ -274,6 +320,8 @@ pub struct AuthorityConfig {
     pub listen: SocketAddr,
     /// Where others reach it, without a slash at the end.
     pub url: String,
+    /// What it serves by TLS, if anything.
+    pub tls: Option<TlsConfig>,
     /// Its folder.
     pub data: PathBuf,
     /// The file with all authorities, unless it is alone.
@@ -313,6 +361,10 @@ impl RelayOptions {
             nickname: self.nickname.or(file.nickname),
             listen: self.listen.or(file.listen),
             url: self.url.or(file.url),
+            tls_listen: self.tls_listen.or(file.tls_listen),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            secure_url: self.secure_url.or(file.secure_url),
             data: self.data.or(file.data),
             roles: self.roles.or(file.roles),
             authorities: self.authorities.or(file.authorities.filter(|_| !trust_in_flags)),
@@ -337,6 +389,12 @@ impl RelayOptions {
                 .and_then(|listen| format!("ws://{listen}/link").parse().ok())
                 .ok_or(ConfigError::NoUrl(listen))?,
         };
+        let tls = tls(self.tls_listen, self.tls_cert, self.tls_key)?;
+        let secure_url = match self.secure_url {
+            Some(secure) if !secure.is_secure() => return Err(ConfigError::NotSecure(secure)),
+            None if tls.is_some() && !url.is_secure() => return Err(ConfigError::NoSecureUrl),
+            secure => secure,
+        };
         let roles = self.roles.unwrap_or_else(|| OFFERED_ROLES.to_vec());
         if let Some(role) = roles.iter().find(|role| !OFFERED_ROLES.contains(role)) {
             return Err(ConfigError::RoleNotOffered(*role));
@@ -352,6 +410,8 @@ impl RelayOptions {
             nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
             listen,
             url,
+            tls,
+            secure_url,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             roles: roles.into_iter().collect(),
             trust,
@@ -375,6 +435,9 @@ impl AuthorityOptions {
             nickname: self.nickname.or(file.nickname),
             listen: self.listen.or(file.listen),
             url: self.url.or(file.url),
+            tls_listen: self.tls_listen.or(file.tls_listen),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
             data: self.data.or(file.data),
             authorities: self.authorities.or(file.authorities),
             drop_after: self.drop_after.or(file.drop_after),
@@ -427,6 +490,7 @@ impl AuthorityOptions {
             nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
             listen,
             url,
+            tls: tls(self.tls_listen, self.tls_cert, self.tls_key)?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             authorities: self.authorities,
             admin: admin(self.admin_listen, self.admin_public)?,
@@ -461,12 +525,29 @@ fn parameter(text: &str) -> Result<(String, i64), String> {
 /// An address of a directory as people write it, without a slash at the end.
 pub fn directory_url(url: &str) -> Result<String, ConfigError> {
     let trimmed = url.trim().trim_end_matches('/');
-    let host = trimmed.strip_prefix("http://").unwrap_or_default();
+    let host = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://")).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>?#@\\/".contains(&byte);
     if host.is_empty() || !host.bytes().all(plain) || trimmed.len() > LinkUrl::MAX_LEN {
         return Err(ConfigError::DirectoryUrl(url.to_owned()));
     }
     Ok(trimmed.to_owned())
+}
+
+fn tls(
+    listen: Option<SocketAddr>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<TlsConfig>, ConfigError> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let listen = listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7443)));
+            Ok(Some(TlsConfig { listen, cert, key }))
+        }
+        (Some(_), None) => Err(ConfigError::HalfTls("tls-key")),
+        (None, Some(_)) => Err(ConfigError::HalfTls("tls-cert")),
+        (None, None) if listen.is_some() => Err(ConfigError::HalfTls("tls-cert")),
+        (None, None) => Ok(None),
+    }
 }
 
 fn reachable(listen: SocketAddr) -> Option<SocketAddr> {

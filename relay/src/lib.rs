@@ -15,6 +15,7 @@
 //! - [`mod@bench`]: measurements of a running network
 //! - [`metrics`], [`logging`]: what operators see
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
+//! - [`tls`]: TLS around both
 //! - [`keys`], [`keygen`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
@@ -44,6 +45,7 @@ pub mod services;
 pub mod shutdown;
 pub mod store;
 pub mod switchboard;
+pub mod tls;
 
 use std::error::Error;
 

@@ -28,6 +28,7 @@ use crate::metrics::{Source, admin, node};
 use crate::services::{DirectoryMirror, UserKeysFile};
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
+use crate::tls::listener::{self, TlsError, TlsListener};
 use crate::{link, onion_keys};
 
 /// Why a relay does not run.
@@ -42,6 +43,9 @@ pub enum RelayError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No randomness, or no threads.
     #[error("the system gives no randomness or no threads: {0}")]
     System(#[from] io::Error),
@@ -56,6 +60,7 @@ pub async fn run(config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayErr
 /// Runs a relay on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayError> {
     let admin = admin::listen(config.admin).await?;
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
     let clock = Clock::start();
     let stored = onion_keys::Stored::open(config.data.clone(), config.key_times, clock.now())?;
     let (keypair, link) = (stored.keys.identity.clone(), stored.keys.link.clone());
@@ -99,7 +104,8 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         }
     };
     tokio::join!(
-        server::serve(listener, router, shutdown.clone()),
+        server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
         admin::serve(admin, sources, health, shutdown.clone()),
         publish::run(&keypair, published, authorities, config.publish_every, clock, shutdown.clone()),
         fetch::run(directory, schedule, listed, shutdown.clone()),

@@ -43,6 +43,65 @@ fn a_relays_file_is_read_and_flags_win() {
 }
 
 #[test]
+fn a_certificate_comes_with_its_key_and_an_address() {
+    let dir = TestDir::new();
+    let text = r#"
+        nickname = "alpha"
+        listen = "127.0.0.2:7100"
+        data = "alpha"
+        authorities = "authorities.json"
+        tls-cert = "fullchain.pem"
+        tls-key = "/etc/tls/privkey.pem"
+    "#;
+    let file = RelayOptions::from_file(&write(&dir, text)).unwrap();
+    let with = |change: &dyn Fn(&mut RelayOptions)| {
+        let mut options = file.clone();
+        change(&mut options);
+        options.resolve()
+    };
+    let secure = Some("wss://relay.example:7443/link".parse().unwrap());
+
+    let config = with(&|options| options.secure_url = secure.clone()).unwrap();
+    let files = (dir.0.join("fullchain.pem"), PathBuf::from("/etc/tls/privkey.pem"));
+    let expected = TlsConfig { listen: ([0, 0, 0, 0], 7443).into(), cert: files.0, key: files.1 };
+    assert_eq!((config.tls, config.secure_url), (Some(expected), secure.clone()));
+    assert_eq!(config.url.as_str(), "ws://127.0.0.2:7100/link");
+
+    // What is secure for all is secure for pages.
+    let config = with(&|options| options.url = secure.clone()).unwrap();
+    assert_eq!((config.secure_url, Some(config.url)), (None, secure.clone()));
+    // A proxy has the certificate.
+    let proxied = with(&|options| {
+        (options.tls_cert, options.tls_key, options.secure_url) = (None, None, secure.clone());
+    });
+    assert_eq!(proxied.map(|config| (config.tls, config.secure_url)).unwrap(), (None, secure));
+
+    let error = |change: &dyn Fn(&mut RelayOptions)| with(change).unwrap_err();
+    assert!(matches!(error(&|_| {}), ConfigError::NoSecureUrl));
+    assert!(matches!(error(&|options| options.tls_key = None), ConfigError::HalfTls("tls-key")));
+    assert!(matches!(error(&|options| options.tls_cert = None), ConfigError::HalfTls("tls-cert")));
+    let plain = error(&|options| options.secure_url = Some("ws://relay.example/link".parse().unwrap()));
+    assert!(matches!(plain, ConfigError::NotSecure(_)));
+    let lost = error(&|options| {
+        (options.tls_cert, options.tls_key) = (None, None);
+        options.tls_listen = Some(([127, 0, 0, 1], 7443).into());
+    });
+    assert!(matches!(lost, ConfigError::HalfTls("tls-cert")));
+
+    let authority = AuthorityOptions {
+        nickname: Some("first".parse().unwrap()),
+        listen: Some(([127, 0, 0, 1], 7000).into()),
+        data: Some("data".into()),
+        tls_listen: Some(([127, 0, 0, 1], 7001).into()),
+        tls_cert: Some("cert".into()),
+        ..AuthorityOptions::default()
+    };
+    assert!(matches!(authority.clone().resolve(), Err(ConfigError::HalfTls("tls-key"))));
+    let whole = AuthorityOptions { tls_key: Some("key".into()), ..authority };
+    assert_eq!(whole.resolve().unwrap().tls.unwrap().listen.port(), 7001);
+}
+
+#[test]
 fn an_authoritys_file_is_read() {
     let dir = TestDir::new();
     let path = write(
@@ -98,8 +157,18 @@ fn errors_say_what_to_do() {
 #[test]
 fn directories_are_named_by_plain_addresses() {
     assert_eq!(directory_url(" http://127.0.0.1:7000/ ").unwrap(), "http://127.0.0.1:7000");
-    for url in ["", "127.0.0.1:7000", "https://h", "http://", "http://h/path", "http://a@h", "http://h#x", "http://h?"]
-    {
+    assert_eq!(directory_url("https://authority.example/").unwrap(), "https://authority.example");
+    for url in [
+        "",
+        "127.0.0.1:7000",
+        "ws://h",
+        "http://",
+        "https://",
+        "http://h/path",
+        "http://a@h",
+        "http://h#x",
+        "http://h?",
+    ] {
         assert!(directory_url(url).is_err(), "{url}");
     }
 }

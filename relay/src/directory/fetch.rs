@@ -168,9 +168,9 @@ impl Fetcher {
 
 /// Where the relay with this address mirrors the directory.
 pub fn mirror(url: &LinkUrl) -> Option<String> {
-    let rest = url.as_str().strip_prefix("ws://")?;
+    let (scheme, rest) = url.as_str().split_once("://")?;
     let host = rest.split('/').next()?;
-    Some(format!("http://{host}"))
+    Some(format!("{}://{host}", if scheme == "wss" { "https" } else { "http" }))
 }
 
 #[cfg(test)]
@@ -182,6 +182,7 @@ mod tests {
         let mirror = |url: &str| mirror(&url.parse().unwrap());
         assert_eq!(mirror("ws://127.0.0.2:7101/link").as_deref(), Some("http://127.0.0.2:7101"));
         assert_eq!(mirror("ws://[::1]:7101/link").as_deref(), Some("http://[::1]:7101"));
-        assert_eq!(mirror("wss://h/link"), None);
+        assert_eq!(mirror("wss://relay.example:7443/link").as_deref(), Some("https://relay.example:7443"));
+        assert_eq!(mirror("wss://h/link").as_deref(), Some("https://h"));
     }
 }
