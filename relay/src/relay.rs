@@ -76,6 +76,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let mut entry =
         RelayEntry::new(identity, link.public(), onion.public(), config.roles, config.nickname.clone(), config.url);
     entry.version = SoftwareVersion::own();
+    entry.secure_url = config.secure_url;
     let (user_keys_file, user_keys) = UserKeysFile::open(&config.data, clock);
     let mirror = DirectoryMirror(Arc::clone(&directory));
     let services = Arc::new(RelayServices::new(Box::new(mirror), user_keys, config.source));

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use allium_tests::artifacts;
+use allium_tests::browser::Page;
 use allium_tests::chat::{self, Chat, PATIENCE, Pair};
 use allium_tests::process::Process;
 use allium_tests::secure::{Options, SecureNetwork, TRUSTED};
@@ -68,6 +69,33 @@ fn a_renewed_certificate_is_taken_over_and_a_strangers_is_refused() {
     fs::copy(&stranger.key, &own.key).unwrap();
     let refused = wait::until(PATIENCE, "the new certificate", || refusal(&network.trusted()));
     assert!(refused.contains("not from an authority that this system trusts"), "{refused}");
+}
+
+#[test]
+fn pages_that_came_by_https_open_secure_links_only() {
+    // Six relays are guards, and two of them have no address that such a page may open.
+    let network = SecureNetwork::start(Options { relays: 4, plain: 2, everywhere: false, page: true });
+    let (ada, ben) = Page::open_two_with(&network.page(), &network.browser_arguments());
+    assert_eq!(ada.browser.script("return location.protocol + isSecureContext", &[]), "https:true");
+    let link = ada.invite();
+    assert!(link.starts_with(&network.page()), "{link}");
+    ben.add(&link, "Ada");
+    ben.open_conversation("Ada");
+    ben.send("In an envelope");
+    ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));
+    ada.open_conversation("");
+    ada.await_message("In an envelope");
+    ada.send("In another");
+    ben.await_message("In another");
+    ben.await_delivered("In an envelope");
+
+    let (secure, plain) = (network.secure_addresses(), network.plain_addresses());
+    for page in [&ada, &ben] {
+        let peers = page.browser.peers();
+        assert!(peers.iter().any(|peer| secure.contains(peer)), "{peers:?} are not {secure:?}");
+        assert!(!peers.iter().any(|peer| plain.contains(peer)), "{peers:?}");
+        page.assert_quiet();
+    }
 }
 
 #[test]
