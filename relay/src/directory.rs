@@ -23,6 +23,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::files;
+use crate::metrics::directory::DirectoryMetrics;
+use crate::metrics::text::EXACT;
+use crate::metrics::{Source, Text};
 
 const FILE: &str = "consensus";
 
@@ -35,14 +38,15 @@ pub struct Directory {
     consensus: watch::Sender<Option<Arc<Consensus>>>,
     /// The same, and those before it, for those who hold one of these.
     mirror: Mutex<Mirror>,
+    metrics: DirectoryMetrics,
 }
 
 impl Directory {
     /// The copy in a data folder; one without a folder begins empty and stays in memory.
     pub fn open(authorities: Arc<Authorities>, clock: Clock, data: Option<&Path>) -> Self {
         let file = data.map(|data| data.join(FILE));
-        let (consensus, mirror) = (watch::Sender::new(None), Mutex::default());
-        let directory = Self { authorities, clock, file, consensus, mirror };
+        let (consensus, mirror, metrics) = (watch::Sender::new(None), Mutex::default(), DirectoryMetrics::default());
+        let directory = Self { authorities, clock, file, consensus, mirror, metrics };
         if let Some(path) = &directory.file {
             match files::read_bounded(path, MAX_CONSENSUS_LEN) {
                 Ok(None) => {}
@@ -62,6 +66,11 @@ impl Directory {
     /// The authorities whose signatures count.
     pub const fn authorities(&self) -> &Arc<Authorities> {
         &self.authorities
+    }
+
+    /// What it counts.
+    pub const fn metrics(&self) -> &DirectoryMetrics {
+        &self.metrics
     }
 
     /// The consensus, if there is one yet.
@@ -138,5 +147,20 @@ impl Directory {
 
     fn verify(&self, bytes: &[u8]) -> Result<Consensus, ConsensusError> {
         Consensus::verify(bytes, &self.authorities, self.clock.now().unix)
+    }
+}
+
+impl Source for Directory {
+    fn write(&self, text: &mut Text) {
+        self.metrics.write(text);
+        let now = self.clock.now().unix.as_secs();
+        let consensus = self.current();
+        let relays = consensus.as_ref().map_or(0, |consensus| consensus.relays().len());
+        text.gauge("allium_consensus_relays", "Relays in the consensus that is held.", EXACT, relays as u64);
+        if let Some(validity) = consensus.map(|consensus| consensus.validity()) {
+            let (age, left) = (now.saturating_sub(validity.valid_after), validity.valid_until.saturating_sub(now));
+            text.gauge("allium_consensus_age_seconds", "How old the consensus is that is held.", EXACT, age);
+            text.gauge("allium_consensus_left_seconds", "For how long that consensus still counts.", EXACT, left);
+        }
     }
 }

@@ -41,6 +41,9 @@ pub enum KeysError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// There is a key already where one was to be made.
+    #[error("there is a key in {0} already: it stays")]
+    Exists(PathBuf),
 }
 
 /// What a relay proves itself with.
@@ -123,16 +126,9 @@ impl RelayKeys {
 pub fn authority(data: &Path) -> Result<AuthorityKeypair, KeysError> {
     let (path, stored) = read(data)?;
     if let Some(bytes) = stored {
-        let decode = || {
-            let mut reader = Reader::new(&bytes);
-            match reader.u16()? {
-                VERSION => {}
-                version => return Err(DecodeError::Version { what: "the key file", version }),
-            }
-            let keypair = IdentityKeypair::from_seed(&reader.array()?);
-            reader.finish().map(|()| AuthorityKeypair::new(keypair))
-        };
-        return decode().map_err(|source| KeysError::Damaged { path, source });
+        let seed = |reader: &mut Reader<'_>| reader.array();
+        let keypair = decode(&path, &bytes, seed).map(|seed| IdentityKeypair::from_seed(&seed))?;
+        return Ok(AuthorityKeypair::new(keypair));
     }
     let mut rng = random::rng().map_err(|source| KeysError::Io { path: path.clone(), source })?;
     let keypair = IdentityKeypair::generate(&mut rng);
@@ -142,8 +138,68 @@ pub fn authority(data: &Path) -> Result<AuthorityKeypair, KeysError> {
     Ok(AuthorityKeypair::new(keypair))
 }
 
+/// Makes the key that an authority signs with.
+///
+/// # Errors
+///
+/// If there is one in the folder already, or it cannot be written.
+pub fn create_authority(data: &Path) -> Result<AuthorityKeypair, KeysError> {
+    let path = data.join(FILE);
+    files::create_private_dir(data).map_err(|source| KeysError::Io { path: path.clone(), source })?;
+    create(&path).map(AuthorityKeypair::new)
+}
+
+/// Makes the key of a family of relays, in a file of the form of an authority's: version (2 bytes, 1), Ed25519 seed (32).
+///
+/// # Errors
+///
+/// If there is such a file already, or it cannot be written.
+pub fn create_family(path: &Path) -> Result<IdentityKeypair, KeysError> {
+    create(path)
+}
+
+/// The key of a family of relays, from its file.
+///
+/// # Errors
+///
+/// If there is no such file, or it is another one.
+pub fn family(path: &Path) -> Result<IdentityKeypair, KeysError> {
+    let io = |source| KeysError::Io { path: path.to_owned(), source };
+    let bytes = files::read_bounded(path, MAX_LEN).map_err(io)?.ok_or_else(|| io(io::ErrorKind::NotFound.into()))?;
+    decode(path, &bytes, |reader| Ok(IdentityKeypair::from_seed(&reader.array()?)))
+}
+
+fn create(path: &Path) -> Result<IdentityKeypair, KeysError> {
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => KeysError::Exists(path.to_owned()),
+        _ => KeysError::Io { path: path.to_owned(), source },
+    };
+    let keypair = IdentityKeypair::generate(&mut random::rng().map_err(io)?);
+    let mut writer = Writer::new();
+    writer.u16(VERSION).raw(&*keypair.to_seed());
+    files::write_new(path, writer.as_slice()).map_err(io)?;
+    Ok(keypair)
+}
+
+fn decode<K>(
+    path: &Path,
+    bytes: &[u8],
+    decode: impl FnOnce(&mut Reader<'_>) -> Result<K, DecodeError>,
+) -> Result<K, KeysError> {
+    let mut reader = Reader::new(bytes);
+    let keys = match reader.u16() {
+        Ok(VERSION) => decode(&mut reader).and_then(|keys| reader.finish().map(|()| keys)),
+        Ok(version) => Err(DecodeError::Version { what: "the key file", version }),
+        Err(error) => Err(error),
+    };
+    keys.map_err(|source| KeysError::Damaged { path: path.to_owned(), source })
+}
+
+/// What is in a key file; wiped when dropped.
+type Secrets = Zeroizing<Vec<u8>>;
+
 /// The key file of a data folder, which is made if need be, and what is in the file, if there is one.
-fn read(data: &Path) -> Result<(PathBuf, Option<Zeroizing<Vec<u8>>>), KeysError> {
+fn read(data: &Path) -> Result<(PathBuf, Option<Secrets>), KeysError> {
     let path = data.join(FILE);
     match files::create_private_dir(data).and_then(|()| files::read_bounded(&path, MAX_LEN)) {
         Ok(bytes) => Ok((path, bytes.map(Zeroizing::new))),
@@ -171,6 +227,24 @@ mod tests {
 
     fn load(data: &Path, secs: u64) -> Result<RelayKeys, KeysError> {
         RelayKeys::load_or_create(data, at(secs), &TIMES)
+    }
+
+    #[test]
+    fn keys_that_are_asked_for_replace_none() {
+        let dir = TestDir::new();
+        let data = dir.0.join("authority");
+        let made = create_authority(&data).unwrap();
+        assert_eq!(authority(&data).unwrap().identity(), made.identity());
+        assert!(matches!(create_authority(&data), Err(KeysError::Exists(path)) if path == data.join(FILE)));
+        assert_eq!(authority(&data).unwrap().identity(), made.identity());
+
+        let file = dir.0.join("family");
+        let made = create_family(&file).unwrap();
+        assert_eq!(family(&file).unwrap().identity(), made.identity());
+        assert!(matches!(create_family(&file), Err(KeysError::Exists(_))));
+        assert!(matches!(family(&dir.0.join("none")), Err(KeysError::Io { .. })));
+        std::fs::write(&file, b"\x00\x01short").unwrap();
+        assert!(matches!(family(&file), Err(KeysError::Damaged { .. })));
     }
 
     #[test]

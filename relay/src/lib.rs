@@ -13,8 +13,10 @@
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`mod@bench`]: measurements of a running network
+//! - [`metrics`], [`logging`]: what operators see
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
-//! - [`keys`], [`files`]: what is on disk
+//! - [`tls`]: TLS around both
+//! - [`keys`], [`keygen`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
 pub mod authority;
@@ -28,9 +30,12 @@ pub mod directory;
 pub mod files;
 mod handshakes;
 pub mod http;
+pub mod keygen;
 pub mod keys;
 pub mod limits;
 pub mod link;
+pub mod logging;
+pub mod metrics;
 pub mod network;
 pub mod onion_keys;
 pub mod page;
@@ -40,6 +45,7 @@ pub mod services;
 pub mod shutdown;
 pub mod store;
 pub mod switchboard;
+pub mod tls;
 
 use std::error::Error;
 
@@ -71,6 +77,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             }
             authority::run(config, shutdown).await?;
         }
+        Subcommand::Keygen(options) => println!("{}", keygen::run(options)?),
         Subcommand::Network(options) => network::run(options, shutdown).await?,
         Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
             let directory = directory.trim_end_matches('/').to_owned();

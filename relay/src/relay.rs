@@ -24,9 +24,11 @@ use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::KeysError;
+use crate::metrics::{Source, admin, node};
 use crate::services::{DirectoryMirror, UserKeysFile};
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
+use crate::tls::listener::{self, TlsError, TlsListener};
 use crate::{link, onion_keys};
 
 /// Why a relay does not run.
@@ -41,6 +43,9 @@ pub enum RelayError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No randomness, or no threads.
     #[error("the system gives no randomness or no threads: {0}")]
     System(#[from] io::Error),
@@ -54,6 +59,8 @@ pub async fn run(config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayErr
 
 /// Runs a relay on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayError> {
+    let admin = admin::listen(config.admin).await?;
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
     let clock = Clock::start();
     let stored = onion_keys::Stored::open(config.data.clone(), config.key_times, clock.now())?;
     let (keypair, link) = (stored.keys.identity.clone(), stored.keys.link.clone());
@@ -69,6 +76,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let mut entry =
         RelayEntry::new(identity, link.public(), onion.public(), config.roles, config.nickname.clone(), config.url);
     entry.version = SoftwareVersion::own();
+    entry.secure_url = config.secure_url;
     let (user_keys_file, user_keys) = UserKeysFile::open(&config.data, clock);
     let mirror = DirectoryMirror(Arc::clone(&directory));
     let services = Arc::new(RelayServices::new(Box::new(mirror), user_keys, config.source));
@@ -76,6 +84,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let network = *authorities.network().as_bytes();
     let keys = Arc::new(LinkKeys { network, link, circuits: Arc::clone(&circuits) });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory)?;
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(node::Node::start("relay")), Arc::clone(&directory) as _, Arc::clone(&switchboard) as _];
+    let health = routes::health("relay", config.nickname.as_str(), Arc::clone(&directory));
     let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
         "relay",
         config.nickname.as_str(),
@@ -94,7 +105,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         }
     };
     tokio::join!(
-        server::serve(listener, router, shutdown.clone()),
+        server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
+        admin::serve(admin, sources, health, shutdown.clone()),
         publish::run(&keypair, published, authorities, config.publish_every, clock, shutdown.clone()),
         fetch::run(directory, schedule, listed, shutdown.clone()),
         onion_keys::run(stored, circuits, entry, clock, shutdown.clone()),

@@ -24,7 +24,8 @@ pub const KEY_ANSWER_LEN: usize = 1 + 2 + MAX_RECORD_LEN;
 /// Length of what comes before the record in a [`Publication`], in bytes.
 const PUBLICATION_HEAD_LEN: usize = 8 + 4;
 
-/// Zero bits that a [`Publication`]'s proof of work takes: 65,536 hashes on average, some hundredths of a second.
+/// Zero bits that a [`Publication`]'s proof of work takes: 65,536 hashes on average, some hundredths of a second; in a page a third
+/// of a second.
 pub const WORK_BITS: u32 = 16;
 
 /// How many days a publication's day may be off the relay's.

@@ -4,7 +4,7 @@ mod circuits;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allium_shared::cell::{Cell, CircId, Command};
@@ -107,6 +107,12 @@ impl Peer {
             other => panic!("an anonymous link takes another message: {other:?}"),
         }
         peer
+    }
+
+    /// The peer's own address, as the relay sees it.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.socket.get_ref().local_addr().expect("a socket has an address")
     }
 
     /// Sets how long the relay may take to answer from now on.

@@ -30,8 +30,8 @@ pub async fn run(
 ) {
     let published = clock.now().unix.as_secs();
     let started = clock.now().instant;
-    let mut descriptor =
-        RelayDescriptor { published, uptime: 0, entry: entry.borrow_and_update().clone(), certificate: None };
+    let entry_now = entry.borrow_and_update().clone();
+    let mut descriptor = RelayDescriptor { published, uptime: 0, entry: entry_now, certificate: None };
     let sender = watch::Sender::new(Bytes::from(descriptor.sign(keypair, authorities.network())));
     let mut publishers = JoinSet::new();
     for authority in authorities.iter() {

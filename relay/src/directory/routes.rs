@@ -13,6 +13,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
+use crate::metrics::directory::Answer;
 
 /// What a node says of itself at `/healthz`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,16 +48,21 @@ impl Health {
 
 /// `GET /directory/authorities`, `GET /directory/consensus`, `GET /directory/update/{digest}` and `GET /healthz`.
 pub fn router(role: &'static str, nickname: &str, directory: Arc<Directory>) -> Router {
-    let nickname = nickname.to_owned();
-    let health = move |State(directory): State<Arc<Directory>>| async move {
-        ([(header::CACHE_CONTROL, "no-store")], Json(Health::new(role, &nickname, &directory)))
-    };
     Router::new()
         .route("/directory/authorities", get(authorities))
         .route("/directory/consensus", get(consensus))
         .route("/directory/update/{digest}", get(update))
-        .route("/healthz", get(health))
-        .with_state(directory)
+        .with_state(Arc::clone(&directory))
+        .merge(health(role, nickname, directory))
+}
+
+/// `GET /healthz` alone.
+pub fn health(role: &'static str, nickname: &str, directory: Arc<Directory>) -> Router {
+    let nickname = nickname.to_owned();
+    let health = move |State(directory): State<Arc<Directory>>| async move {
+        ([(header::CACHE_CONTROL, "no-store")], Json(Health::new(role, &nickname, &directory)))
+    };
+    Router::new().route("/healthz", get(health)).with_state(directory)
 }
 
 /// Pages from anywhere may read what is public anyway.
@@ -64,6 +70,7 @@ const ANY_ORIGIN: (header::HeaderName, HeaderValue) =
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
 async fn authorities(State(directory): State<Arc<Directory>>) -> Response {
+    directory.metrics().answers.of(Answer::Authorities).increment();
     let headers = [
         ANY_ORIGIN,
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -77,7 +84,12 @@ async fn update(State(directory): State<Arc<Directory>>, UrlPath(digest): UrlPat
     let Some(held) = bytes.map(ConsensusDigest::from_bytes) else {
         return (StatusCode::BAD_REQUEST, [ANY_ORIGIN], "a digest has 64 hexadecimal digits").into_response();
     };
-    let Some(update) = directory.update_for(Some(&held)) else { return nothing_yet() };
+    let answered = |answer| directory.metrics().answers.of(answer).increment();
+    let Some(update) = directory.update_for(Some(&held)) else {
+        answered(Answer::Missing);
+        return nothing_yet();
+    };
+    answered(Answer::Update);
     struct Shared(Arc<Vec<u8>>);
     impl AsRef<[u8]> for Shared {
         fn as_ref(&self) -> &[u8] {
@@ -98,7 +110,11 @@ fn nothing_yet() -> Response {
 }
 
 async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) -> Response {
-    let Some(consensus) = directory.current() else { return nothing_yet() };
+    let answered = |answer| directory.metrics().answers.of(answer).increment();
+    let Some(consensus) = directory.current() else {
+        answered(Answer::Missing);
+        return nothing_yet();
+    };
     let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", consensus.digest())) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -110,8 +126,10 @@ async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) 
         (header::ETAG, etag),
     ];
     if same {
+        answered(Answer::Unchanged);
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
+    answered(Answer::Consensus);
     struct Owner(Arc<allium_shared::netdir::Consensus>);
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand_core::Rng;
 
+use super::links::address;
 use crate::circuit::Hop;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::Consensus;
@@ -35,6 +36,8 @@ pub(super) struct Relays {
     /// network that is down for a moment does not use up the client's guards.
     candidates: Vec<RelayIdentity>,
     failures: HashMap<RelayIdentity, Failure>,
+    /// Whether guards have to have a `wss://` address.
+    secure_links: bool,
 }
 
 #[derive(Debug)]
@@ -44,9 +47,9 @@ struct Failure {
 }
 
 impl Relays {
-    /// With the guards that an earlier run has kept to.
-    pub(super) fn new(guards: Vec<RelayIdentity>) -> Self {
-        Self { guards, candidates: Vec::new(), failures: HashMap::new() }
+    /// With the guards that an earlier run has kept to; `secure_links` says whether all have to have a `wss://` address.
+    pub(super) fn new(guards: Vec<RelayIdentity>, secure_links: bool) -> Self {
+        Self { guards, candidates: Vec::new(), failures: HashMap::new(), secure_links }
     }
 
     /// The guards that the client keeps to, in the order of preference.
@@ -109,7 +112,9 @@ impl Relays {
         now: Instant,
         invited_to: &[RelayIdentity],
     ) -> Vec<RelayIdentity> {
-        let is_guard = |id: &RelayIdentity| consensus.relay(id).is_some_and(|relay| relay.has(Role::Guard));
+        let reaches = |relay: &RelayEntry| address(relay, self.secure_links).is_some();
+        let is_guard =
+            |id: &RelayIdentity| consensus.relay(id).is_some_and(|relay| relay.has(Role::Guard) && reaches(relay));
         self.candidates.retain(is_guard);
         let works = |id: &&RelayIdentity| is_guard(id) && !self.is_failing(id, now);
         let mut primary: Vec<_> = self.guards.iter().filter(works).take(PRIMARY_GUARDS).copied().collect();
@@ -117,6 +122,7 @@ impl Relays {
         if self.guards.iter().filter(|id| is_guard(id)).count() < MAX_GUARDS {
             let mut fresh: Vec<_> = consensus
                 .with_role(Role::Guard)
+                .filter(|relay| reaches(relay))
                 .map(|relay| relay.identity)
                 .filter(|id| !self.guards.contains(id) && !self.candidates.contains(id) && !invited_to.contains(id))
                 .filter(|id| !self.is_failing(id, now))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
+use super::counts::CircuitCounts;
 use super::handshakes::{Answer, Request};
 use super::onion_keys::OnionKeys;
 use super::rate::Rate;
@@ -197,6 +198,7 @@ pub struct Circuits<L> {
     creates: Rate,
     /// Handshakes that wait for an answer.
     unanswered: usize,
+    counts: CircuitCounts,
 }
 
 /// A handshake of the peer that has not come whole yet, or is being answered.
@@ -308,6 +310,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             next_ticket: 0,
             creates: Rate::new(rate, burst, now),
             unanswered: 0,
+            counts: CircuitCounts::default(),
         }
     }
 
@@ -319,6 +322,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What became of circuits since the last call.
+    pub fn take_counts(&mut self) -> CircuitCounts {
+        std::mem::take(&mut self.counts)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -442,6 +450,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         self.half_open.clear();
         self.deadlines.clear();
         for (circ, entry) in std::mem::take(&mut self.entries) {
+            self.count_end(&entry, DestroyReason::LinkClosed);
             release(circ, entry, DestroyReason::LinkClosed, out);
         }
     }
@@ -458,7 +467,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
     /// Ends one circuit towards both sides whose waiting cells were thrown away, the news of its end perhaps among them.
     pub(super) fn abandon(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
         out.send(&Cell::destroy(circ, reason));
-        self.forget(circ, reason, out);
+        self.half_open.remove(&circ);
+        if let Some(entry) = self.entries.remove(&circ) {
+            self.counts.overruns += 1;
+            release(circ, entry, reason, out);
+        }
     }
 
     /// Whether there is such a circuit.
@@ -475,8 +488,16 @@ impl<L: Clone + PartialEq> Circuits<L> {
     fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) -> bool {
         let was_half_open = self.half_open.remove(&circ).is_some();
         let Some(entry) = self.entries.remove(&circ) else { return was_half_open };
+        self.count_end(&entry, reason);
         release(circ, entry, reason, out);
         true
+    }
+
+    fn count_end(&mut self, entry: &Entry<L>, reason: DestroyReason) {
+        // Whoever wanted that one opened counts its own circuit.
+        if !matches!(entry, Entry::Opening { .. }) {
+            self.counts.end(reason);
+        }
     }
 
     fn end_state(&mut self, circ: CircId) -> Option<&mut EndState<L>> {
@@ -502,6 +523,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 || self.entries.len() + self.half_open.len() >= self.of_peer(MAX_CIRCUITS)
                 || self.unanswered >= self.of_peer(MAX_UNANSWERED);
             if full || !self.creates.take(now) {
+                self.counts.handshakes_refused += 1;
                 out.refuse(circ, DestroyReason::ResourceLimit);
                 return Ok(());
             }
@@ -532,6 +554,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
         out: &mut impl Outlet<Link = L>,
     ) {
         self.unanswered = self.unanswered.saturating_sub(1);
+        match &answer {
+            Ok(_) => self.counts.handshakes_answered += 1,
+            Err(DestroyReason::ResourceLimit) => self.counts.handshakes_refused += 1,
+            Err(_) => self.counts.handshakes_failed += 1,
+        }
         // The client may have given up meanwhile, and even have begun anew with the same id.
         if self.half_open.get(&circ).and_then(|half_open| half_open.ticket) != Some(ticket) {
             return;
