@@ -10,6 +10,8 @@ use futures_channel::mpsc;
 use futures_util::future::{Either, pending, ready, select};
 use futures_util::{Stream, StreamExt as _, stream};
 use gloo_timers::future::TimeoutFuture;
+use js_sys::Reflect;
+use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
@@ -183,7 +185,8 @@ struct Clock {
 
 impl Clock {
     fn new() -> Self {
-        Self { performance: web_sys::window().and_then(|window| window.performance()) }
+        let performance = Reflect::get(&js_sys::global(), &"performance".into()).ok();
+        Self { performance: performance.and_then(|performance| performance.dyn_into().ok()) }
     }
 
     fn now(&self) -> Now {
