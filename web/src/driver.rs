@@ -15,6 +15,8 @@
 mod handle;
 mod port;
 mod run;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use allium_shared::client::api::{Command, Event, HistoryEntry};

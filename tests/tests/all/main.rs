@@ -17,5 +17,6 @@ mod freeze;
 mod kill_relays;
 mod network;
 mod page;
+mod page_worker;
 mod soak;
 mod tap;
