@@ -49,7 +49,7 @@ fn notices() -> Vec<Notice> {
 #[wasm_bindgen_test]
 async fn notices_arrive_in_their_order_also_those_sent_before_anybody_listens() {
     let channel = MessageChannel::new().unwrap();
-    let (sent, heard) = (notices(), Rc::new(RefCell::new(Vec::new())));
+    let (sent, heard) = (notices(), Rc::new(RefCell::new(Vec::<Notice>::new())));
     let (before, after) = sent.split_at(3);
     before.iter().for_each(|notice| port::send(&channel.port1(), notice));
     let _listener = port::listen(&channel.port2(), {
