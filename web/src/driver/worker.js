@@ -1,6 +1,6 @@
-// Starts the engine in a worker. The page's first and only message brings all that is needed: the address of the JavaScript
-// that belongs to the WebAssembly module, the module as the browser has compiled it for the page, and a port to the page.
-// (Not a line of it is for the page's own thread, and none may be syntax that browsers without module workers do not know.)
+// Starts the engine in the page's worker. The page's first and only message brings all that it takes: the address of the
+// JavaScript that belongs to the WebAssembly module, the module as the browser has compiled it already, and a port to the
+// page.
 addEventListener(
   "message",
   async ({ data: { glue, module, port } }) => {
