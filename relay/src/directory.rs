@@ -129,13 +129,12 @@ impl Directory {
                 consensus.is_newer_than(current) || same && consensus.signers().len() > current.signers().len()
             });
             if newer {
+                // Before anybody sees it who asks for what comes after it.
+                self.mirror().push(&consensus);
                 *current = Some(Arc::clone(&consensus));
             }
             newer
         });
-        if newer {
-            self.mirror().push(&consensus);
-        }
         if newer && let Some(path) = self.file.clone() {
             let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, consensus.as_bytes())).await;
             if let Ok(Err(error)) = written {

@@ -602,7 +602,11 @@ pub fn client(data: &[u8]) {
                 ClientInput::Command(Wish::Add { link, name: text(), introduce_as: Some(text()) })
             }
             2 => ClientInput::Command(Wish::Send { to: contact, text: text() }),
-            3 => ClientInput::Command(Wish::Circuits),
+            3 => ClientInput::Command(match link.0 {
+                1 => Wish::PublishKey,
+                2 => Wish::FindKey { id: UserId([contact.0 as u8; 32]) },
+                _ => Wish::Circuits,
+            }),
             4 => ClientInput::Command(Wish::Shown { contact, id: MessageId([1; 16]) }),
             5 => ClientInput::LinkOpened(link),
             6 => ClientInput::LinkMessage(link, text().into_bytes()),
