@@ -680,7 +680,7 @@ impl Voting {
     }
 
     fn handle_signatures(&mut self, valid_after: u64, bytes: &[u8]) -> Result<(), SignaturesError> {
-        if !self.period.as_ref().is_some_and(|period| period.valid_after == valid_after) {
+        if self.period.as_ref().is_none_or(|period| period.valid_after != valid_after) {
             return Ok(());
         }
         for signature in verify_signatures(bytes, &self.authorities, valid_after)? {

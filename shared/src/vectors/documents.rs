@@ -29,7 +29,7 @@ pub(super) struct ConsensusFields {
     parameters: BTreeMap<String, i64>,
     relays: Vec<EntryFields>,
     #[serde(default)]
-    other: BTreeMap<u16, Bytes>,
+    other: Vec<(u16, Bytes)>,
     digest: Bytes,
 }
 

@@ -1,7 +1,6 @@
 //! Byte strings of a file of message vectors, and the fields of the larger kinds of entries.
 
 use core::convert::Infallible;
-use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use rand_core::{TryCryptoRng, TryRng};
@@ -141,7 +140,7 @@ pub(super) struct EntryFields {
     pub(super) exit_policy: Vec<String>,
     /// Fields that have no name, by their numbers.
     #[serde(default)]
-    pub(super) other: BTreeMap<u16, Bytes>,
+    pub(super) other: Vec<(u16, Bytes)>,
     /// In a consensus, how many of a hundred probes it has answered.
     pub(super) health: Option<u8>,
 }

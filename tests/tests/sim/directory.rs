@@ -15,11 +15,10 @@ const LIFETIMES: (Duration, Duration) = (Duration::from_secs(600), Duration::fro
 
 /// How far a client has come, in the life that it has now.
 pub fn progress(sim: &Sim, n: usize) -> Option<Progress> {
-    let steps = sim.lives(n).last()?.iter().rev().find_map(|event| match event {
+    sim.lives(n).last()?.iter().rev().find_map(|event| match event {
         Event::Progress { step } => Some(*step),
         _ => None,
-    });
-    steps
+    })
 }
 
 /// What a client was told about something that went wrong.
