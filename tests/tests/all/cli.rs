@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use allium_tests::artifacts;
-use allium_tests::chat::{self, Chat, Mark, PATIENCE, Pair};
+use allium_tests::chat::{self, Chat, PATIENCE, Pair};
 use allium_tests::network::{Network, Options, await_consensus, free_port};
 use allium_tests::peer::Directory;
 use allium_tests::process::{self, Process};
