@@ -16,6 +16,10 @@ use crate::process::{self, Process, tail};
 /// How many lines of each log a failure shows.
 const TAIL: usize = 25;
 
+/// What stands in the file of an authority that votes as often as a test can wait, with all its relays in one subnet.
+pub const QUICK_VOTING: &str = "voting-interval = 5\ninitial-voting-interval = 1\nvoting-phase-ms = 300\nsettle-ms = 400\n\
+                                probe-every = 1\nparameters.path-subnet-v4-bits = 0\n";
+
 /// Where a node is.
 #[derive(Clone, Debug)]
 pub struct Place {

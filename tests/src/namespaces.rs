@@ -13,6 +13,11 @@ use std::thread;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::Uid;
 
+use crate::process;
+
+/// What the names of all namespaces of tests begin with; then follows the process id.
+const PREFIX: &str = "allium-test-";
+
 /// A switch, and the namespaces that are wired to it. All of it is gone with this value.
 #[derive(Debug)]
 pub struct Switch {
@@ -31,9 +36,10 @@ impl Switch {
         if !Uid::effective().is_root() {
             return Err("network namespaces take root".to_owned());
         }
+        sweep();
         // Who else runs tests has other names.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let switch = Self { prefix: format!("allium-{}-{number}-", std::process::id()), machines: Mutex::new(0) };
+        let switch = Self { prefix: format!("{PREFIX}{}-{number}-", std::process::id()), machines: Mutex::new(0) };
         let hub = switch.hub();
         switch.try_ip(&["netns", "add", &hub])?;
         switch.try_ip(&["-n", &hub, "link", "add", "br0", "type", "bridge"])?;
@@ -105,6 +111,18 @@ impl Drop for Switch {
             if let Err(error) = self.try_ip(&["netns", "del", &namespace]) {
                 eprintln!("{error}");
             }
+        }
+    }
+}
+
+/// Removes what tests have left that were killed themselves: namespaces with the process id of nobody.
+fn sweep() {
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
+        if pid.is_some_and(|pid| !process::runs(pid)) {
+            // Somebody else may be sweeping too.
+            let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
 }

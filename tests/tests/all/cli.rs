@@ -6,6 +6,7 @@ use std::process::Command;
 
 use allium_tests::artifacts;
 use allium_tests::chat::{self, Chat, PATIENCE, Pair};
+use allium_tests::machines::QUICK_VOTING;
 use allium_tests::network::{Network, Options, await_consensus, free_port};
 use allium_tests::peer::Directory;
 use allium_tests::process::{self, Process};
@@ -86,10 +87,7 @@ fn machines_form_a_network_from_files() {
     let (mut nodes, mut urls) = (Vec::new(), Vec::new());
     for number in 1..=1 + RELAYS {
         let (subcommand, rest) = match number {
-            1 => {
-                let voting = "voting-interval = 5\ninitial-voting-interval = 1\nvoting-phase-ms = 300\nsettle-ms = 400\nprobe-every = 1\n";
-                ("authority", voting.to_owned())
-            }
+            1 => ("authority", QUICK_VOTING.to_owned()),
             _ => ("relay", format!("directory = [\"{directory}\"]\npublish-every = 5\n")),
         };
         let text =
