@@ -38,6 +38,13 @@ use allium_shared::wire::{Reader, Writer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+#[path = "authorities.rs"]
+mod authorities;
+#[path = "voting.rs"]
+mod vote;
+
+pub use vote::voting;
+
 /// Steps that one run takes at most: what comes after them says nothing new.
 const MAX_STEPS: usize = 64;
 
@@ -198,10 +205,14 @@ pub fn links(data: &[u8]) {
     let _: (Box<Link>, Box<Link>) = (ours, theirs);
 }
 
-/// The signed documents, and those of a person's own configuration.
+/// The signed documents, those of a person's own configuration, and what is on disks.
 pub fn documents(data: &[u8]) {
     let network = Network::new();
     let (kind, rest) = data.split_first().unwrap_or((&0, &[]));
+    if kind & 0x20 != 0 {
+        authorities::document(*kind, rest);
+        return;
+    }
     let descriptor = RelayDescriptor { published: TIME, uptime: 60, entry: network.entry(), certificate: None };
     let valid = match kind % 3 {
         0 => network.consensus(),
