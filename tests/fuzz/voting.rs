@@ -37,8 +37,10 @@ struct Table {
     rng: ChaCha20Rng,
     /// Votes of the liar, as they were made.
     lies: Vec<SignedVote>,
-    /// All echoes that honest authorities have shown: their signatures are in the liar's hands too.
-    seen: Vec<Echo>,
+    /// All echoes that honest authorities have shown, with their periods: their signatures are in the liar's hands too.
+    seen: Vec<(u64, Echo)>,
+    /// What each has shown last, which was looked at then.
+    looked_at: BTreeMap<(usize, Document), Arc<[u8]>>,
     /// What each honest authority has signed for each period: a vote, and a consensus.
     votes: BTreeMap<(AuthorityIdentity, u64), BTreeSet<[u8; 32]>>,
     signatures: BTreeMap<(AuthorityIdentity, u64), BTreeSet<[u8; 32]>>,
@@ -56,8 +58,8 @@ impl Table {
             wanted: Vec::new(),
         };
         let (nodes, votes, signatures) = ((0..LIAR).map(node).collect(), BTreeMap::new(), BTreeMap::new());
-        let (lies, seen, published) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut table = Self { nodes, now: 0, rng: rng(), lies, seen, votes, signatures, published };
+        let (lies, seen, published, looked_at) = (Vec::new(), Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let mut table = Self { nodes, now: 0, rng: rng(), lies, seen, looked_at, votes, signatures, published };
         for index in 0..LIAR {
             for relay in 0..2 {
                 let _ = table.nodes[index].registry.publish(at(0, 0), &board().descriptor(relay, TIME).1);
@@ -149,7 +151,13 @@ impl Table {
         // Everybody may see what it shows now.
         let own = board().key(index).identity();
         for period in periods {
-            if let Some(bytes) = voting.document(&Document::Echoes(period)) {
+            let mut news = |document| {
+                let bytes = voting.document(&document)?;
+                let before = self.looked_at.insert((index, document), Arc::clone(&bytes));
+                (before.as_ref() != Some(&bytes)).then_some(bytes)
+            };
+            let (echoes, signatures) = (news(Document::Echoes(period)), news(Document::Signatures(period)));
+            if let Some(bytes) = echoes {
                 let echoes = Echoes::verify(&bytes, &board().authorities, period).expect("an honest one shows this");
                 for echo in echoes.list {
                     if echo.voter == own {
@@ -157,13 +165,12 @@ impl Table {
                         votes.insert(*echo.digest.as_bytes());
                         assert_eq!(votes.len(), 1, "two votes for one period");
                     }
-                    match self.seen.iter_mut().find(|seen| (seen.voter, seen.digest) == (echo.voter, echo.digest)) {
-                        Some(seen) => _ = seen.merge(&echo),
-                        None => self.seen.push(echo),
+                    if !self.seen.iter_mut().any(|(of, seen)| *of == period && seen.merge(&echo)) {
+                        self.seen.push((period, echo));
                     }
                 }
             }
-            if let Some(bytes) = voting.document(&Document::Signatures(period)) {
+            if let Some(bytes) = signatures {
                 let list = verify_signatures(&bytes, &board().authorities, period).expect("an honest one shows this");
                 for one in list.iter().filter(|one| one.authority == own) {
                     let signatures = self.signatures.entry((own, period)).or_default();
@@ -192,7 +199,7 @@ impl Table {
                 // Its own votes with all signatures that it has got, and those of others with its own as well.
                 let own = self.lies.iter().filter(|vote| vote.vote().valid_after == valid_after).map(Echo::of);
                 let mut list: Vec<Echo> = own.collect();
-                for echo in self.seen.iter().filter(|echo| is_of(echo, valid_after)) {
+                for (_, echo) in self.seen.iter().filter(|(period, _)| *period == valid_after) {
                     let known = list.iter_mut().any(|one| one.merge(echo));
                     if !known {
                         list.push(echo.clone());
@@ -230,13 +237,6 @@ impl Table {
         let bytes = if choices.byte() & 0x81 == 0x81 { edited(bytes, choices.piece()) } else { bytes };
         self.hand_in(index, from, &document, &bytes);
     }
-}
-
-/// Whether an echo that was seen belongs to a period.
-fn is_of(echo: &Echo, valid_after: u64) -> bool {
-    let list = vec![Echo { echoes: BTreeMap::new(), ..echo.clone() }];
-    let bytes = Echoes { valid_after, list }.encode(board().network());
-    Echoes::verify(&bytes, &board().authorities, valid_after).is_ok()
 }
 
 /// Three honest authorities and one that lies, over any network, with any clocks, through any crashes.
