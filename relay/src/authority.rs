@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //!
-//! - [`rate`], `descriptors`: takes what relays publish
+//! - `rate`, `descriptors`: takes what relays publish
 //! - `probe`: asks relays whether they are there
 //! - `ballot`: drives the voting, and shows its documents to the others
 //! - [`status`]: what an operator may see of all that

@@ -29,6 +29,8 @@ pub struct Chat {
     url: String,
     /// A file with the certificates that it trusts, in place of the system's.
     trusted: Option<PathBuf>,
+    /// The network namespace in which it runs, if not this process's.
+    namespace: Option<String>,
     folder: TempDir,
     runs: Mutex<Vec<Arc<Run>>>,
     /// `queued` events name the message, not the command: only one at a time may wait for its own.
@@ -51,22 +53,29 @@ impl Chat {
     /// Starts a client with a new profile, and does not wait.
     #[track_caller]
     pub fn launch(label: &str, url: &str) -> Self {
-        Self::launch_with(label, url, None)
+        Self::launch_with(label, url, None, None)
+    }
+
+    /// Starts a client inside the network namespace of this name, and does not wait.
+    #[track_caller]
+    pub fn launch_in(namespace: &str, label: &str, url: &str) -> Self {
+        Self::launch_with(label, url, None, Some(namespace.to_owned()))
     }
 
     /// Starts a client that trusts the certificates in this file alone, and does not wait.
     #[track_caller]
     pub fn launch_trusting(label: &str, url: &str, trusted: &Path) -> Self {
-        Self::launch_with(label, url, Some(trusted.to_owned()))
+        Self::launch_with(label, url, Some(trusted.to_owned()), None)
     }
 
     #[track_caller]
-    fn launch_with(label: &str, url: &str, trusted: Option<PathBuf>) -> Self {
+    fn launch_with(label: &str, url: &str, trusted: Option<PathBuf>, namespace: Option<String>) -> Self {
         let folder = tempfile::Builder::new().prefix("allium-chat-").tempdir().expect("there is a place for files");
         let chat = Self {
             label: label.to_owned(),
             url: url.to_owned(),
             trusted,
+            namespace,
             folder,
             runs: Mutex::default(),
             sending: Mutex::default(),
@@ -81,7 +90,7 @@ impl Chat {
         let mut runs = self.runs();
         assert!(runs.last().is_none_or(|run| run.ended().is_some()), "{} still runs", self.label);
         let log = self.log(runs.len());
-        let mut command = command(&self.url, &self.profile());
+        let mut command = command_in(self.namespace.as_deref(), &self.url, &self.profile());
         if let Some(trusted) = &self.trusted {
             command.env(TRUSTED, trusted);
         }
@@ -336,7 +345,12 @@ impl Drop for Chat {
 /// The command that starts a client.
 #[track_caller]
 pub fn command(url: &str, profile: &Path) -> Command {
-    let mut command = process::command(artifacts::allium());
+    command_in(None, url, profile)
+}
+
+#[track_caller]
+fn command_in(namespace: Option<&str>, url: &str, profile: &Path) -> Command {
+    let mut command = process::command_in(namespace, artifacts::allium());
     command.args(["chat", "--directory", url, "--profile"]).arg(profile);
     command
 }

@@ -13,6 +13,10 @@
 //! - [`wait`]: waiting with a deadline
 //! - [`process`]: programs that end with the tests, and what they wrote
 //! - [`network`], [`node`]: `allium network` and its nodes, which can be killed, frozen and started again
+//! - [`machines`]: nodes that are started one by one, each from a file as its operator would write it
+//! - [`namespaces`]: network namespaces of Linux, with wires between them that can be cut
+//! - [`directory`]: what nodes show of the network: consensuses, proofs, numbers
+//! - [`liar`]: an authority that lies
 //! - [`secure`]: a network served by TLS
 //! - [`chat`]: `allium chat`, a native client
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
@@ -30,6 +34,10 @@
 pub mod artifacts;
 pub mod browser;
 pub mod chat;
+pub mod directory;
+pub mod liar;
+pub mod machines;
+pub mod namespaces;
 pub mod network;
 pub mod node;
 pub mod peer;

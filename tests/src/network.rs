@@ -39,11 +39,23 @@ pub struct Options {
     pub page: bool,
     /// Whether circuits may draw bytes from relays.
     pub bench: bool,
+    /// How often the authorities vote, in seconds, if not as often as `allium network` has it.
+    pub voting_interval: Option<u64>,
+    /// How long a consensus counts, in seconds, if not as long as `allium network` has it.
+    pub valid_for: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { relays: 8, authorities: 3, guards: None, page: false, bench: false }
+        Self {
+            relays: 8,
+            authorities: 3,
+            guards: None,
+            page: false,
+            bench: false,
+            voting_interval: None,
+            valid_for: None,
+        }
     }
 }
 
@@ -259,6 +271,12 @@ pub fn command(folder: &Path, port: u16, options: &Options) -> std::process::Com
     }
     if options.bench {
         command.arg("--bench");
+    }
+    if let Some(interval) = options.voting_interval {
+        command.args(["--voting-interval", &interval.to_string()]);
+    }
+    if let Some(valid_for) = options.valid_for {
+        command.args(["--valid-for", &valid_for.to_string()]);
     }
     if options.page {
         command.arg("--page").arg(artifacts::page());

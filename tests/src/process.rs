@@ -196,6 +196,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The same, inside the network namespace of this name, if one is given.
+pub fn command_in(namespace: Option<&str>, program: impl AsRef<OsStr>) -> Command {
+    let Some(namespace) = namespace else { return command(program) };
+    // `ip` becomes the program: its process id, and what is arranged for its end, stay.
+    let mut command = command("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
 /// Starts `command` from a thread that lives as long as the tests do.
 ///
 /// What [`command`] arranges for is the end of the starting *thread*, and each test has a thread of its own.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::artifacts;
+use crate::machines::QUICK_VOTING;
 use crate::network::{await_consensus, free_port};
 use crate::process::{self, Process, tail};
 
@@ -121,6 +122,7 @@ impl SecureNetwork {
         }
         let by_tls = has_tls && self.options.everywhere;
         let role = if number == 1 {
+            text += QUICK_VOTING;
             if by_tls {
                 text += &format!("url = \"https://{secure}\"\n");
             }

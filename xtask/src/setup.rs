@@ -6,6 +6,7 @@
 
 mod apt;
 mod browser;
+mod iproute;
 mod lock;
 mod tools;
 mod wasm;
@@ -98,8 +99,12 @@ impl<'a> Setup<'a> {
 
     /// Makes sure of everything.
     pub fn everything(self) -> Result<VerifyTools, SetupError> {
-        let (tools, (wasm, browser)) =
-            self.side_by_side(&[WASM_BINDGEN, TRUNK, CARGO_DENY], || Ok((self.wasm_toolchain()?, self.browser()?)))?;
+        let rest = || {
+            let needed = (self.wasm_toolchain()?, self.browser()?);
+            self.iproute();
+            Ok(needed)
+        };
+        let (tools, (wasm, browser)) = self.side_by_side(&[WASM_BINDGEN, TRUNK, CARGO_DENY], rest)?;
         let [wasm_bindgen, trunk, cargo_deny] = tools;
         let page = PageTools { wasm, trunk: trunk.join(TRUNK.program()), wasm_bindgen };
         Ok(VerifyTools { page, cargo_deny: cargo_deny.join(CARGO_DENY.program()), browser })

@@ -48,6 +48,7 @@ pub(super) async fn run(office: Arc<Office>, mut shutdown: Shutdown) {
             if !gone.is_empty() {
                 tracing::info!(?gone, "relays have gone");
             }
+            office.metrics.holds(desk.registry.len());
             desk.registry.due_for_probe(now.instant, every)
         };
         for (entry, _) in due {

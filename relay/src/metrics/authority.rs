@@ -1,5 +1,7 @@
 //! What an authority counts. All of it is about relays and other authorities, which are public, so it is exact.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use allium_shared::netdir::{DescriptorError, PublishError, Published};
 
 use super::text::{EXACT, Text};
@@ -93,6 +95,7 @@ pub struct AuthorityMetrics {
     differing: Counter,
     equivocations: Counter,
     probes: Family<ProbeResult, Counter>,
+    held: AtomicU64,
 }
 
 impl AuthorityMetrics {
@@ -126,6 +129,11 @@ impl AuthorityMetrics {
         self.probes.of(result).increment();
     }
 
+    /// So many relays' descriptors are held now.
+    pub fn holds(&self, relays: usize) {
+        self.held.store(u64::try_from(relays).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Writes the numbers down.
     pub fn write(&self, text: &mut Text) {
         text.family(
@@ -134,6 +142,8 @@ impl AuthorityMetrics {
             EXACT,
             &self.descriptors,
         );
+        let held = self.held.load(Ordering::Relaxed);
+        text.gauge("allium_authority_relays_held", "Relays whose descriptors are held.", EXACT, held);
         text.family(
             "allium_authority_documents_total",
             "Documents of the voting that other authorities have shown, by what became of them.",

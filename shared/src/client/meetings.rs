@@ -67,7 +67,11 @@ impl Client {
     }
 
     /// A path of `count` own hops over a guard whose link is open; `last`, if given, is the last of them.
-    fn own_path(&mut self, count: usize, last: Option<RelayIdentity>) -> Option<(LinkId, Vec<RelayIdentity>)> {
+    pub(super) fn own_path(
+        &mut self,
+        count: usize,
+        last: Option<RelayIdentity>,
+    ) -> Option<(LinkId, Vec<RelayIdentity>)> {
         let consensus = self.directory.consensus.as_ref()?;
         let (link, guard) = self.relays.guards().iter().find_map(|guard| {
             consensus.relay(guard)?;
@@ -92,7 +96,7 @@ impl Client {
         self.own_path(OWN_HOPS + 1, Some(relay))
     }
 
-    fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
+    pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
         let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
         if building >= MAX_BUILDING {
             return None;
@@ -126,9 +130,12 @@ impl Client {
             Received::Nothing => {}
             Received::Open => self.circuit_open(key),
             Received::Message(message) => self.relay_message(key, *message),
-            Received::Data(stream, data) => self.talk_data(key, stream, &data),
-            // This engine opens no streams to relays.
-            Received::Connected(_) | Received::Ended(..) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+            Received::Data(stream, data) => match self.circuits.get(&key).map(|managed| &managed.task) {
+                Some(Task::Ask(_)) => self.request_data(key, stream, &data),
+                _ => self.talk_data(key, stream, &data),
+            },
+            Received::Connected(_) => {}
+            Received::Ended(_, reason) => self.request_ended(key, reason),
             Received::Destroyed(_) => self.close_circuit(key, None),
         }
     }
@@ -146,6 +153,7 @@ impl Client {
                 self.send_on(key, &message);
             }
             Task::Visit(_) => self.knock(key),
+            Task::Ask(_) => self.begin_request(key),
         }
     }
 
@@ -175,6 +183,7 @@ impl Client {
             Task::Spare | Task::Visit(_) => {}
             Task::Wait(wait) => self.wait_lost(&wait),
             Task::Talk(talk) => self.talk_lost(key, &talk),
+            Task::Ask(request) => self.request_lost(*request),
         }
     }
 

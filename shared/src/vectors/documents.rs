@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::fields::{Bytes, EntryFields, Numbered, insert, roles};
+use super::fields::{Bytes, EntryFields, insert, roles};
 use super::{Outcome, same, same_bytes, text};
 use crate::crypto::keys::IdentityKeypair;
 use crate::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDigest, ConsensusDraft, ConsensusSignature, Echo,
-    Echoes, Extensions, FamilyKeypair, ListedAuthority, Misconduct, NetworkId, Proofs, RelayDescriptor, SharedRandom,
-    SignedVote, Validity, Vote, VoteDigest, VotedRelay, encode_signatures, tally, verify_signatures,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDigest, ConsensusDraft, ConsensusSignature,
+    ConsensusUpdate, Difference, Echo, Echoes, Extensions, FamilyKeypair, ListedAuthority, Misconduct, NetworkId,
+    Proofs, RelayDescriptor, SharedRandom, SignedVote, Validity, Vote, VoteDigest, VotedRelay, encode_signatures,
+    tally, verify_signatures,
 };
 use crate::time::UnixTime;
 
@@ -30,7 +31,7 @@ pub(super) struct ConsensusFields {
     parameters: BTreeMap<String, i64>,
     relays: Vec<EntryFields>,
     #[serde(default)]
-    other: Numbered,
+    other: Vec<(u16, Bytes)>,
     digest: Bytes,
 }
 
@@ -74,7 +75,7 @@ pub(super) struct VoteFields {
     parameters: BTreeMap<String, i64>,
     relays: Vec<VotedFields>,
     #[serde(default)]
-    other: Numbered,
+    other: Vec<(u16, Bytes)>,
     digest: Bytes,
 }
 
@@ -177,6 +178,37 @@ pub(super) fn authorities(seeds: &[Bytes]) -> Result<(Vec<AuthorityKeypair>, Aut
 
 pub(super) fn optional(bytes: Option<&Bytes>) -> Result<Option<[u8; 32]>, String> {
     bytes.map(Bytes::array).transpose()
+}
+
+/// An update, and the two whole documents that it leads from and to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateFields {
+    update: String,
+    authority_seeds: Vec<Bytes>,
+    base: Bytes,
+    consensus: Bytes,
+}
+
+impl UpdateFields {
+    pub(super) fn check(&self, bytes: &[u8]) -> Outcome {
+        let (_, authorities) = authorities(&self.authority_seeds)?;
+        let (base, consensus) = (self.base.get()?, self.consensus.get()?);
+        let held = Consensus::verify_signatures(&base, &authorities).map_err(text)?;
+        Consensus::verify_signatures(&consensus, &authorities).map_err(text)?;
+        let update = match self.update.as_str() {
+            "Unchanged" => ConsensusUpdate::Unchanged,
+            "Whole" => ConsensusUpdate::Whole(&consensus),
+            "Difference" => {
+                ConsensusUpdate::Difference(Difference::between(held.digest(), &base, &consensus).map_err(text)?)
+            }
+            other => return Err(format!("{other:?} is no kind of update")),
+        };
+        same_bytes(&update.encode(), bytes)?;
+        let made = ConsensusUpdate::decode(bytes).and_then(|update| update.apply(Some(&held))).map_err(text)?;
+        same_bytes(&made.unwrap_or(base), &consensus)?;
+        Ok(vec![format!("update {}", self.update)])
+    }
 }
 
 impl RandomFields {

@@ -1,7 +1,6 @@
 //! Byte strings of a file of message vectors, and the fields of the larger kinds of entries.
 
 use core::convert::Infallible;
-use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use rand_core::{TryCryptoRng, TryRng};
@@ -141,7 +140,7 @@ pub(super) struct EntryFields {
     pub(super) exit_policy: Vec<String>,
     /// Fields that have no name, by their numbers.
     #[serde(default)]
-    pub(super) other: Numbered,
+    pub(super) other: Vec<(u16, Bytes)>,
     /// In a consensus, how many of a hundred probes it has answered.
     pub(super) health: Option<u8>,
 }
@@ -290,12 +289,10 @@ impl FrameFields {
     }
 }
 
-/// Optional fields without names, by their numbers: in a flattened field of JSON a key is a text.
-pub(super) type Numbered = BTreeMap<String, Bytes>;
-
-pub(super) fn insert(fields: &Numbered, to: &mut Extensions) -> Result<(), String> {
+/// Adds fields that have no name, each with its number.
+pub(super) fn insert(fields: &[(u16, Bytes)], to: &mut Extensions) -> Result<(), String> {
     for (number, value) in fields {
-        to.insert(number.parse().map_err(text)?, value.get()?);
+        to.insert(*number, value.get()?);
     }
     Ok(())
 }

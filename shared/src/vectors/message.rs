@@ -4,7 +4,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
 use super::documents::{
-    ConsensusFields, DescriptorFields, EchoesFields, ProofsFields, SignaturesFields, TallyFields, VoteFields,
+    ConsensusFields, DescriptorFields, EchoesFields, ProofsFields, SignaturesFields, TallyFields, UpdateFields,
+    VoteFields,
 };
 use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, RelayFields};
 use super::{Outcome, named, same, same_bytes, text};
@@ -13,6 +14,7 @@ use crate::cell::message::Cookie;
 use crate::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason};
 use crate::client::api::MessageId;
 use crate::contact::invite::Invite;
+use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity};
 use crate::link::handshake::{Kind, prologue};
@@ -111,6 +113,11 @@ pub(super) enum Message {
     Proofs(ProofsFields),
     /// Votes, and the consensus that they give, without signatures.
     Tally(TallyFields),
+    ConsensusUpdate(UpdateFields),
+    UserRecord {
+        key: Bytes,
+        id: Bytes,
+    },
     Authorities {
         network: Bytes,
         quorum: usize,
@@ -276,6 +283,14 @@ impl Message {
             Self::Signatures(fields) => fields.check(bytes),
             Self::Proofs(fields) => fields.check(bytes),
             Self::Tally(fields) => fields.check(bytes),
+            Self::ConsensusUpdate(fields) => fields.check(bytes),
+            Self::UserRecord { key, id } => {
+                let record = UserRecord { key: key.array::<32>()?.into() };
+                same_bytes(&record.encode(), bytes)?;
+                same("the record", UserRecord::decode(bytes).map_err(text)?, record)?;
+                same_bytes(&record.id().0, &id.get()?)?;
+                Ok(vec!["user record".to_owned()])
+            }
             Self::Authorities { network, quorum, authorities } => {
                 let list = authorities.iter().map(|authority| {
                     let nickname = authority.nickname.parse().map_err(text)?;

@@ -1,12 +1,14 @@
 //! A network whose relays all have a tap before them: `allium authority` and `allium relay`, each on a loopback address
 //! of its own, as on several machines, and each relay advertising the address of its tap.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tempfile::TempDir;
 
 use super::proxy::{Recording, Tap};
 use crate::artifacts;
+use crate::machines::QUICK_VOTING;
 use crate::network::{await_consensus, free_port};
 use crate::process::{self, Process, tail};
 
@@ -34,7 +36,10 @@ impl TappedNetwork {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut network =
             Self { tap: Tap::default(), nodes: Vec::new(), directory: format!("http://{address}"), folder };
+        let voting = network.folder.path().join("voting.toml");
+        fs::write(&voting, QUICK_VOTING).expect("the folder can be written");
         let mut options = vec!["--url".to_owned(), network.directory.clone()];
+        options.extend(["--config".to_owned(), voting.display().to_string()]);
         if page {
             options.extend(["--page".to_owned(), artifacts::page().display().to_string()]);
         }

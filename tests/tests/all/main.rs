@@ -7,6 +7,7 @@
     reason = "all of this is tests, the helpers between them too"
 )]
 
+mod authorities;
 mod bad_input;
 mod bad_invite;
 mod chat;
@@ -18,9 +19,11 @@ mod keygen;
 mod kill_relays;
 mod logs;
 mod metrics;
+mod namespaces;
 mod network;
 mod onion_keys;
 mod page;
+mod page_worker;
 mod secure;
 mod services;
 mod soak;

@@ -89,8 +89,10 @@ fn assert_rounded(numbers: &Numbers) {
 #[test]
 fn numbers_are_rounded_and_follow_what_happens_slowly() {
     let watched = Watched::start();
-    let before = watched.numbers(PATH[0]);
-    assert_eq!((before[CLIENT_LINKS], before["allium_relay_circuits"]), (0, 0));
+    // An authority that looks whether the relay is there may have a link for a moment.
+    watched.await_numbers(PATH[0], "a relay without clients", |now| {
+        now[CLIENT_LINKS] == 0 && now["allium_relay_circuits"] == 0
+    });
 
     let directory = Directory::fetch(&watched.url);
     let mut peer = Peer::link(&directory, directory.relay(PATH[0]));
@@ -138,7 +140,9 @@ fn numbers_are_rounded_and_follow_what_happens_slowly() {
     let guard = watched.await_numbers(PATH[0], "the end of the link", |now| now[CLIENT_LINKS] == 0);
     assert_eq!(guard["allium_relay_circuits"], 0);
     assert_eq!(guard[r#"allium_relay_circuits_ended_total{reason="protocol"}"#], 64);
-    assert_eq!(guard[r#"allium_relay_links_ended_total{reason="closed"}"#], 8);
+    // The links by which authorities look whether the relay is there count too.
+    let closed = guard[r#"allium_relay_links_ended_total{reason="closed"}"#];
+    assert!(closed >= 8 && closed.is_multiple_of(8), "{closed}");
 }
 
 #[test]
@@ -152,10 +156,11 @@ fn an_authority_says_what_came_of_descriptors() {
     assert_eq!(numbers[r#"allium_authority_descriptors_total{result="changed"}"#], 3);
     assert_eq!(numbers["allium_authority_relays_held"], 3);
     assert_eq!(numbers["allium_consensus_relays"], 3);
-    assert!(numbers[r#"allium_authority_signatures_total{result="made"}"#] >= 1);
+    assert!(numbers[r#"allium_authority_periods_total{result="published"}"#] >= 1);
+    assert!(numbers[r#"allium_authority_probes_total{result="answered"}"#] >= 3);
     assert!(numbers[r#"allium_directory_answers_total{document="consensus",result="sent"}"#] >= 64);
     let left = numbers["allium_consensus_left_seconds"] + numbers["allium_consensus_age_seconds"];
-    assert_eq!(left, 10_800, "a consensus counts for three hours");
+    assert_eq!(left, 120, "a consensus of a local network counts for two minutes");
     assert_rounded(&numbers);
     let relay = watched.numbers(PATH[0]);
     assert!(relay[r#"allium_directory_fetches_total{result="taken"}"#] >= 1);

@@ -9,7 +9,15 @@ use allium_tests::network::{self, ENDED_WITHIN, Network, Options, READY_WITHIN, 
 use allium_tests::process::{self, Process};
 use allium_tests::{artifacts, wait};
 
-const SMALL: Options = Options { relays: 4, authorities: 1, guards: None, page: false, bench: false };
+const SMALL: Options = Options {
+    relays: 4,
+    authorities: 1,
+    guards: None,
+    page: false,
+    bench: false,
+    voting_interval: None,
+    valid_for: None,
+};
 
 #[test]
 fn a_network_gets_ready_and_says_who_is_in_it() {

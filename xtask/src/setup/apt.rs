@@ -19,18 +19,30 @@ impl Setup<'_> {
             packages.join(" ")
         );
         let _lock = lock::acquire(self.steps, self.workspace.cache(), "apt")?;
-        let install = || {
-            let mut command = apt_get();
-            command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-            command
-        };
         // The lists of packages may be too old, or never have been fetched.
-        if self.steps.step(format!("Install {purpose}")).tolerant().run(&mut install()).is_err() {
+        if self.steps.step(format!("Install {purpose}")).tolerant().run(&mut install(packages)).is_err() {
             self.steps.step("Update the lists of packages").advice(&by_hand).run(apt_get().arg("update"))?;
-            self.steps.step(format!("Install {purpose}")).advice(&by_hand).run(&mut install())?;
+            self.steps.step(format!("Install {purpose}")).advice(&by_hand).run(&mut install(packages))?;
         }
         Ok(())
     }
+
+    /// Installs Debian's `packages` if that is possible; shows nothing of a failure.
+    pub(super) fn apt_try(self, packages: &[&str], purpose: &str) -> Result<(), SetupError> {
+        let _lock = lock::acquire(self.steps, self.workspace.cache(), "apt")?;
+        let step = |name: String| self.steps.step(name).tolerant();
+        if step(format!("Install {purpose}")).run(&mut install(packages)).is_err() {
+            step("Update the lists of packages".to_owned()).run(apt_get().arg("update"))?;
+            step(format!("Install {purpose}")).run(&mut install(packages))?;
+        }
+        Ok(())
+    }
+}
+
+fn install(packages: &[&str]) -> Command {
+    let mut command = apt_get();
+    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    command
 }
 
 /// `apt-get`, as root: through sudo where that needs no password.
