@@ -38,6 +38,11 @@ use allium_shared::wire::{Reader, Writer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+#[path = "authorities.rs"]
+mod authorities;
+#[path = "voting.rs"]
+mod vote;
+
 /// Steps that one run takes at most: what comes after them says nothing new.
 const MAX_STEPS: usize = 64;
 
@@ -198,10 +203,14 @@ pub fn links(data: &[u8]) {
     let _: (Box<Link>, Box<Link>) = (ours, theirs);
 }
 
-/// The signed documents, and those of a person's own configuration.
+/// The signed documents, those of a person's own configuration, and what is on disks.
 pub fn documents(data: &[u8]) {
     let network = Network::new();
     let (kind, rest) = data.split_first().unwrap_or((&0, &[]));
+    if kind & 0x20 != 0 {
+        authorities::document(*kind, rest);
+        return;
+    }
     let descriptor = RelayDescriptor { published: TIME, uptime: 60, entry: network.entry(), certificate: None };
     let valid = match kind % 4 {
         0 => network.consensus(),
@@ -219,6 +228,11 @@ pub fn documents(data: &[u8]) {
         let again = Authorities::from_json(authorities.to_json().as_bytes());
         assert!(again.is_ok_and(|again| again.network() == authorities.network()));
     }
+}
+
+/// Authorities that vote, one of which lies.
+pub fn voting(data: &[u8]) {
+    vote::voting(data);
 }
 
 /// What a relay has on its disk.

@@ -25,4 +25,4 @@ macro_rules! replay {
     )*};
 }
 
-replay! { cells links documents invites messaging relay client circuit }
+replay! { cells links documents voting invites messaging relay client circuit }

@@ -67,7 +67,7 @@ impl AuthorityKeypair {
         AuthorityIdentity(self.0.identity())
     }
 
-    pub(super) fn sign(&self, domain: &str, message: &[u8]) -> [u8; SIGNATURE_LEN] {
+    pub(crate) fn sign(&self, domain: &str, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         self.0.sign(domain, message)
     }
 }

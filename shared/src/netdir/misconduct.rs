@@ -30,6 +30,9 @@ pub enum ProofError {
     /// It belongs to another network.
     #[error("the list of proofs is another network's")]
     Network,
+    /// Something stands there twice, or not in ascending order.
+    #[error("the list of proofs is not in ascending order, each once")]
+    Order,
     /// The two things are one.
     #[error("the proof against {0} names one thing twice")]
     Same(AuthorityIdentity),
@@ -122,7 +125,8 @@ fn ordered(mut signed: [([u8; 32], [u8; SIGNATURE_LEN]); 2]) -> [([u8; 32], [u8;
 /// All proofs that an authority has: the first of each kind against each authority.
 ///
 /// Encoding: version (2 bytes, 1) · network id (32) · number (1) and each one's kind (1: 1 for votes, 2 for consensuses),
-/// authority (32), valid after (8), and twice digest (32) and signature (64), digests ascending.
+/// authority (32), valid after (8), and twice digest (32) and signature (64), digests ascending. Proofs stand by ascending
+/// authorities and kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proofs(BTreeMap<(AuthorityIdentity, Twice), Misconduct>);
 
@@ -170,6 +174,7 @@ impl Proofs {
             return Err(ProofError::Network);
         }
         let mut proofs = Self::default();
+        let mut last = None;
         for _ in 0..reader.u8()? {
             let twice = match reader.u8()? {
                 1 => Twice::Votes,
@@ -182,6 +187,11 @@ impl Proofs {
                 valid_after: reader.u64()?,
                 signed: [(reader.array()?, reader.array()?), (reader.array()?, reader.array()?)],
             };
+            let key = Some((proof.authority, proof.twice));
+            if last >= key {
+                return Err(ProofError::Order);
+            }
+            last = key;
             proof.verify(authorities.network())?;
             if authorities.get(&proof.authority).is_some() {
                 proofs.add(proof);
@@ -226,6 +236,11 @@ mod tests {
             changed[at] ^= 1;
             assert!(Proofs::verify(&changed, &authorities).is_err(), "byte {at}");
             assert!(Proofs::verify(&bytes[..at], &authorities).is_err(), "cut at {at}");
+        }
+        let (first, second) = bytes[35..].split_at(PROOF_LEN);
+        for disordered in [[second, first], [first, first]] {
+            let list = [&bytes[..35], &disordered.concat()].concat();
+            assert_eq!(Proofs::verify(&list, &authorities), Err(ProofError::Order));
         }
         let same = Misconduct { signed: [votes.signed[0]; 2], ..votes };
         assert_eq!(same.verify(network), Err(ProofError::Same(keypairs[0].identity())));

@@ -278,8 +278,8 @@ impl Registry {
     fn roles(&self, held: &Held, secs: u64) -> Roles {
         let waited = secs.saturating_sub(held.since) >= self.config.probation.as_secs();
         let founder = held.since <= self.founded.saturating_add(self.config.founding.as_secs());
-        let granted = |role: &Role| waited || founder || !matches!(role, Role::Guard | Role::Chord);
-        held.descriptor.entry.roles.iter().filter(granted).collect()
+        let withheld = if waited || founder { 0 } else { Role::Guard as u16 | Role::Chord as u16 };
+        Roles::from_bits(held.descriptor.entry.roles.bits() & !withheld)
     }
 
     /// What this authority votes of the relays: those that run, by ascending identity.

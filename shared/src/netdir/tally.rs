@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::random::{SharedRandom, commitment, phase};
 use super::{
     Authorities, AuthorityIdentity, Consensus, ConsensusDigest, ConsensusDraft, ListedAuthority, MAX_RELAYS,
-    RelayEntry, Role, Roles, SignedVote, Validity, Vote, VotedRelay,
+    RelayEntry, Roles, SignedVote, Validity, Vote, VotedRelay,
 };
 use crate::crypto::keys::RelayIdentity;
 
@@ -31,8 +31,8 @@ pub enum TallyError {
     /// The votes name a consensus before that is not at hand.
     #[error("the consensus {0} comes before, and is not at hand")]
     Previous(ConsensusDigest),
-    /// The voters go by rules of which none is known to a quorum of them and here.
-    #[error("no set of rules is known to a quorum of the voters and to this program")]
+    /// The rules that go for these votes are not known here, or there are none that a quorum of the voters knows.
+    #[error("no set of rules is known to a quorum of the voters, or one that this program does not know")]
     Rules,
 }
 
@@ -54,8 +54,7 @@ pub fn tally(
     let Some(valid_after) = votes.first().map(|vote| vote.valid_after).filter(|_| votes.len() >= quorum) else {
         return Err(TallyError::TooFewVotes { votes: votes.len(), quorum });
     };
-    let known = |set: &&u16| votes.iter().filter(|vote| vote.rule_sets.contains(set)).count() >= quorum;
-    let rule_set = *RULE_SETS.iter().rev().find(known).ok_or(TallyError::Rules)?;
+    let rule_set = rule_set_of(&votes, quorum).filter(|set| RULE_SETS.contains(set)).ok_or(TallyError::Rules)?;
     let previous = match previous_of(&votes) {
         None => None,
         Some(digest) => {
@@ -89,6 +88,13 @@ fn low_median<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
     values.sort_unstable();
     let middle = values.len().checked_sub(1)? / 2;
     values.into_iter().nth(middle)
+}
+
+/// The highest rules that a quorum names, whether they are known here or not: whoever went by lower ones for want of them
+/// would sign another consensus than the others do.
+fn rule_set_of(votes: &[&Vote], quorum: usize) -> Option<u16> {
+    let named: BTreeSet<u16> = votes.iter().flat_map(|vote| &vote.rule_sets).copied().collect();
+    named.into_iter().rev().find(|set| votes.iter().filter(|vote| vote.rule_sets.contains(set)).count() >= quorum)
 }
 
 /// The newest consensus that most voters hold; of two that equally many hold, the later one.
@@ -178,15 +184,19 @@ fn relays(votes: &[&Vote]) -> (Vec<RelayEntry>, BTreeMap<RelayIdentity, u8>) {
         .into_iter()
         .filter(|(_, voted)| is_majority(voted.len(), votes))
         .filter_map(|(identity, voted)| {
-            let roles = |role: &Role| is_majority(voted.iter().filter(|one| one.roles.contains(*role)).count(), votes);
+            // Bits without a name are counted too: what programs of different versions compute must not differ.
+            let granted =
+                |bit: &u16| is_majority(voted.iter().filter(|one| one.roles.bits() & bit != 0).count(), votes);
             let descriptor = most_voted(&voted)?;
             let mut entry = descriptor.descriptor.entry.clone();
-            entry.roles = Role::ALL.into_iter().filter(|role| entry.has(*role) && roles(role)).collect::<Roles>();
+            let offered = entry.roles.bits();
+            let bits = (0..u16::BITS).map(|bit| 1 << bit).filter(|bit| offered & bit != 0).filter(granted);
+            entry.roles = Roles::from_bits(bits.fold(0, |bits, bit| bits | bit));
             entry.weight = low_median(voted.iter().map(|one| one.weight))?;
             Some(Candidate {
                 votes: voted.len(),
                 since: low_median(voted.iter().map(|one| one.since))?,
-                health: low_median(voted.iter().map(|one| one.health))?.min(100),
+                health: low_median(voted.iter().map(|one| one.health))?,
                 entry,
                 identity,
             })

@@ -231,7 +231,13 @@ impl Vote {
         }
         let (fresh_for, valid_for, cycle_len) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let previous = (ConsensusDigest::from_bytes(reader.array()?), reader.u64()?);
-        let previous = Some(previous).filter(|(digest, _)| *digest.as_bytes() != [0; 32]);
+        let previous = match previous {
+            (digest, 0) if *digest.as_bytes() == [0; 32] => None,
+            (digest, _) if *digest.as_bytes() == [0; 32] => {
+                return Err(DecodeError::Invalid("the newest consensus").into());
+            }
+            previous => Some(previous),
+        };
         let commitment = decode_option(&mut reader, "a commitment")?;
         let reveal = decode_option(&mut reader, "a reveal")?;
         let parameters = parameters(&mut reader)?;
@@ -276,14 +282,11 @@ fn voted_relays(
         if relays.last().is_some_and(|last| last.descriptor.entry.identity >= descriptor.entry.identity) {
             return Err(VoteError::Order("relays"));
         }
-        relays.push(VotedRelay {
-            descriptor,
-            bytes: bytes.into(),
-            roles: Roles::from_bits(reader.u16()?),
-            weight: reader.u32()?,
-            health: reader.u8()?,
-            since: reader.u64()?,
-        });
+        let (roles, weight, health) = (Roles::from_bits(reader.u16()?), reader.u32()?, reader.u8()?);
+        if health > 100 {
+            return Err(DecodeError::Invalid("a relay's health").into());
+        }
+        relays.push(VotedRelay { descriptor, bytes: bytes.into(), roles, weight, health, since: reader.u64()? });
     }
     Ok(relays)
 }
@@ -436,6 +439,13 @@ pub(super) mod tests {
         let stranger = AuthorityKeypair::new(crate::crypto::keys::IdentityKeypair::from_seed(&[7; 32]));
         let foreign = Vote { voter: stranger.identity(), ..good.clone() };
         assert_eq!(verify(&foreign, &stranger, network), Err(VoteError::Voter(stranger.identity())));
+        let mut healthier = good.clone();
+        healthier.relays[1].health = 101;
+        let refused = healthier.sign(&keypairs[0], network).map(|_| ());
+        assert_eq!(refused, Err(DecodeError::Invalid("a relay's health").into()));
+        let previous = Some((ConsensusDigest::from_bytes([0; 32]), 1));
+        let refused = Vote { previous, ..good.clone() }.sign(&keypairs[0], network).map(|_| ());
+        assert_eq!(refused, Err(DecodeError::Invalid("the newest consensus").into()));
         // A relay that has not signed what is said of it, and one that is listed twice.
         let mut forged = good.clone();
         let mut bytes = forged.relays[0].bytes.to_vec();

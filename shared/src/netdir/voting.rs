@@ -453,7 +453,7 @@ impl Voting {
         let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
         let (cycle, revealing) = phase(valid_after, self.config.cycle_len.as_secs());
         // The cycle before may still have to be revealed, if a consensus is late.
-        self.state.reveals.retain(|of, _| of + 1 >= cycle && *of <= cycle);
+        self.state.reveals.retain(|of, _| of.saturating_add(1) >= cycle && *of <= cycle);
         let reveal = *self.state.reveals.entry(cycle).or_insert_with(|| {
             let mut fresh = [0; 32];
             rng.fill_bytes(&mut fresh);

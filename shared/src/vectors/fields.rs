@@ -14,7 +14,7 @@ use crate::crypto::keys::{LinkSecret, RelayIdentity};
 use crate::link::handshake::Kind;
 use crate::link::{Initiator, LinkStep, Peer, RelayAddressee, Responder};
 use crate::messaging::frame::{Frame, FrameReader, FrameType};
-use crate::netdir::{ExitPolicy, RelayEntry, Role, Roles};
+use crate::netdir::{ExitPolicy, Extensions, RelayEntry, Role, Roles};
 
 /// Bytes as the file writes them.
 #[derive(Clone, Default, Deserialize)]
@@ -289,15 +289,27 @@ impl FrameFields {
     }
 }
 
+/// Adds fields that have no name, each with its number.
+pub(super) fn insert(fields: &[(u16, Bytes)], to: &mut Extensions) -> Result<(), String> {
+    for (number, value) in fields {
+        to.insert(*number, value.get()?);
+    }
+    Ok(())
+}
+
+/// The roles with these names, and the bits of others.
+pub(super) fn roles(names: &[String], unknown: u16) -> Result<Roles, String> {
+    let roles = names.iter().map(|role| role.parse::<Role>().map_err(text)).collect::<Result<Roles, String>>()?;
+    Ok(Roles::from_bits(roles.bits() | unknown))
+}
+
 impl EntryFields {
     pub(super) fn entry(&self) -> Result<RelayEntry, String> {
-        let roles = self.roles.iter().map(|role| role.parse::<Role>().map_err(text));
-        let roles = roles.collect::<Result<Roles, String>>()?;
         let mut entry = RelayEntry::new(
             RelayIdentity(self.identity.array()?),
             self.link_key.array::<32>()?.into(),
             self.onion_key.array::<32>()?.into(),
-            Roles::from_bits(roles.bits() | self.unknown_roles),
+            roles(&self.roles, self.unknown_roles)?,
             self.nickname.parse().map_err(text)?,
             self.address.parse().map_err(text)?,
         );
@@ -307,9 +319,7 @@ impl EntryFields {
         entry.family = self.family.as_ref().map(|family| Ok::<_, String>(family.array::<32>()?.into())).transpose()?;
         let rules = self.exit_policy.iter().map(|rule| rule.parse().map_err(text)).collect::<Result<_, _>>()?;
         entry.exit_policy = ExitPolicy::new(rules).map_err(text)?;
-        for (number, value) in &self.other {
-            entry.other.insert(*number, value.get()?);
-        }
+        insert(&self.other, &mut entry.other)?;
         Ok(entry)
     }
 }

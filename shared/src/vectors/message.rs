@@ -3,7 +3,10 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use super::documents::{ConsensusFields, UpdateFields};
+use super::documents::{
+    ConsensusFields, DescriptorFields, EchoesFields, ProofsFields, SignaturesFields, TallyFields, UpdateFields,
+    VoteFields,
+};
 use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, RelayFields};
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::{Assembler, Fragment, split};
@@ -18,7 +21,7 @@ use crate::link::handshake::{Kind, prologue};
 use crate::link::record::Cipher;
 use crate::messaging::content::{ContentKind, content_of, text_of};
 use crate::messaging::envelope::Chain;
-use crate::netdir::{Authorities, Authority, FamilyKeypair, NetworkId, RelayDescriptor, RelayEntry};
+use crate::netdir::{Authorities, Authority, NetworkId, RelayDescriptor, RelayEntry};
 use crate::rendezvous::MeetingSecret;
 use crate::services::{Publication, UserId, key_answer, read_key_answer, read_time, time_answer};
 use crate::time::UnixTime;
@@ -100,14 +103,16 @@ pub(super) enum Message {
     RelayEntry(EntryFields),
     Descriptor {
         network: Bytes,
-        seed: Bytes,
-        published: u64,
-        uptime: u64,
-        relay: EntryFields,
-        /// The seed of the family's key, where the relay has a family.
-        family_seed: Option<Bytes>,
+        #[serde(flatten)]
+        fields: DescriptorFields,
     },
     Consensus(ConsensusFields),
+    Vote(VoteFields),
+    Echoes(EchoesFields),
+    Signatures(SignaturesFields),
+    Proofs(ProofsFields),
+    /// Votes, and the consensus that they give, without signatures.
+    Tally(TallyFields),
     ConsensusUpdate(UpdateFields),
     UserRecord {
         key: Bytes,
@@ -265,23 +270,19 @@ impl Message {
                 let roles = entry.roles.iter().map(|role| format!("role {role:?}"));
                 Ok(roles.chain(["relay entry".to_owned()]).collect())
             }
-            Self::Descriptor { network, seed, published, uptime, relay, family_seed } => {
+            Self::Descriptor { network, fields } => {
                 let network = NetworkId::from_bytes(network.array()?);
-                let entry = relay.entry()?;
-                let certificate = match family_seed {
-                    Some(seed) => {
-                        let family = FamilyKeypair::new(IdentityKeypair::from_seed(&seed.array()?));
-                        same("the family", entry.family, Some(family.identity()))?;
-                        Some(family.certify(&network, &entry.identity))
-                    }
-                    None => None,
-                };
-                let descriptor = RelayDescriptor { published: *published, uptime: *uptime, entry, certificate };
-                same_bytes(&descriptor.sign(&IdentityKeypair::from_seed(&seed.array()?), &network), bytes)?;
+                let (descriptor, signed) = fields.sign(&network)?;
+                same_bytes(&signed, bytes)?;
                 same("the descriptor", RelayDescriptor::verify(bytes, &network).map_err(text)?, descriptor)?;
                 Ok(vec!["descriptor".to_owned()])
             }
             Self::Consensus(fields) => fields.check(bytes),
+            Self::Vote(fields) => fields.check(bytes),
+            Self::Echoes(fields) => fields.check(bytes),
+            Self::Signatures(fields) => fields.check(bytes),
+            Self::Proofs(fields) => fields.check(bytes),
+            Self::Tally(fields) => fields.check(bytes),
             Self::ConsensusUpdate(fields) => fields.check(bytes),
             Self::UserRecord { key, id } => {
                 let record = UserRecord { key: key.array::<32>()?.into() };

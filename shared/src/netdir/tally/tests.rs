@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::authorities::tests::authorities;
 use super::super::vote::tests::{START, vote};
-use super::super::{AuthorityKeypair, UnsignedConsensus};
+use super::super::{AuthorityKeypair, Role, UnsignedConsensus};
 use super::*;
 use crate::time::UnixTime;
 
@@ -82,6 +82,28 @@ fn rules_that_no_quorum_knows_give_nothing() {
     let (_, authorities, votes) =
         votes(&[&[1], &[1], &[1]], |index, vote, _| vote.rule_sets = if index == 0 { vec![1] } else { vec![2] });
     assert_eq!(count(&authorities, &votes), Err(TallyError::Rules));
+}
+
+/// Those who know the higher rules compute by them. Who went on by the lower ones would sign a second consensus, and with
+/// the help of one that lies and signs both there would be two.
+#[test]
+fn rules_that_a_quorum_knows_but_this_program_does_not_give_nothing() {
+    let (_, authorities, votes) =
+        votes(&[&[1], &[1], &[1]], |index, vote, _| vote.rule_sets = if index == 0 { vec![1] } else { vec![1, 2] });
+    assert_eq!(count(&authorities, &votes), Err(TallyError::Rules));
+}
+
+#[test]
+fn roles_without_a_name_are_counted_like_the_others() {
+    let unknown = |bits: u16| Roles::from_bits(bits | Role::Guard as u16);
+    let (_, authorities, votes) = votes(&[&[1], &[1], &[1]], |index, vote, _| {
+        let keypair = super::super::descriptor::tests::relay(1).0;
+        let relay = &mut vote.relays[0];
+        relay.descriptor.entry.roles = unknown(0xe000);
+        relay.bytes = relay.descriptor.sign(&keypair, authorities(3).1.network()).into();
+        relay.roles = unknown([0x9000, 0xb000, 0x5000][index]);
+    });
+    assert_eq!(count(&authorities, &votes).unwrap().relays[0].roles, unknown(0x8000));
 }
 
 /// One voter lists two relays that claim the same name, key or address, and each of the others lists one of them.

@@ -259,7 +259,7 @@ fn print_vectors() {
         });
         let name = format!("consensus update: {}", name.to_lowercase());
         let vector = serde_json::json!({
-            "name": name, "section": "3.5", "kind": "consensus_update", "fields": fields, "hex": hex(&update),
+            "name": name, "section": "3.9", "kind": "consensus_update", "fields": fields, "hex": hex(&update),
         });
         println!("{vector}");
     }
