@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! - [`api`]: what goes in and what comes out
-//! - `relays`: guards, paths, and which relays have failed
+//! - [`relays`]: guards, second hops, paths, and which relays have failed
 //! - `links`: links to guards
 //! - `circuits`: the circuits and their tasks
 //! - `meetings`: waiting for and looking for contacts
@@ -28,7 +28,7 @@ use self::api::{
 use self::circuits::{Cause, CircuitKey, Managed, Task};
 use self::contacts::{Contact, ContactRecord, Invited, OpenInvite, Outgoing, Stage, unique_name};
 use self::links::Link;
-use self::relays::{Relays, jitter};
+use self::relays::{Guard, Relays, SecondHop, jitter};
 use self::store::{Direction, Key, MessageRecord, Store, Then};
 use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
@@ -44,7 +44,7 @@ mod circuits;
 mod contacts;
 mod links;
 mod meetings;
-mod relays;
+pub mod relays;
 mod store;
 mod talks;
 
@@ -123,7 +123,9 @@ pub struct Client {
 /// The record of the profile itself.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Profile {
-    guards: Vec<RelayIdentity>,
+    guards: Vec<Guard>,
+    #[serde(default)]
+    second_hops: Vec<SecondHop>,
     next_contact: u64,
     next_invite: u64,
 }
@@ -156,7 +158,7 @@ impl Client {
             outputs: VecDeque::new(),
             store: Store::default(),
             directory: Directory { consensus: None, fetching: false, failures: 0, next_fetch: now.instant, told: None },
-            relays: Relays::new(restored.profile.guards.clone()),
+            relays: Relays::new(restored.profile.guards.clone(), restored.profile.second_hops.clone()),
             links: BTreeMap::new(),
             circuits: BTreeMap::new(),
             contacts: restored.contacts,
@@ -383,10 +385,7 @@ impl Client {
             return self.close_link(id);
         };
         if !was_open && link.is_open() {
-            let guard = link.guard;
-            if self.relays.link_opened(guard) {
-                self.put_profile();
-            }
+            self.relays.link_opened(link.guard, &mut self.rng, self.now);
         }
         for cell in cells {
             self.cell(id, cell);
@@ -402,7 +401,7 @@ impl Client {
         let reached = managed.circuit.reached();
         let received = managed.circuit.handle(&mut self.rng, cell, &mut cells);
         if managed.circuit.reached() > reached {
-            managed.deadline = Some(self.now.instant + HOP_TIME);
+            managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
             if let Some(hop) = managed.circuit.path().get(reached) {
                 self.relays.works(&hop.identity);
             }
@@ -486,6 +485,12 @@ impl Client {
         self.fetch();
         self.keep_links();
         self.keep_circuits();
+        if self.relays.take_changed() {
+            self.put_profile();
+        }
+        if let Some(message) = self.relays.complaint(self.now.instant) {
+            self.error("relays", message);
+        }
         self.report_progress();
         loop {
             let follows = self.store.flush(&mut self.outputs);
@@ -551,11 +556,17 @@ impl Client {
     fn keep_links(&mut self) {
         let Some(consensus) = &self.directory.consensus else { return };
         let now = self.now.instant;
-        let places = self.invites.values().flat_map(|invite| &invite.places).map(|(relay, _)| *relay);
-        let invited_to: Vec<_> = places.collect();
-        let primary = self.relays.primary_guards(consensus, &mut self.rng, now, &invited_to);
+        let outdated = self.relays.keep_up(consensus, &mut self.rng, self.now);
+        let invites = &self.invites;
+        let invited_to =
+            |relay: &RelayIdentity| invites.values().flat_map(|invite| &invite.places).any(|(place, _)| place == relay);
+        let primary = self.relays.primary_guards(&mut self.rng, now, invited_to);
         for guard in &primary {
-            if self.links.values().any(|link| link.guard == *guard) {
+            if let Some(link) = self.links.values().find(|link| link.guard == *guard) {
+                // Of a guard whose time was over, and which was drawn again.
+                if link.is_open() && !self.relays.keeps_guard(guard) {
+                    self.relays.link_opened(*guard, &mut self.rng, self.now);
+                }
                 continue;
             }
             let Some(relay) = consensus.relay(guard) else { continue };
@@ -577,6 +588,9 @@ impl Client {
             self.links.remove(&id);
             self.outputs.push_back(Output::CloseLink(id));
         }
+        if outdated {
+            self.drop_outdated_spares();
+        }
     }
 
     fn report_progress(&mut self) {
@@ -595,6 +609,7 @@ impl Client {
 
     fn put_profile(&mut self) {
         self.profile.guards = self.relays.guards().to_vec();
+        self.profile.second_hops = self.relays.second_hops().to_vec();
         self.store.put(Key::Profile.to_string(), &self.profile);
     }
 

@@ -22,7 +22,9 @@ use allium_shared::circuit::Hop;
 use allium_shared::client::api::{Command, Event, Input};
 use allium_shared::client::{Client, Config};
 use allium_shared::crypto::keys::{IdentityKeypair, RelayIdentity};
-use allium_shared::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, Validity};
+use allium_shared::netdir::{
+    Authorities, Authority, AuthorityKeypair, ConsensusDraft, NetworkId, RelayEntry, Validity,
+};
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::time::Instant;
 use rand_chacha::ChaCha20Rng;
@@ -67,6 +69,38 @@ pub enum Node {
     Outsider(usize),
 }
 
+/// Where the relays stand, whose they are, and what the network's parameters say.
+#[derive(Clone, Debug)]
+pub struct Land {
+    /// How many relays there are.
+    pub relays: usize,
+    /// The subnet of each relay.
+    pub subnet: fn(usize) -> u16,
+    /// The family of each relay, if it has one.
+    pub family: fn(usize) -> Option<u8>,
+    /// The parameters of the consensus.
+    pub parameters: Vec<(&'static str, i64)>,
+}
+
+impl Land {
+    /// So many relays of which no two are related.
+    pub fn of_strangers(relays: usize) -> Self {
+        Self { relays, subnet: |n| u16::try_from(n).expect("at most 65,536 relays"), family: |_| None, parameters: Vec::new() }
+    }
+
+    fn address(&self, n: usize) -> std::net::Ipv4Addr {
+        let [a, b] = (self.subnet)(n).to_be_bytes();
+        // From 11.0.0.0 on, since 10.0.0.0 and below are not everybody's.
+        [11_u8.wrapping_add(a), b, (n >> 8) as u8, n as u8].into()
+    }
+
+    /// Whether no circuit may have both relays.
+    pub fn related(&self, a: usize, b: usize) -> bool {
+        let family = (self.family)(a);
+        a == b || (self.subnet)(a) == (self.subnet)(b) || (family.is_some() && family == (self.family)(b))
+    }
+}
+
 /// A simulated network.
 pub struct Sim {
     net: Net,
@@ -74,6 +108,8 @@ pub struct Sim {
     clients: Vec<ClientNode>,
     posts: Vec<Post>,
     directory: Directory,
+    signer: AuthorityKeypair,
+    land: Land,
     consensus: Vec<u8>,
     config: Config,
     network: [u8; 32],
@@ -90,6 +126,11 @@ impl Sim {
 
     /// The same in any weather.
     pub fn with_weather(seed: u64, relays: usize, clients: usize, weather: Weather) -> Self {
+        Self::in_land(seed, Land::of_strangers(relays), clients, weather)
+    }
+
+    /// The same with relays that may be related.
+    pub fn in_land(seed: u64, land: Land, clients: usize, weather: Weather) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let signer = AuthorityKeypair::new(IdentityKeypair::generate(&mut rng));
         let authorities = Authorities::new(vec![Authority {
@@ -99,23 +140,22 @@ impl Sim {
         }])
         .expect("one authority");
         let network = *authorities.network().as_bytes();
-        let relays: Vec<_> = (0..relays).map(|n| RelayNode::new(n, network, &mut rng)).collect();
-        let validity = Validity { valid_after: START - 60, fresh_until: START + 3600, valid_until: START + 86_400 };
-        let entries = relays.iter().map(|relay| relay.entry.clone()).collect();
-        let consensus =
-            ConsensusDraft::new(*authorities.network(), validity, entries).sign(&[&signer]).expect("a consensus");
+        let relays: Vec<_> = (0..land.relays).map(|n| RelayNode::new(n, network, &land, &mut rng)).collect();
         let mut sim = Self {
             net: Net::new(rng, weather),
             directory: Directory::new(relays.iter().map(|relay| &relay.entry)),
             relays,
             clients: (0..clients).map(ClientNode::new).collect(),
             posts: Vec::new(),
-            consensus,
+            signer,
+            land,
+            consensus: Vec::new(),
             config: Config::new(authorities),
             network,
             appointments: Vec::new(),
             season: 0,
         };
+        sim.renew_consensus();
         for n in 0..clients {
             sim.start_client(n);
         }
@@ -123,6 +163,21 @@ impl Sim {
             sim.order_disaster(disaster);
         }
         sim
+    }
+
+    /// Signs a new consensus, for whoever asks for one from now on. It is good for a day.
+    pub fn renew_consensus(&mut self) {
+        let now = START + self.net.now.as_millis() / 1000;
+        let validity = Validity { valid_after: now - 60, fresh_until: now + 3600, valid_until: now + 86_400 };
+        let entries = self.relays.iter().map(|relay| relay.entry.clone()).collect();
+        let mut draft = ConsensusDraft::new(NetworkId::from_bytes(self.network), validity, entries);
+        draft.parameters = self.land.parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        self.consensus = draft.sign(&[&self.signer]).expect("a consensus");
+    }
+
+    /// Where the relays stand.
+    pub fn land(&self) -> &Land {
+        &self.land
     }
 
     /// Changes the weather; links that are open keep their latency.

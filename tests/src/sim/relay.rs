@@ -19,7 +19,7 @@ use allium_shared::time::Instant;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
-use super::Node;
+use super::{Land, Node};
 use super::net::{Net, Owner};
 use super::observer::Joint;
 use super::report::RelayPeak;
@@ -89,17 +89,18 @@ struct Line {
 }
 
 impl RelayNode {
-    pub(super) fn new(n: usize, network: [u8; 32], rng: &mut ChaCha20Rng) -> Self {
+    pub(super) fn new(n: usize, network: [u8; 32], land: &Land, rng: &mut ChaCha20Rng) -> Self {
         let identity = IdentityKeypair::generate(rng).identity();
         let (link, onion) = (LinkSecret::generate(rng), OnionSecret::generate(rng));
-        let entry = RelayEntry::new(
+        let mut entry = RelayEntry::new(
             identity,
             link.public(),
             onion.public(),
             [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect::<Roles>(),
             format!("relay{n}").parse().expect("a nickname"),
-            format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
+            format!("ws://{}:{}/link", land.address(n), 10_000 + n).parse().expect("an address"),
         );
+        entry.family = (land.family)(n).map(|family| [family; 32].into());
         let keys = Arc::new(LinkKeys {
             network,
             link,
