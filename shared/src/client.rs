@@ -489,7 +489,7 @@ impl Client {
             self.put_profile();
         }
         if let Some(message) = self.relays.complaint(self.now.instant) {
-            self.error("relays", message);
+            self.error("network", message);
         }
         self.report_progress();
         loop {

@@ -85,7 +85,12 @@ pub struct Land {
 impl Land {
     /// So many relays of which no two are related.
     pub fn of_strangers(relays: usize) -> Self {
-        Self { relays, subnet: |n| u16::try_from(n).expect("at most 65,536 relays"), family: |_| None, parameters: Vec::new() }
+        Self {
+            relays,
+            subnet: |n| u16::try_from(n).expect("at most 65,536 relays"),
+            family: |_| None,
+            parameters: Vec::new(),
+        }
     }
 
     fn address(&self, n: usize) -> std::net::Ipv4Addr {

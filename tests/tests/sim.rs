@@ -22,6 +22,8 @@ mod loss;
 mod malice;
 #[path = "sim/observer.rs"]
 mod observer;
+#[path = "sim/paths.rs"]
+mod paths;
 #[path = "sim/soak.rs"]
 mod soak;
 #[path = "sim/teardown.rs"]

@@ -85,9 +85,8 @@ impl Client {
 
     /// Drops circuits that are kept ready and would not be built like this today.
     pub(super) fn drop_outdated_spares(&mut self) {
-        let outdated = |managed: &Managed| {
-            matches!(managed.task, Task::Spare) && !self.relays.stands(managed.circuit.path())
-        };
+        let outdated =
+            |managed: &Managed| matches!(managed.task, Task::Spare) && !self.relays.stands(managed.circuit.path());
         let outdated: Vec<_> =
             self.circuits.iter().filter(|(_, managed)| outdated(managed)).map(|(key, _)| *key).collect();
         outdated.into_iter().for_each(|key| self.drop_circuit(key));

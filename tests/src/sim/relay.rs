@@ -19,11 +19,11 @@ use allium_shared::time::Instant;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
-use super::{Land, Node};
 use super::net::{Net, Owner};
 use super::observer::Joint;
 use super::report::RelayPeak;
 use super::schedule::{End, Happening};
+use super::{Land, Node};
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;

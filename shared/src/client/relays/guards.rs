@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use rand_core::Rng;
 
+use super::below;
 use super::failures::Failures;
+use super::parameters::{DAY, Span};
 use super::table::{Index, Table};
-use super::{DAY, Span, below};
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::{RelayEntry, Role};
 use crate::time::Instant;

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use rand_core::Rng;
 
+use super::below;
+use super::parameters::Span;
 use super::table::{Index, Table};
-use super::{Span, below};
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::Role;
 

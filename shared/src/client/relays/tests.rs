@@ -4,9 +4,12 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::parameters::{DAY, HOUR};
+use super::table::Index;
 use super::*;
+use crate::circuit::Hop;
 use crate::crypto::keys::IdentityKeypair;
-use crate::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, Role, Roles, Validity};
+use crate::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, Role, Roles, Validity};
 use crate::time::UnixTime;
 
 const START: u64 = 1_800_000_000;
@@ -617,7 +620,9 @@ fn a_second_hop_that_has_left_is_replaced() {
     let set = second_hops(&relays);
     let gone = *set.first().unwrap();
     let mut rest = list;
-    rest.iter_mut().filter(|relay| relay.identity == gone).for_each(|relay| relay.roles = [Role::Guard].into_iter().collect());
+    rest.iter_mut()
+        .filter(|relay| relay.identity == gone)
+        .for_each(|relay| relay.roles = [Role::Guard].into_iter().collect());
     relays.keep_up(&consensus(rest, &[], 1), rng, at(1));
     relays.path(rng, at(1), End::Any, |_| true).unwrap();
     let now = second_hops(&relays);
@@ -648,7 +653,10 @@ fn lengths_are_drawn_between_the_networks_bounds() {
     assert!(counts[3..=8].iter().all(|count| (140..260).contains(count)), "{counts:?}");
     assert_eq!(time, Duration::from_secs(9), "a second for each hop");
     let (counts, _) = lengths(&[("path-length-min", 90), ("path-length-max", -5)], rng);
-    assert_eq!(counts[8], 1200, "bounds outside their range are read as the nearest inside, and the greatest is at least the least");
+    assert_eq!(
+        counts[8], 1200,
+        "bounds outside their range are read as the nearest inside, and the greatest is at least the least"
+    );
     let (counts, _) = lengths(&[("path-length-min", 1)], rng);
     assert_eq!(counts[3], 1200);
 }
@@ -728,8 +736,7 @@ fn a_circuit_that_would_not_be_built_today_does_not_stand() {
     let mut list = strangers(30);
     let mut relays = ready(&consensus(list.clone(), &[], 0), rng, at(0));
     let path = relays.path(rng, at(0), End::Any, |_| true).unwrap();
-    let hops: Vec<_> =
-        path.iter().map(|id| hop(list.iter().find(|relay| relay.identity == *id).unwrap())).collect();
+    let hops: Vec<_> = path.iter().map(|id| hop(list.iter().find(|relay| relay.identity == *id).unwrap())).collect();
     assert!(relays.stands(&hops) && !relays.keep_up(&consensus(list.clone(), &[], 0), rng, at(5)));
     assert!(!relays.stands(&hops[1..]), "the first has to be a guard that is kept");
     for relay in list.iter_mut().filter(|relay| path[1..].contains(&relay.identity)) {
