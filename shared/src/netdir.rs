@@ -16,17 +16,29 @@
 //! - `consensus`: the signed list
 //! - `random`: the shared random value in it
 //! - `registry`: what an authority holds of relays
+//! - `vote`: what one authority says of the network
+//! - `echo`: which votes each has heard
+//! - `tally`: from votes to a consensus
+//! - `signatures`: what is signed before it is published
+//! - `misconduct`: proofs against authorities that sign two different things
+//! - `voting`: an authority's part in all that
 //! - `keys`: the keys that sign all this
 
 mod authorities;
 mod consensus;
 mod descriptor;
+mod echo;
 mod exit_policy;
 mod extensions;
 mod keys;
+mod misconduct;
 mod random;
 mod registry;
 mod relay;
+mod signatures;
+mod tally;
+mod vote;
+mod voting;
 
 pub use authorities::{
     Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, MAX_URL_LEN, NetworkId,
@@ -36,9 +48,15 @@ pub use consensus::{
     MAX_RELAYS, SKEW_TOLERANCE, UnsignedConsensus, Validity,
 };
 pub use descriptor::{DescriptorError, MAX_DESCRIPTOR_LEN, RelayDescriptor};
+pub use echo::{Echo, EchoError, Echoes, MAX_ECHOES_LEN, MAX_VOTES_OF_ONE};
 pub use exit_policy::{ExitPolicy, ExitRule, MAX_EXIT_RULES, ParseRuleError};
 pub use extensions::Extensions;
 pub use keys::{AuthorityIdentity, AuthorityKeypair, FamilyIdentity, FamilyKeypair};
+pub use misconduct::{MAX_PROOFS_LEN, Misconduct, ProofError, Proofs, Twice};
 pub use random::SharedRandom;
-pub use registry::{PublishError, Published, Registry, RegistryConfig};
+pub use registry::{PublishError, Published, Registry, RegistryConfig, RelayReport};
 pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles, SoftwareVersion};
+pub use signatures::{MAX_SIGNATURES_LEN, SignaturesError, encode_signatures, verify_signatures};
+pub use tally::{RULE_SETS, TallyError, tally};
+pub use vote::{MAX_VOTE_LEN, SignedVote, Vote, VoteDigest, VoteError, VotedRelay};
+pub use voting::{Document, Refusal, Voting, VotingConfig, VotingError, VotingEvent, VotingOutput, phases_len};

@@ -24,8 +24,8 @@ pub enum DescriptorError {
     /// The family that it names has not signed it.
     #[error("the descriptor's certificate is not of the family that it names: {0}")]
     Family(SignatureError),
-    /// It names a family and has no certificate, or the other way round.
-    #[error("the descriptor has a family without a certificate, or a certificate without a family")]
+    /// It names a family and has no certificate.
+    #[error("the descriptor names a family and has no certificate of it")]
     Certificate,
 }
 
@@ -65,7 +65,27 @@ impl RelayDescriptor {
     }
 
     /// Decodes a signed encoding, and checks the signatures.
+    ///
+    /// # Errors
+    ///
+    /// If it does not count in this network.
     pub fn verify(bytes: &[u8], network: &NetworkId) -> Result<Self, DescriptorError> {
+        let descriptor = Self::decode(bytes)?;
+        let entry = &descriptor.entry;
+        if let (Some(family), Some(certificate)) = (&entry.family, &descriptor.certificate) {
+            family.verify(network, &entry.identity, certificate).map_err(DescriptorError::Family)?;
+        }
+        let (signed, signature) = bytes.split_at(bytes.len().saturating_sub(SIGNATURE_LEN));
+        let signature = signature.try_into().map_err(|_| DecodeError::Invalid("the signature"))?;
+        entry
+            .identity
+            .verify(DOMAIN, &[network.as_bytes(), signed].concat(), &signature)
+            .map_err(DescriptorError::Signature)?;
+        Ok(descriptor)
+    }
+
+    /// Decodes a signed encoding whose signatures have been checked before.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DescriptorError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u16()?;
         if version != VERSION {
@@ -73,23 +93,13 @@ impl RelayDescriptor {
         }
         let (published, uptime) = (reader.u64()?, reader.u64()?);
         let entry = RelayEntry::decode(&mut reader)?;
-        let certificate = match (&entry.family, reader.remaining()) {
-            (None, 0..=SIGNATURE_LEN) => None,
-            (Some(family), len) if len > SIGNATURE_LEN => {
-                let certificate = reader.array()?;
-                family.verify(network, &entry.identity, &certificate).map_err(DescriptorError::Family)?;
-                Some(certificate)
-            }
-            (Some(_), _) => return Err(DescriptorError::Certificate),
-            (None, _) => return Err(DecodeError::Trailing(reader.remaining() - SIGNATURE_LEN).into()),
+        let certificate = match entry.family {
+            Some(_) if reader.remaining() == SIGNATURE_LEN => return Err(DescriptorError::Certificate),
+            Some(_) => Some(reader.array()?),
+            None => None,
         };
-        let signed = bytes.get(..bytes.len() - reader.remaining()).unwrap_or_default();
-        let signature = reader.array::<SIGNATURE_LEN>()?;
+        reader.array::<SIGNATURE_LEN>()?;
         reader.finish()?;
-        entry
-            .identity
-            .verify(DOMAIN, &[network.as_bytes(), signed].concat(), &signature)
-            .map_err(DescriptorError::Signature)?;
         Ok(Self { published, uptime, entry, certificate })
     }
 }
@@ -125,16 +135,20 @@ pub(super) mod tests {
         assert_eq!(
             hex,
             concat!(
-                "0001",
+                "0002",
                 "000000006553f101",
+                "000000000000003c",
                 "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c",
                 "4141414141414141414141414141414141414141414141414141414141414141",
                 "8181818181818181818181818181818181818181818181818181818181818181",
                 "0009",
+                "00000064",
                 "0672656c617931",
                 "001877733a2f2f3132372e302e302e313a373130312f6c696e6b",
-                "9cb9975aeed421e55e8f05025f902a8a979c25eccfa38f55cae689635a55f2fd",
-                "bd0ae1fe5fd76745f07a0f29e15a020b67e3a9ba1e3c6c0baf0a795d4283d80f",
+                "00",
+                "0000",
+                "6635470487151268989f74a6de66b403b1e56c3ca41ed70af6cf0eb48735b418",
+                "8817e684932a1c4f9594106e6d8d6b9e1b0ecf3bf53b240ab22c3bc09a0beb06",
             )
         );
     }
