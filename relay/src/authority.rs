@@ -1,48 +1,49 @@
-//! Runs a directory authority.
+//! Runs a directory authority: takes descriptors, probes relays, votes with the other authorities, and serves what they
+//! have agreed on.
 //!
-//! The first of the configured authorities makes and signs the consensus from the descriptors that it holds; the others
-//! hold descriptors too, and mirror what the first has signed.
+//! # Layout
+//!
+//! - [`rate`], `descriptors`: takes what relays publish
+//! - `probe`: asks relays whether they are there
+//! - `ballot`: drives the voting, and shows its documents to the others
+//! - [`status`]: what an operator may see of all that
 
+mod ballot;
+mod descriptors;
+mod probe;
 mod rate;
+pub mod status;
 
+use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityIdentity, AuthorityKeypair, ConsensusError, MAX_CONSENSUS_LEN, MAX_DESCRIPTOR_LEN,
-    PublishError, Published, Registry,
+    Authorities, Authority, AuthorityIdentity, Document, Registry, Voting, VotingConfig, VotingError, phases_len,
 };
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::clock::Clock;
 use crate::config::AuthorityConfig;
 use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
-use crate::directory::{Directory, publish, routes};
+use crate::directory::{Directory, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{self, KeysError};
 use crate::shutdown::Shutdown;
-use crate::{files, http, page};
+use crate::{files, http, page, random};
 
-const FILE: &str = "descriptors";
+/// The relays that the authority knows.
+const DESCRIPTORS: &str = "descriptors";
 
-/// How often the first authority looks for relays that have gone.
-const REVIEW_INTERVAL: Duration = Duration::from_secs(1);
+/// For which periods it has voted and signed.
+const VOTING: &str = "voting";
 
-/// How long the first authority waits after a change for others to come along.
-const GATHER_TIME: Duration = Duration::from_millis(150);
-
-/// How long a relay may take to hand over its descriptor.
-const BODY_TIME: Duration = Duration::from_secs(5);
+/// The longest stored state of the voting, in bytes.
+const MAX_VOTING_LEN: usize = 64 * 1024;
 
 /// Why an authority does not run.
 #[derive(Debug, Error)]
@@ -62,6 +63,38 @@ pub enum AuthorityError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The phases of the voting are longer than the periods.
+    #[error(
+        "voting among {authorities} authorities takes {phases_ms} ms, and a period has to be at least as long: raise {setting} \
+         or lower voting-phase-ms"
+    )]
+    Phases {
+        /// How many authorities there are.
+        authorities: usize,
+        /// How long voting takes, in milliseconds.
+        phases_ms: u128,
+        /// The setting that is too short.
+        setting: &'static str,
+    },
+    /// What it has voted for cannot be read: it must not vote twice.
+    #[error("cannot use {path}: {source}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What it has voted for is damaged.
+    #[error("{path}: {source}; an authority that does not know for what it has voted must not vote")]
+    Voting {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: VotingError,
+    },
+    /// No randomness.
+    #[error("the system gives no randomness: {0}")]
+    Random(io::Error),
 }
 
 /// What other nodes have to know of this authority, as an entry of the list of authorities. Makes the key if need be.
@@ -70,11 +103,27 @@ pub fn entry(config: &AuthorityConfig) -> Result<Authority, KeysError> {
     Ok(Authority { nickname: config.nickname.clone(), key, url: config.url.clone() })
 }
 
-struct Taking {
-    registry: Mutex<Registry>,
-    changed: Notify,
+/// What the tasks of an authority share.
+struct Office {
+    config: AuthorityConfig,
+    authorities: Arc<Authorities>,
+    directory: Arc<Directory>,
     clock: Clock,
     limiter: rate::Limiter,
+    /// Held while something is written that must be on disk before a document is shown.
+    desk: Mutex<Desk>,
+    /// Something has changed that the voting or the probes should look at now.
+    wake: Notify,
+    probe: Notify,
+}
+
+/// The state machines.
+struct Desk {
+    registry: Registry,
+    voting: Voting,
+    /// Which documents are being asked for.
+    asking: HashSet<(AuthorityIdentity, Document)>,
+    rng: rand_chacha::ChaCha20Rng,
 }
 
 /// Runs an authority until the end.
@@ -94,39 +143,84 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     if authorities.get(&identity).is_none() {
         return Err(AuthorityError::NotListed(identity));
     }
-    let signs = authorities.is_signer(&identity);
-    tracing::info!(nickname = %config.nickname, network = %authorities.network(), signs, "authority starts");
+    let voting = voting_config(&config, &authorities)?;
+    tracing::info!(
+        nickname = %config.nickname,
+        network = %authorities.network(),
+        authorities = authorities.len(),
+        quorum = authorities.quorum(),
+        "authority starts"
+    );
 
     let clock = Clock::start();
     let directory = Arc::new(Directory::open(Arc::clone(&authorities), clock, Some(&config.data)));
-    let file = config.data.join(FILE);
-    let state = Arc::new(Taking {
-        registry: Mutex::new(restored(Registry::new(*authorities.network(), config.registry), clock, &file)),
-        changed: Notify::new(),
+    let registry = Registry::new(*authorities.network(), config.registry.clone(), clock.now());
+    let registry = restored(registry, clock, &config.data.join(DESCRIPTORS));
+    let path = config.data.join(VOTING);
+    let stored = files::read_bounded(&path, MAX_VOTING_LEN)
+        .map_err(|source| AuthorityError::State { path: path.clone(), source })?;
+    let voting =
+        Voting::new(keypair, Arc::clone(&authorities), voting, stored.as_deref(), directory.current(), clock.now())
+            .map_err(|source| AuthorityError::Voting { path, source })?;
+    let rng = random::rng().map_err(AuthorityError::Random)?;
+    let page = config.page.clone();
+    let nickname = config.nickname.to_string();
+    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities { except: Some(identity) } };
+    let office = Arc::new(Office {
+        config,
+        authorities,
+        directory: Arc::clone(&directory),
         clock,
         limiter: rate::Limiter::new(),
+        desk: Mutex::new(Desk { registry, voting, asking: HashSet::new(), rng }),
+        wake: Notify::new(),
+        probe: Notify::new(),
     });
-    let mut router = Router::new()
-        .route(publish::DESCRIPTOR_PATH, post(take_descriptor))
-        .layer(DefaultBodyLimit::max(MAX_DESCRIPTOR_LEN))
-        .with_state(Arc::clone(&state))
-        .merge(routes::router("authority", config.nickname.as_str(), Arc::clone(&directory)));
-    if let Some(page) = config.page {
+    let mut router = descriptors::router(&office)
+        .merge(ballot::router(&office))
+        .merge(status::router(&office))
+        .merge(routes::router("authority", &nickname, Arc::clone(&directory)));
+    if let Some(page) = page {
         router = router.merge(page::router(page));
     }
-    let serving = http::server::serve(listener, router, shutdown.clone());
-    if signs {
-        tokio::join!(serving, sign(state, directory, keypair, file, shutdown));
-    } else {
-        let schedule = Schedule { every: config.fetch_every, sources: Sources::Signer };
-        tokio::join!(serving, fetch::run(directory, schedule, |consensus| !consensus.relays().is_empty(), shutdown));
-    }
+    tokio::join!(
+        http::server::serve(listener, router, shutdown.clone()),
+        ballot::run(Arc::clone(&office), shutdown.clone()),
+        probe::run(Arc::clone(&office), shutdown.clone()),
+        fetch::run(directory, schedule, |_| true, shutdown),
+    );
+    let registry = office.desk.lock().await.registry.save();
+    store(&office, registry).await;
     Ok(())
 }
 
+fn voting_config(config: &AuthorityConfig, authorities: &Authorities) -> Result<VotingConfig, AuthorityError> {
+    let phases = phases_len(authorities, config.voting_phase);
+    let too_short =
+        |setting| AuthorityError::Phases { authorities: authorities.len(), phases_ms: phases.as_millis(), setting };
+    if config.voting_interval < phases {
+        return Err(too_short("voting-interval"));
+    }
+    let initial_interval = match config.initial_voting_interval {
+        Some(initial) if initial < phases => return Err(too_short("initial-voting-interval")),
+        Some(initial) => initial,
+        None => config.voting_interval,
+    };
+    Ok(VotingConfig {
+        nickname: config.nickname.clone(),
+        url: config.url.clone(),
+        interval: config.voting_interval,
+        initial_interval,
+        phase: config.voting_phase,
+        settle: config.settle,
+        valid_for: config.valid_for,
+        cycle_len: config.random_every,
+        parameters: config.parameters.clone(),
+    })
+}
+
 fn restored(mut registry: Registry, clock: Clock, file: &Path) -> Registry {
-    // Twice the consensus, since descriptors carry signatures.
-    match files::read_bounded(file, 2 * MAX_CONSENSUS_LEN) {
+    match files::read_bounded(file, Registry::MAX_SAVED_LEN) {
         Ok(None) => {}
         Ok(Some(bytes)) => {
             if let Err(error) = registry.restore(clock.now().instant, &bytes) {
@@ -138,88 +232,11 @@ fn restored(mut registry: Registry, clock: Clock, file: &Path) -> Registry {
     registry
 }
 
-impl Taking {
-    fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
-        // The registry is whole after every call, also after one that has panicked.
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn take_descriptor(
-    State(state): State<Arc<Taking>>,
-    Extension(ConnectInfo(peer)): Extension<ConnectInfo<std::net::SocketAddr>>,
-    request: axum::extract::Request,
-) -> Response {
-    let now = state.clock.now();
-    if !state.limiter.allow(now.instant, peer.ip()) {
-        return (StatusCode::TOO_MANY_REQUESTS, "too many descriptors").into_response();
-    }
-    let body = axum::body::to_bytes(request.into_body(), MAX_DESCRIPTOR_LEN);
-    let bytes: Bytes = match tokio::time::timeout(BODY_TIME, body).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "longer than any descriptor").into_response(),
-        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the descriptor did not come in time").into_response(),
-    };
-    let published = state.registry().publish(now, &bytes);
-    match published {
-        Ok(Published::Renewed) => StatusCode::OK.into_response(),
-        Ok(Published::Changed) => {
-            state.changed.notify_one();
-            StatusCode::OK.into_response()
-        }
-        Err(error) => {
-            let status = match error {
-                PublishError::Descriptor(_) => StatusCode::BAD_REQUEST,
-                PublishError::Full => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::CONFLICT,
-            };
-            (status, error.to_string()).into_response()
-        }
-    }
-}
-
-/// Makes a consensus whenever one is due; the registry bounds how many that are.
-async fn sign(
-    state: Arc<Taking>,
-    directory: Arc<Directory>,
-    keypair: AuthorityKeypair,
-    file: PathBuf,
-    mut shutdown: Shutdown,
-) {
-    loop {
-        let waited = shutdown.unless(async {
-            if tokio::time::timeout(REVIEW_INTERVAL, state.changed.notified()).await.is_ok() {
-                tokio::time::sleep(GATHER_TIME).await;
-            }
-        });
-        if waited.await.is_none() {
-            return;
-        }
-        let now = state.clock.now();
-        let (draft, stored) = {
-            let mut registry = state.registry();
-            let gone = registry.expire(now.instant);
-            if !gone.is_empty() {
-                tracing::info!(?gone, "relays have gone");
-            }
-            let draft = registry.draft(now, directory.current().as_deref());
-            let stored = draft.as_ref().map(|_| registry.save());
-            (draft, stored)
-        };
-        let (Some(draft), Some(stored)) = (draft, stored) else { continue };
-        let relays = draft.relays.len();
-        let accepted = match draft.sign(&[&keypair]) {
-            Ok(bytes) => directory.accept(&bytes).await,
-            Err(error) => Err::<bool, ConsensusError>(error),
-        };
-        match accepted {
-            Ok(_) => tracing::info!(relays, "signed a consensus"),
-            Err(error) => tracing::error!(%error, "cannot sign a consensus"),
-        }
-        let path = file.clone();
-        let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, &stored)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "cannot store the descriptors");
-        }
+/// Stores what is known of the relays.
+async fn store(office: &Office, registry: Vec<u8>) {
+    let path = office.config.data.join(DESCRIPTORS);
+    let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, &registry)).await;
+    if let Ok(Err(error)) = written {
+        tracing::warn!(%error, "cannot store the descriptors");
     }
 }

@@ -47,6 +47,22 @@ pub enum ConfigError {
     /// Cells have to wait somewhere.
     #[error("queue-memory has to be at least 1 MiB")]
     NoMemory,
+    /// The first votes would not meet the later ones.
+    #[error("initial-voting-interval has to be a part of voting-interval: {interval} cannot be divided by {initial}")]
+    InitialInterval {
+        /// What it was set to, in seconds.
+        initial: u64,
+        /// The interval of later votes, in seconds.
+        interval: u64,
+    },
+    /// A consensus would run out before the next.
+    #[error("valid-for has to be at least twice voting-interval, so at least {} seconds, not {valid_for}", 2 * interval)]
+    ValidFor {
+        /// What it was set to, in seconds.
+        valid_for: u64,
+        /// How often the authorities vote, in seconds.
+        interval: u64,
+    },
     /// An interval out of bounds.
     #[error("{what} has to be 1 to {MAX_INTERVAL} seconds, not {secs}")]
     Interval {
@@ -114,28 +130,59 @@ pub struct AuthorityOptions {
     /// The folder for the key, the descriptors and the last consensus; made if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// A JSON file with all authorities' nicknames, keys and addresses, this one's too; the first one signs
-    /// [default: this authority alone]
+    /// A JSON file with all authorities' nicknames, keys and addresses, this one's too [default: this authority alone]
     #[arg(long, value_name = "FILE")]
     pub authorities: Option<PathBuf>,
-    /// How long a relay stays listed that does not renew its descriptor [default: 1200]
+    /// How long a relay is remembered that does not renew its descriptor [default: 1200]
     #[arg(long, value_name = "SECONDS")]
     pub drop_after: Option<u64>,
-    /// How long a consensus stays the newest when nothing changes [default: 1800]
+    /// How often to ask each relay whether it is there [default: 5]
     #[arg(long, value_name = "SECONDS")]
-    pub fresh_for: Option<u64>,
+    pub probe_every: Option<u64>,
+    /// How long a relay may leave probes without an answer before it is voted off the list [default: 15]
+    #[arg(long, value_name = "SECONDS")]
+    pub down_after: Option<u64>,
+    /// How long a relay must have been known before it may be a guard or keep presence records [default: 172800]
+    #[arg(long, value_name = "SECONDS")]
+    pub probation: Option<u64>,
+    /// Relays that come within this time after the authority's first start do not wait for that [default: 86400]
+    #[arg(long, value_name = "SECONDS")]
+    pub founding: Option<u64>,
+    /// The most weight that any relay is given, whatever it claims [default: 1000]
+    #[arg(long, value_name = "WEIGHT")]
+    pub max_weight: Option<u32>,
+    /// How often the authorities vote; the same at all of them [default: 900]
+    #[arg(long, value_name = "SECONDS")]
+    pub voting_interval: Option<u64>,
+    /// How often they vote as long as there is no consensus; a part of --voting-interval [default: the same]
+    #[arg(long, value_name = "SECONDS")]
+    pub initial_voting_interval: Option<u64>,
+    /// How long each phase of the voting is; the same at all authorities, and more than twice what their clocks differ
+    /// [default: 10000]
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub voting_phase_ms: Option<u64>,
+    /// How long no relay must have come or changed before the first consensus is voted on [default: 30000]
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub settle_ms: Option<u64>,
     /// How long a consensus counts [default: 10800]
     #[arg(long, value_name = "SECONDS")]
     pub valid_for: Option<u64>,
-    /// How often the authorities that do not sign look for a new consensus [default: 2]
+    /// How often the shared random value changes [default: 86400]
+    #[arg(long, value_name = "SECONDS")]
+    pub random_every: Option<u64>,
+    /// How often to look for a newer consensus once one is due [default: 2]
     #[arg(long, value_name = "SECONDS")]
     pub fetch_every: Option<u64>,
     /// Serve the page in this folder too, as built by cargo xtask build [default: no page]
     #[arg(long, value_name = "DIR")]
     pub page: Option<PathBuf>,
-    /// Numbers that all nodes and clients go by; only in the file.
+    /// Numbers that all nodes and clients should go by; a table in the file.
     #[arg(skip)]
     pub parameters: Option<BTreeMap<String, i64>>,
+    /// A number that all nodes and clients should go by; may be repeated
+    #[arg(long = "parameter", value_name = "NAME=NUMBER", value_parser = parameter)]
+    #[serde(skip)]
+    pub parameter: Vec<(String, i64)>,
 }
 
 /// Where a relay learns the authorities' keys.
@@ -187,9 +234,25 @@ pub struct AuthorityConfig {
     pub authorities: Option<PathBuf>,
     /// The folder of the page that it serves, if any.
     pub page: Option<PathBuf>,
-    /// By what it makes the consensus.
+    /// By what it judges relays.
     pub registry: RegistryConfig,
-    /// How often it fetches the consensus, where another makes it.
+    /// How often it probes each relay.
+    pub probe_every: Duration,
+    /// How often the authorities vote.
+    pub voting_interval: Duration,
+    /// How often they vote while there is no consensus, if not as often as later.
+    pub initial_voting_interval: Option<Duration>,
+    /// How long each phase of the voting is.
+    pub voting_phase: Duration,
+    /// How long no relay must have changed before the first vote.
+    pub settle: Duration,
+    /// How long a consensus should count.
+    pub valid_for: Duration,
+    /// How long a cycle of the shared random value should be.
+    pub random_every: Duration,
+    /// Numbers that all nodes and clients should go by.
+    pub parameters: BTreeMap<String, i64>,
+    /// How often it looks for a newer consensus once one is due.
     pub fetch_every: Duration,
 }
 
@@ -261,11 +324,21 @@ impl AuthorityOptions {
             data: self.data.or(file.data),
             authorities: self.authorities.or(file.authorities),
             drop_after: self.drop_after.or(file.drop_after),
-            fresh_for: self.fresh_for.or(file.fresh_for),
+            probe_every: self.probe_every.or(file.probe_every),
+            down_after: self.down_after.or(file.down_after),
+            probation: self.probation.or(file.probation),
+            founding: self.founding.or(file.founding),
+            max_weight: self.max_weight.or(file.max_weight),
+            voting_interval: self.voting_interval.or(file.voting_interval),
+            initial_voting_interval: self.initial_voting_interval.or(file.initial_voting_interval),
+            voting_phase_ms: self.voting_phase_ms.or(file.voting_phase_ms),
+            settle_ms: self.settle_ms.or(file.settle_ms),
             valid_for: self.valid_for.or(file.valid_for),
+            random_every: self.random_every.or(file.random_every),
             fetch_every: self.fetch_every.or(file.fetch_every),
             page: self.page.or(file.page),
             parameters: self.parameters.or(file.parameters),
+            parameter: self.parameter,
         }
     }
 
@@ -276,6 +349,24 @@ impl AuthorityOptions {
             Some(url) => directory_url(&url)?,
             None => format!("http://{}", reachable(listen).ok_or(ConfigError::NoUrl(listen))?),
         };
+        let voting_interval = interval("voting-interval", self.voting_interval, 900)?;
+        let initial_voting_interval = match self.initial_voting_interval {
+            Some(secs) => {
+                let initial = interval("initial-voting-interval", Some(secs), secs)?;
+                // Whoever votes at the shorter interval has to meet those who vote at the longer one.
+                if voting_interval.as_secs() % secs != 0 {
+                    return Err(ConfigError::InitialInterval { initial: secs, interval: voting_interval.as_secs() });
+                }
+                Some(initial)
+            }
+            None => None,
+        };
+        let valid_for = interval("valid-for", self.valid_for, 10_800)?;
+        if valid_for < voting_interval * 2 {
+            return Err(ConfigError::ValidFor { valid_for: valid_for.as_secs(), interval: voting_interval.as_secs() });
+        }
+        let mut parameters = self.parameters.unwrap_or_default();
+        parameters.extend(self.parameter);
         Ok(AuthorityConfig {
             nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
             listen,
@@ -285,13 +376,29 @@ impl AuthorityOptions {
             page: self.page,
             registry: RegistryConfig {
                 drop_after: interval("drop-after", self.drop_after, 1200)?,
-                fresh_for: interval("fresh-for", self.fresh_for, 1800)?,
-                valid_for: interval("valid-for", self.valid_for, 10_800)?,
-                parameters: self.parameters.unwrap_or_default(),
+                down_after: interval("down-after", self.down_after, 15)?,
+                probation: span("probation", self.probation, 172_800)?,
+                founding: span("founding", self.founding, 86_400)?,
+                max_weight: self.max_weight.unwrap_or(1000),
             },
+            probe_every: interval("probe-every", self.probe_every, 5)?,
+            voting_interval,
+            initial_voting_interval,
+            voting_phase: Duration::from_millis(self.voting_phase_ms.unwrap_or(10_000).clamp(1, MAX_INTERVAL * 1000)),
+            settle: Duration::from_millis(self.settle_ms.unwrap_or(30_000).min(MAX_INTERVAL * 1000)),
+            valid_for,
+            random_every: interval("random-every", self.random_every, 86_400)?,
+            parameters,
             fetch_every: interval("fetch-every", self.fetch_every, 2)?,
         })
     }
+}
+
+/// Reads `NAME=NUMBER`.
+fn parameter(text: &str) -> Result<(String, i64), String> {
+    let parsed = text.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+    let (name, value) = parsed.ok_or_else(|| format!("{text:?} is not like link-padding-max-ms=2500"))?;
+    Ok((name.to_owned(), value))
 }
 
 /// An address of a directory as people write it, without a slash at the end.
@@ -311,6 +418,14 @@ fn reachable(listen: SocketAddr) -> Option<SocketAddr> {
         IpAddr::V6(ip) => ip.is_unspecified(),
     };
     (!unspecified && listen.port() != 0).then_some(listen)
+}
+
+/// An interval that may be none at all.
+fn span(what: &'static str, secs: Option<u64>, default: u64) -> Result<Duration, ConfigError> {
+    match secs {
+        Some(0) => Ok(Duration::ZERO),
+        secs => interval(what, secs, default),
+    }
 }
 
 fn interval(what: &'static str, secs: Option<u64>, default: u64) -> Result<Duration, ConfigError> {

@@ -14,8 +14,9 @@ pub mod trust;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use allium_shared::netdir::{Authorities, Consensus, ConsensusError, MAX_CONSENSUS_LEN};
+use allium_shared::netdir::{Authorities, AuthorityIdentity, Consensus, ConsensusError, MAX_CONSENSUS_LEN};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -65,11 +66,40 @@ impl Directory {
         self.consensus.subscribe()
     }
 
+    /// Whether there is a consensus, and no newer one is due.
+    pub fn is_fresh(&self) -> bool {
+        let now = self.clock.now().unix.as_secs();
+        self.consensus.borrow().as_ref().is_some_and(|consensus| now < consensus.validity().fresh_until)
+    }
+
+    /// How long the consensus stays the newest, by its own times; nothing where a newer one is due.
+    pub fn fresh_for(&self) -> Duration {
+        let now = self.clock.now().unix.as_millis();
+        let until = self.consensus.borrow().as_ref().map_or(0, |one| one.validity().fresh_until.saturating_mul(1000));
+        Duration::from_millis(until.saturating_sub(now))
+    }
+
+    /// Where an authority is: by its own last vote that counted, then by the list of authorities, if that says otherwise.
+    ///
+    /// An authority that moves votes from its new address, and so hands it over to all who know its old one.
+    pub fn authority_urls(&self, key: &AuthorityIdentity) -> Vec<String> {
+        let consensus = self.consensus.borrow();
+        let listed = consensus.iter().flat_map(|one| one.authorities()).find(|one| one.key == *key);
+        let mut urls: Vec<String> = listed.map(|one| one.url.clone()).into_iter().collect();
+        let configured = self.authorities.get(key).map(|authority| authority.url.clone());
+        urls.extend(configured.filter(|url| listed.is_none_or(|one| one.url != *url)));
+        urls
+    }
+
     /// Takes a consensus that somebody has sent, if it counts and is newer; says whether it did.
     pub async fn accept(&self, bytes: &[u8]) -> Result<bool, ConsensusError> {
         let consensus = Arc::new(self.verify(bytes)?);
         let newer = self.consensus.send_if_modified(|current| {
-            let newer = current.as_ref().is_none_or(|current| consensus.is_newer_than(current));
+            let newer = current.as_ref().is_none_or(|current| {
+                // The same with more signatures is taken as well.
+                let same = consensus.digest() == current.digest();
+                consensus.is_newer_than(current) || same && consensus.signers().len() > current.signers().len()
+            });
             if newer {
                 *current = Some(Arc::clone(&consensus));
             }

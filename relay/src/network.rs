@@ -65,6 +65,12 @@ pub struct NetworkOptions {
     /// For tests: make the first N relays guards and nothing else, and the others everything but guards
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub guards: u16,
+    /// How often the authorities vote [default: 5, or as long as voting takes]
+    #[arg(long, value_name = "SECONDS")]
+    pub voting_interval: Option<u64>,
+    /// How long a consensus counts [default: 120, and at least two intervals of the voting]
+    #[arg(long, value_name = "SECONDS")]
+    pub valid_for: Option<u64>,
 }
 
 /// Why a network does not run.

@@ -73,10 +73,15 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         config.nickname.as_str(),
         Arc::clone(&directory),
     ));
-    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities };
+    let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities { except: None } };
     let listed = {
         let entry = entry.clone();
-        move |consensus: &allium_shared::netdir::Consensus| consensus.relay(&identity) == Some(&entry)
+        // Roles and weight are for the authorities to say.
+        move |consensus: &allium_shared::netdir::Consensus| {
+            consensus.relay(&identity).is_some_and(|listed| {
+                (listed.link_key, listed.onion_key, &listed.url) == (entry.link_key, entry.onion_key, &entry.url)
+            })
+        }
     };
     tokio::join!(
         server::serve(listener, router, shutdown.clone()),

@@ -61,7 +61,8 @@ fn an_authoritys_file_is_read() {
     assert_eq!(config.url, "http://authority.example:7000");
     assert_eq!(config.data, PathBuf::from("/var/lib/allium"));
     assert_eq!(config.registry.drop_after.as_secs(), 20);
-    assert_eq!(config.registry.parameters["link-padding-min-ms"], 1500);
+    assert_eq!(config.parameters["link-padding-min-ms"], 1500);
+    assert_eq!((config.voting_interval.as_secs(), config.registry.down_after.as_secs()), (900, 15));
 }
 
 #[test]

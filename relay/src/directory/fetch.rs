@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use allium_shared::netdir::{Consensus, ConsensusError, LinkUrl, MAX_CONSENSUS_LEN};
+use allium_shared::netdir::{AuthorityIdentity, Consensus, ConsensusError, LinkUrl, MAX_CONSENSUS_LEN};
 use axum::http::HeaderValue;
 use thiserror::Error;
 
@@ -20,13 +20,11 @@ const EAGER_INTERVAL: Duration = Duration::from_millis(250);
 /// How long it asks that often.
 const EAGER_TIME: Duration = Duration::from_secs(20);
 
+/// The longest that a consensus is trusted to be the newest.
+const MAX_PAUSE: Duration = Duration::from_secs(60 * 60);
+
 /// Relays that are asked besides the authorities.
 const MAX_RELAYS: usize = 16;
-
-/// How many times a source other than the first is asked, before the first gets another chance.
-///
-/// The authorities that do not sign may have been cut off from the one that does.
-const MAX_FAITH: u32 = 5;
 
 /// Why a source gave no consensus.
 #[derive(Debug, Error)]
@@ -51,15 +49,18 @@ pub struct Schedule {
 /// Who is asked for a consensus. Nobody asks those who might ask them in turn, or an old one would go in circles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sources {
-    /// The authority that signs: the other authorities ask it.
-    Signer,
-    /// Any authority: relays ask them.
-    Authorities,
-    /// Any authority or relay: clients and fronts ask them.
+    /// Any authority, but the one that asks itself.
+    Authorities {
+        /// Who asks, where it is an authority.
+        except: Option<AuthorityIdentity>,
+    },
+    /// Any authority or relay: fronts ask them.
     Everybody,
 }
 
-/// Fetches until the end. Until `complete` likes what is there, it does so more often, for a while.
+/// Fetches until the end: as soon as a newer consensus is due, and then every so often until it has come.
+///
+/// Until `complete` likes what is there, it does so more often, for a while.
 pub async fn run(
     directory: Arc<Directory>,
     schedule: Schedule,
@@ -74,7 +75,12 @@ pub async fn run(
         }
         let done = fetcher.directory.current().is_some_and(|consensus| complete(&consensus));
         let eager = !done && tokio::time::Instant::now() < eager_until;
-        let pause = if eager { EAGER_INTERVAL.min(schedule.every) } else { schedule.every };
+        let pause = match fetcher.directory.fresh_for() {
+            _ if eager => EAGER_INTERVAL.min(schedule.every),
+            Duration::ZERO => schedule.every,
+            // A clock may be wrong by more than a consensus stays the newest.
+            fresh => fresh.min(MAX_PAUSE) + EAGER_INTERVAL.min(schedule.every),
+        };
         if shutdown.unless(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
@@ -87,59 +93,54 @@ struct Fetcher {
     last: Option<LastSource>,
 }
 
-/// Who has answered last.
+/// Who has given the newest consensus.
 struct LastSource {
     url: String,
     etag: Option<HeaderValue>,
-    /// How many more times it is asked before all others.
-    faith: u32,
 }
 
 impl Fetcher {
-    /// Asks who has answered last, else one after the other.
+    /// Asks who has given the newest consensus, and then one after the other until somebody has a newer one, or none is due.
     async fn refresh(&mut self) {
-        if let Some(mut last) = self.last.take().filter(|last| last.faith > 0) {
-            match self.fetch(&last.url, last.etag.as_ref()).await {
-                Ok(etag) => {
-                    last.etag = etag;
-                    last.faith -= u32::from(last.faith != u32::MAX);
-                    self.last = Some(last);
-                    return;
-                }
-                Err(error) => tracing::info!(source = %last.url, %error, "cannot fetch the consensus here any more"),
-            }
+        let mut sources = self.sources();
+        if let Some(last) = &self.last
+            && let Some(at) = sources.iter().position(|url| *url == last.url)
+        {
+            sources.rotate_left(at);
         }
-        for (index, url) in self.sources().into_iter().enumerate() {
-            match self.fetch(&url, None).await {
-                Ok(etag) => {
-                    let faith = if index == 0 { u32::MAX } else { MAX_FAITH };
-                    self.last = Some(LastSource { url, etag, faith });
-                    return;
-                }
+        for url in sources {
+            let etag = self.last.as_ref().filter(|last| last.url == url).and_then(|last| last.etag.clone());
+            match self.fetch(&url, etag.as_ref()).await {
+                Ok(Some(etag)) => self.last = Some(LastSource { url, etag }),
+                // One that has nothing newer may be cut off from the others, or lie.
+                Ok(None) => {}
                 Err(error) => tracing::debug!(source = %url, %error, "cannot fetch the consensus"),
             }
+            if self.directory.is_fresh() {
+                return;
+            }
         }
-        tracing::debug!("nobody has a consensus for us");
     }
 
-    async fn fetch(&self, source: &str, etag: Option<&HeaderValue>) -> Result<Option<HeaderValue>, FetchError> {
+    /// Fetches from one source; gives the entity tag of what it has, if that was news.
+    async fn fetch(&self, source: &str, etag: Option<&HeaderValue>) -> Result<Option<Option<HeaderValue>>, FetchError> {
         let fetched = client::get(&format!("{source}{CONSENSUS_PATH}"), etag, MAX_CONSENSUS_LEN).await?;
-        if let Some(body) = fetched.body {
-            if self.directory.accept(&body).await? {
-                let relays = self.directory.current().map_or(0, |consensus| consensus.relays().len());
-                tracing::info!(relays, "a new consensus");
-            }
-            return Ok(fetched.etag);
+        let Some(body) = fetched.body else { return Ok(None) };
+        let newer = self.directory.accept(&body).await?;
+        if newer {
+            let relays = self.directory.current().map_or(0, |consensus| consensus.relays().len());
+            tracing::info!(relays, "a new consensus");
         }
-        Ok(fetched.etag.or_else(|| etag.cloned()))
+        Ok(newer.then_some(fetched.etag))
     }
 
     fn sources(&self) -> Vec<String> {
-        let authorities = self.directory.authorities().iter().map(|authority| authority.url.clone());
-        let mut sources: Vec<_> = match self.sources {
-            Sources::Signer => authorities.take(1).collect(),
-            Sources::Authorities | Sources::Everybody => authorities.collect(),
+        let except = match self.sources {
+            Sources::Authorities { except } => except,
+            Sources::Everybody => None,
         };
+        let others = self.directory.authorities().iter().filter(|authority| Some(authority.key) != except);
+        let mut sources: Vec<_> = others.flat_map(|one| self.directory.authority_urls(&one.key)).collect();
         if self.sources == Sources::Everybody
             && let Some(consensus) = self.directory.current()
         {

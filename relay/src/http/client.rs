@@ -26,8 +26,8 @@ pub enum HttpError {
     #[error("the address does not begin with http:// and a host")]
     Scheme,
     /// Nothing came in time.
-    #[error("there was no answer within {} s", REQUEST_TIME.as_secs())]
-    Timeout,
+    #[error("there was no answer within {0} s")]
+    Timeout(u64),
     /// There is nobody.
     #[error("cannot connect: {0}")]
     Connect(std::io::Error),
@@ -58,13 +58,23 @@ pub struct Fetched {
 
 /// Fetches a document of at most `max` bytes, unless it is still the one that `etag` names.
 pub async fn get(url: &str, etag: Option<&HeaderValue>, max: usize) -> Result<Fetched, HttpError> {
-    let (status, etag, body) = request(Method::GET, url, etag, Bytes::new(), max).await?;
+    get_within(url, etag, max, REQUEST_TIME).await
+}
+
+/// The same with a time limit of one's own.
+pub async fn get_within(
+    url: &str,
+    etag: Option<&HeaderValue>,
+    max: usize,
+    time: Duration,
+) -> Result<Fetched, HttpError> {
+    let (status, etag, body) = request(Method::GET, url, etag, Bytes::new(), max, time).await?;
     Ok(Fetched { body: (status != StatusCode::NOT_MODIFIED).then_some(body), etag })
 }
 
 /// Hands a document over.
 pub async fn post(url: &str, body: Bytes) -> Result<(), HttpError> {
-    request(Method::POST, url, None, body, MAX_REASON_LEN).await.map(|_| ())
+    request(Method::POST, url, None, body, MAX_REASON_LEN, REQUEST_TIME).await.map(|_| ())
 }
 
 type Answer = (StatusCode, Option<HeaderValue>, Bytes);
@@ -75,10 +85,11 @@ async fn request(
     etag: Option<&HeaderValue>,
     body: Bytes,
     max: usize,
+    time: Duration,
 ) -> Result<Answer, HttpError> {
     let uri: Uri = url.parse()?;
     let request = exchange(method, &uri, etag, body, max);
-    tokio::time::timeout(REQUEST_TIME, request).await.map_err(|_| HttpError::Timeout)?
+    tokio::time::timeout(time, request).await.map_err(|_| HttpError::Timeout(time.as_secs()))?
 }
 
 async fn exchange(
@@ -114,7 +125,11 @@ async fn exchange(
             Ok(body) => body.to_bytes(),
             Err(_) if refused => Bytes::new(),
             Err(error) if error.is::<LengthLimitError>() => return Err(HttpError::TooLong(max)),
-            Err(error) => return Err(error.downcast().map_or(HttpError::Timeout, |error| HttpError::Protocol(*error))),
+            Err(error) => {
+                return Err(error
+                    .downcast()
+                    .map_or(HttpError::Timeout(REQUEST_TIME.as_secs()), |error| HttpError::Protocol(*error)));
+            }
         };
         if refused {
             // The reason ends up in somebody's terminal.

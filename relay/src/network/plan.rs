@@ -18,6 +18,25 @@ const DROP_AFTER: u64 = 20;
 /// A relay gives a sign of life that often, in seconds.
 const PUBLISH_EVERY: u64 = 5;
 
+/// How often authorities vote, in seconds, at first and later. Where voting among so many takes longer, they vote less often.
+const VOTING_INTERVALS: (u64, u64) = (1, 5);
+
+/// How long each phase of the voting is, in milliseconds: all clocks are one.
+const VOTING_PHASE_MS: u64 = 300;
+
+/// How long no relay must have come or changed before the first vote, in milliseconds.
+const SETTLE_MS: u64 = 400;
+
+/// How often authorities look whether a relay is there, and how long one may be away, in seconds.
+const PROBE_EVERY: u64 = 1;
+const DOWN_AFTER: u64 = 3;
+
+/// How long a consensus counts, in seconds.
+const VALID_FOR: u64 = 120;
+
+/// How often the shared random value changes, in seconds.
+const RANDOM_EVERY: u64 = 60;
+
 /// How many ports after the first are tried before giving up.
 const MAX_PORTS: u16 = 4096;
 
@@ -117,7 +136,11 @@ pub fn plan(options: &NetworkOptions, data: &Path) -> Result<Planned, PlanError>
         let mut node = node(data, &format!("authority{number}"), vec!["authority"], &mut ports)?;
         node.command = argv(&program, "authority", &node, &authorities_file);
         node.command.extend(["--url".to_owned(), node.url()]);
-        node.command.extend(["--drop-after".to_owned(), DROP_AFTER.to_string()]);
+        for (flag, value) in voting(options) {
+            node.command.extend([format!("--{flag}"), value.to_string()]);
+        }
+        // All addresses are in one subnet here.
+        node.command.extend(["--parameter".to_owned(), "path-subnet-v4-bits=0".to_owned()]);
         nodes.push(node);
     }
     for number in 1..=options.relays {
@@ -131,6 +154,27 @@ pub fn plan(options: &NetworkOptions, data: &Path) -> Result<Planned, PlanError>
         nodes.push(node);
     }
     Ok(Planned { authorities_file, nodes })
+}
+
+/// By what the authorities of a network vote that is one machine's.
+fn voting(options: &NetworkOptions) -> Vec<(&'static str, u64)> {
+    // A round for each authority that may lie, one more, and a phase for signatures.
+    let phases = u64::from(options.authorities).div_ceil(2) + 1;
+    let takes = (phases * VOTING_PHASE_MS).div_ceil(1000);
+    let interval = options.voting_interval.unwrap_or(VOTING_INTERVALS.1).max(takes);
+    let initial = if takes <= VOTING_INTERVALS.0 { VOTING_INTERVALS.0 } else { interval };
+    vec![
+        ("drop-after", DROP_AFTER),
+        ("probe-every", PROBE_EVERY),
+        ("down-after", DOWN_AFTER),
+        ("probation", 0),
+        ("voting-interval", interval),
+        ("initial-voting-interval", initial),
+        ("voting-phase-ms", VOTING_PHASE_MS),
+        ("settle-ms", SETTLE_MS),
+        ("valid-for", options.valid_for.unwrap_or(VALID_FOR).max(2 * interval)),
+        ("random-every", RANDOM_EVERY),
+    ]
 }
 
 /// What the relay with this number, counted from 1, may be used for.
@@ -197,6 +241,8 @@ mod tests {
             bench: false,
             page: PathBuf::from("dist"),
             guards,
+            voting_interval: None,
+            valid_for: None,
         }
     }
 

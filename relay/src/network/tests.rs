@@ -18,6 +18,8 @@ fn options(data: &Path, port: u16) -> NetworkOptions {
         processes: false,
         page: data.join("dist"),
         guards: 1,
+        voting_interval: None,
+        valid_for: None,
         bench: false,
     }
 }
