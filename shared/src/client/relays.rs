@@ -27,7 +27,7 @@ pub use self::path::{End, MAX_HOPS, NoPath};
 pub(super) use self::path::{hop, hops};
 use self::second_hops::SecondHops;
 pub use self::second_hops::{SECOND_HOPS, SecondHop};
-use self::table::Table;
+use self::table::{Index, Table};
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::{Consensus, ConsensusDigest};
 use crate::time::{Instant, Now};
@@ -220,6 +220,10 @@ impl Relays {
         self.primary.clone()
     }
 
+    fn primary_indices(&self) -> impl Iterator<Item = Index> {
+        self.primary.iter().filter_map(|relay| self.table.index(relay))
+    }
+
     fn is_in_vain(&self, what: usize, now: Instant) -> bool {
         self.in_vain.get(what).is_some_and(|until| until.is_some_and(|until| now < until))
     }
@@ -239,8 +243,7 @@ impl Relays {
     /// Whether a relay is not listed, or related to all guards in use: then there is no path to it.
     pub fn is_out_of_reach(&self, relay: &RelayIdentity) -> bool {
         let Some(relay) = self.table.index(relay) else { return true };
-        let guards = self.primary.iter().filter_map(|guard| self.table.index(guard));
-        !self.primary.is_empty() && guards.into_iter().all(|guard| self.table.related(guard, relay))
+        !self.primary.is_empty() && self.primary_indices().all(|guard| self.table.related(guard, relay))
     }
 
     /// What the person should know of the network's size, once for each time that it is too small.

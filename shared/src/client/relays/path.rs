@@ -2,7 +2,6 @@
 
 use rand_core::Rng;
 
-use super::guards::PRIMARY_GUARDS;
 use super::table::Index;
 use super::{PATIENCE, Relays, SECOND_HOP, Shortage, below};
 use crate::circuit::Hop;
@@ -100,7 +99,7 @@ impl Relays {
         if let Some((_, guard)) = open {
             return Ok(guard);
         }
-        let opening = self.primary.iter().filter_map(|relay| self.table.index(relay)).any(|guard| fits(&guard));
+        let opening = self.primary_indices().any(|guard| fits(&guard));
         Err(if opening || self.primary.is_empty() { NoPath::NotYet } else { NoPath::OutOfReach })
     }
 
@@ -135,10 +134,10 @@ impl Relays {
             return;
         }
         let clock = self.clock(now);
-        let Self { table, second_hops, failures, guards, parameters, .. } = self;
+        let guards: Vec<Index> = self.primary_indices().chain([guard]).collect();
+        let Self { table, second_hops, failures, parameters, .. } = self;
         let lifetimes = parameters.second_hops;
         let works = |index: Index| table.identity(index).is_some_and(|relay| !failures.holds(&relay, now.instant));
-        let guards: Vec<Index> = guards.usable().map(|(_, index)| index).take(PRIMARY_GUARDS).chain([guard]).collect();
         // Such that fit behind all guards in use; where there are too few, such that fit behind this one.
         let mut added = second_hops.fill(table, rng, lifetimes, clock, |i| table.unrelated(i, &guards) && works(i));
         added |= second_hops.fill(table, rng, lifetimes, clock, |i| !table.related(i, guard) && works(i));
@@ -177,9 +176,8 @@ impl Relays {
     ) -> Vec<RelayIdentity> {
         let mut failing: Vec<Index> = self.failures.all(now).filter_map(|relay| self.table.index(relay)).collect();
         failing.sort_unstable();
-        let guards: Vec<_> = self.guards.usable().collect();
-        let in_use: Vec<Index> = guards.iter().take(PRIMARY_GUARDS).map(|(_, index)| *index).collect();
-        let mut taken: Vec<Index> = guards.iter().map(|(_, index)| *index).collect();
+        let in_use: Vec<Index> = self.primary_indices().collect();
+        let mut taken: Vec<Index> = self.guards.usable().map(|(_, index)| index).collect();
         taken.extend(exclude.iter().filter_map(|relay| self.table.index(relay)));
         let mut chosen = Vec::with_capacity(count);
         while chosen.len() < count {

@@ -5,7 +5,6 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::parameters::{DAY, HOUR};
-use super::table::Index;
 use super::*;
 use crate::circuit::Hop;
 use crate::crypto::keys::IdentityKeypair;
