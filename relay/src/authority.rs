@@ -33,7 +33,10 @@ use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, routes};
 use crate::http::server::{self, ListenError};
 use crate::keys::{self, KeysError};
+use crate::metrics::authority::AuthorityMetrics;
+use crate::metrics::{Source, Text, admin, node};
 use crate::shutdown::Shutdown;
+use crate::tls::listener::{self, TlsError, TlsListener};
 use crate::{files, http, page, random};
 
 /// The relays that the authority knows.
@@ -95,6 +98,9 @@ pub enum AuthorityError {
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     Random(io::Error),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// What other nodes have to know of this authority, as an entry of the list of authorities. Makes the key if need be.
@@ -115,6 +121,7 @@ struct Office {
     /// Something has changed that the voting or the probes should look at now.
     wake: Notify,
     probe: Notify,
+    metrics: AuthorityMetrics,
 }
 
 /// The state machines.
@@ -134,6 +141,8 @@ pub async fn run(config: AuthorityConfig, shutdown: Shutdown) -> Result<(), Auth
 
 /// Runs an authority on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Shutdown) -> Result<(), AuthorityError> {
+    let admin = admin::listen(config.admin).await?;
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
     let keypair = keys::authority(&config.data)?;
     let authorities = Arc::new(match &config.authorities {
         Some(file) => trust::from_file(file)?,
@@ -175,6 +184,7 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
         desk: Mutex::new(Desk { registry, voting, asking: HashSet::new(), rng }),
         wake: Notify::new(),
         probe: Notify::new(),
+        metrics: AuthorityMetrics::default(),
     });
     let mut router = descriptors::router(&office)
         .merge(ballot::router(&office))
@@ -183,8 +193,13 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     if let Some(page) = page {
         router = router.merge(page::router(page));
     }
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(node::Node::start("authority")), Arc::clone(&directory) as _, Arc::clone(&office) as _];
+    let health = routes::health("authority", &nickname, Arc::clone(&directory));
     tokio::join!(
-        http::server::serve(listener, router, shutdown.clone()),
+        http::server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
+        admin::serve(admin, sources, health, shutdown.clone()),
         ballot::run(Arc::clone(&office), shutdown.clone()),
         probe::run(Arc::clone(&office), shutdown.clone()),
         fetch::run(directory, schedule, |_| true, shutdown),
@@ -238,5 +253,11 @@ async fn store(office: &Office, registry: Vec<u8>) {
     let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, &registry)).await;
     if let Ok(Err(error)) = written {
         tracing::warn!(%error, "cannot store the descriptors");
+    }
+}
+
+impl Source for Office {
+    fn write(&self, text: &mut Text) {
+        self.metrics.write(text);
     }
 }

@@ -9,13 +9,22 @@ use clap::{Args, Parser};
 
 use crate::bench::Bench;
 use crate::config::{AuthorityOptions, RelayOptions};
+use crate::keygen::KeygenOptions;
+use crate::logging::LogFormat;
 use crate::network::NetworkOptions;
+
+/// The variable that says what `--log-format` would.
+pub const LOG_FORMAT: &str = "ALLIUM_LOG_FORMAT";
 
 /// Allium: an onion-routed instant messenger. This program runs its relays, its directory authorities, a whole network
 /// on one machine, and a client without a page.
 #[derive(Debug, Parser)]
 #[command(name = "allium", version, about, max_term_width = 100)]
 pub struct Cli {
+    /// How to write what is said on standard error: text, or json for programs
+    #[arg(long, global = true, value_enum, env = LOG_FORMAT, value_name = "FORMAT", default_value_t)]
+    #[arg(hide_possible_values = true)]
+    pub log_format: LogFormat,
     /// What to run.
     #[command(subcommand)]
     pub command: Subcommand,
@@ -28,6 +37,8 @@ pub enum Subcommand {
     Relay(RelayArgs),
     /// Run a directory authority
     Authority(AuthorityArgs),
+    /// Make a key: an authority's, or one of a family of relays
+    Keygen(KeygenOptions),
     /// Run a network of authorities and relays on this machine, with the page, for development
     Network(NetworkOptions),
     /// Chat without a page: JSON lines on standard input and output
@@ -99,6 +110,11 @@ mod tests {
             &["allium", "relay", "--nickname", "a b"],
             &["allium", "network", "--relays", "0"],
             &["allium", "chat", "--profile", "p"],
+            &["allium", "chat", "--log-format", "xml"],
+            &["allium", "keygen"],
+            &["allium", "keygen", "--data", "d", "--family", "f"],
+            &["allium", "keygen", "--data", "d", "--nickname", "a"],
+            &["allium", "keygen", "--family", "f", "--nickname", "a", "--url", "http://h"],
         ] {
             assert!(Cli::try_parse_from(arguments).is_err(), "{arguments:?}");
         }

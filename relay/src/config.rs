@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use allium_shared::netdir::{LinkUrl, Nickname, RegistryConfig, Role, Roles};
+use allium_shared::relay::onion_keys::KeyTimes;
 use clap::Args;
 use serde::Deserialize;
 use thiserror::Error;
@@ -22,6 +23,12 @@ pub const OFFERED_ROLES: [Role; 3] = [Role::Guard, Role::Middle, Role::Rendezvou
 
 /// The longest that any interval may be: a week.
 const MAX_INTERVAL: u64 = 7 * 24 * 60 * 60;
+
+/// The longest that an onion key may be used: three months.
+const MAX_KEY_LIFETIME: u64 = 90 * 24 * 60 * 60;
+
+/// The shortest that the onion key before is answered: in less a new one does not reach anybody.
+const MIN_KEY_OVERLAP: u64 = 10;
 
 /// Why a node's configuration is none.
 #[derive(Debug, Error)]
@@ -39,11 +46,26 @@ pub enum ConfigError {
     #[error("give --authorities FILE with the authorities' keys, or --directory URL to take them from on first use")]
     NoTrust,
     /// Not an address of a directory.
-    #[error("{0} is not an address like http://host:port")]
+    #[error("{0} is not an address like http://host:port or https://host:port")]
     DirectoryUrl(String),
+    /// A certificate without its key, the other way round, or an address for TLS with neither.
+    #[error("a certificate needs both its files: give --{0} too, or {0} in the file that --config names")]
+    HalfTls(&'static str),
+    /// An address for pages that came by https, which they may not open.
+    #[error("secure-url has to begin with wss://, and {0} does not")]
+    NotSecure(LinkUrl),
+    /// TLS that nobody would find.
+    #[error("pages cannot find what is served by TLS: give --secure-url with the wss:// address under which they can")]
+    NoSecureUrl,
     /// A role that this version does not have.
     #[error("the role {0} is not offered yet")]
     RoleNotOffered(Role),
+    /// Strangers would read what is for the operator.
+    #[error(
+        "admin-listen {0} is not on this machine or a private network: \
+         set admin-public = true (or --admin-public) if others really cannot reach it"
+    )]
+    AdminAddress(SocketAddr),
     /// Cells have to wait somewhere.
     #[error("queue-memory has to be at least 1 MiB")]
     NoMemory,
@@ -62,6 +84,17 @@ pub enum ConfigError {
         valid_for: u64,
         /// How often the authorities vote, in seconds.
         interval: u64,
+    },
+    /// Onion keys that come too often, or are gone too soon.
+    #[error(
+        "onion-key-overlap has to be at least {MIN_KEY_OVERLAP} seconds, and onion-key-lifetime at least as long as that and \
+         at most {MAX_KEY_LIFETIME} seconds; they are {overlap} and {lifetime}"
+    )]
+    KeyTimes {
+        /// For how long a key is used.
+        lifetime: u64,
+        /// For how long it is answered after that.
+        overlap: u64,
     },
     /// An interval out of bounds.
     #[error("{what} has to be 1 to {MAX_INTERVAL} seconds, not {secs}")]
@@ -87,6 +120,19 @@ pub struct RelayOptions {
     /// [default: from --listen, where that names an address]
     #[arg(long, value_name = "URL")]
     pub url: Option<LinkUrl>,
+    /// Where to listen by TLS too, with a certificate [default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub tls_listen: Option<SocketAddr>,
+    /// A PEM file with this relay's certificate and its chain; read again when it changes [default: no TLS]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// The address under which pages that came by https reach this relay's links, such as
+    /// wss://relay.example:7443/link [default: --url, if it is such an address]
+    #[arg(long, value_name = "URL")]
+    pub secure_url: Option<LinkUrl>,
     /// The folder for keys and the last consensus; made if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -108,6 +154,18 @@ pub struct RelayOptions {
     /// How many MiB of cells may wait at this relay; beyond that circuits end whose readers do not read [default: 256]
     #[arg(long, value_name = "MIB")]
     pub queue_memory: Option<u32>,
+    /// After how long to make a new onion key, to which circuits are built [default: 604800, a week]
+    #[arg(long, value_name = "SECONDS")]
+    pub onion_key_lifetime: Option<u64>,
+    /// How long to answer for the onion key before, to clients with an older consensus [default: 97200, a day and three hours]
+    #[arg(long, value_name = "SECONDS")]
+    pub onion_key_overlap: Option<u64>,
+    /// Where the operator can read metrics, such as 127.0.0.1:7190; strangers must not reach it [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Let --admin-listen be an address that is neither this machine's own nor a private network's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub admin_public: Option<bool>,
     /// For measurements: send bytes to any circuit that asks for them, as allium bench does
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub bench: Option<bool>,
@@ -127,6 +185,15 @@ pub struct AuthorityOptions {
     /// [default: from --listen, where that names an address]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+    /// Where to listen by TLS too, with a certificate [default: 0.0.0.0:7443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub tls_listen: Option<SocketAddr>,
+    /// A PEM file with this authority's certificate and its chain; read again when it changes [default: no TLS]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// The folder for the key, the descriptors and the last consensus; made if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -173,6 +240,12 @@ pub struct AuthorityOptions {
     /// How often to look for a newer consensus once one is due [default: 2]
     #[arg(long, value_name = "SECONDS")]
     pub fetch_every: Option<u64>,
+    /// Where the operator can read metrics, such as 127.0.0.1:7190; strangers must not reach it [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Let --admin-listen be an address that is neither this machine's own nor a private network's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub admin_public: Option<bool>,
     /// Serve the page in this folder too, as built by cargo xtask build [default: no page]
     #[arg(long, value_name = "DIR")]
     pub page: Option<PathBuf>,
@@ -194,6 +267,17 @@ pub enum Trust {
     Directories(Vec<String>),
 }
 
+/// What is served by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The PEM file with the certificate and its chain.
+    pub cert: PathBuf,
+    /// The PEM file with the certificate's private key.
+    pub key: PathBuf,
+}
+
 /// What a relay goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayConfig {
@@ -203,6 +287,10 @@ pub struct RelayConfig {
     pub listen: SocketAddr,
     /// Where others reach its links.
     pub url: LinkUrl,
+    /// What it serves by TLS, if anything.
+    pub tls: Option<TlsConfig>,
+    /// Where pages that came by https reach its links, where that is not [`Self::url`]; a `wss://` address.
+    pub secure_url: Option<LinkUrl>,
     /// Its folder.
     pub data: PathBuf,
     /// What it may be used for.
@@ -215,6 +303,10 @@ pub struct RelayConfig {
     pub fetch_every: Duration,
     /// How many bytes of cells may wait at it.
     pub queue_memory: usize,
+    /// How long its onion keys are in use.
+    pub key_times: KeyTimes,
+    /// Where its operator can read metrics, if anywhere.
+    pub admin: Option<SocketAddr>,
     /// Whether circuits may draw bytes from it for measurements.
     pub source: bool,
 }
@@ -228,10 +320,14 @@ pub struct AuthorityConfig {
     pub listen: SocketAddr,
     /// Where others reach it, without a slash at the end.
     pub url: String,
+    /// What it serves by TLS, if anything.
+    pub tls: Option<TlsConfig>,
     /// Its folder.
     pub data: PathBuf,
     /// The file with all authorities, unless it is alone.
     pub authorities: Option<PathBuf>,
+    /// Where its operator can read metrics, if anywhere.
+    pub admin: Option<SocketAddr>,
     /// The folder of the page that it serves, if any.
     pub page: Option<PathBuf>,
     /// By what it judges relays.
@@ -265,6 +361,10 @@ impl RelayOptions {
             nickname: self.nickname.or(file.nickname),
             listen: self.listen.or(file.listen),
             url: self.url.or(file.url),
+            tls_listen: self.tls_listen.or(file.tls_listen),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            secure_url: self.secure_url.or(file.secure_url),
             data: self.data.or(file.data),
             roles: self.roles.or(file.roles),
             authorities: self.authorities.or(file.authorities.filter(|_| !trust_in_flags)),
@@ -272,6 +372,10 @@ impl RelayOptions {
             publish_every: self.publish_every.or(file.publish_every),
             fetch_every: self.fetch_every.or(file.fetch_every),
             queue_memory: self.queue_memory.or(file.queue_memory),
+            onion_key_lifetime: self.onion_key_lifetime.or(file.onion_key_lifetime),
+            onion_key_overlap: self.onion_key_overlap.or(file.onion_key_overlap),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            admin_public: self.admin_public.or(file.admin_public),
             bench: self.bench.or(file.bench),
         }
     }
@@ -284,6 +388,12 @@ impl RelayOptions {
             None => reachable(listen)
                 .and_then(|listen| format!("ws://{listen}/link").parse().ok())
                 .ok_or(ConfigError::NoUrl(listen))?,
+        };
+        let tls = tls(self.tls_listen, self.tls_cert, self.tls_key)?;
+        let secure_url = match self.secure_url {
+            Some(secure) if !secure.is_secure() => return Err(ConfigError::NotSecure(secure)),
+            None if tls.is_some() && !url.is_secure() => return Err(ConfigError::NoSecureUrl),
+            secure => secure,
         };
         let roles = self.roles.unwrap_or_else(|| OFFERED_ROLES.to_vec());
         if let Some(role) = roles.iter().find(|role| !OFFERED_ROLES.contains(role)) {
@@ -300,6 +410,8 @@ impl RelayOptions {
             nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
             listen,
             url,
+            tls,
+            secure_url,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             roles: roles.into_iter().collect(),
             trust,
@@ -309,6 +421,8 @@ impl RelayOptions {
                 0 => return Err(ConfigError::NoMemory),
                 mib => usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(1024 * 1024),
             },
+            key_times: key_times(self.onion_key_lifetime, self.onion_key_overlap)?,
+            admin: admin(self.admin_listen, self.admin_public)?,
             source: self.bench.unwrap_or_default(),
         })
     }
@@ -321,6 +435,9 @@ impl AuthorityOptions {
             nickname: self.nickname.or(file.nickname),
             listen: self.listen.or(file.listen),
             url: self.url.or(file.url),
+            tls_listen: self.tls_listen.or(file.tls_listen),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
             data: self.data.or(file.data),
             authorities: self.authorities.or(file.authorities),
             drop_after: self.drop_after.or(file.drop_after),
@@ -336,6 +453,8 @@ impl AuthorityOptions {
             valid_for: self.valid_for.or(file.valid_for),
             random_every: self.random_every.or(file.random_every),
             fetch_every: self.fetch_every.or(file.fetch_every),
+            admin_listen: self.admin_listen.or(file.admin_listen),
+            admin_public: self.admin_public.or(file.admin_public),
             page: self.page.or(file.page),
             parameters: self.parameters.or(file.parameters),
             parameter: self.parameter,
@@ -371,8 +490,10 @@ impl AuthorityOptions {
             nickname: self.nickname.ok_or(ConfigError::Missing("nickname"))?,
             listen,
             url,
+            tls: tls(self.tls_listen, self.tls_cert, self.tls_key)?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             authorities: self.authorities,
+            admin: admin(self.admin_listen, self.admin_public)?,
             page: self.page,
             registry: RegistryConfig {
                 drop_after: interval("drop-after", self.drop_after, 1200)?,
@@ -404,12 +525,29 @@ fn parameter(text: &str) -> Result<(String, i64), String> {
 /// An address of a directory as people write it, without a slash at the end.
 pub fn directory_url(url: &str) -> Result<String, ConfigError> {
     let trimmed = url.trim().trim_end_matches('/');
-    let host = trimmed.strip_prefix("http://").unwrap_or_default();
+    let host = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://")).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>?#@\\/".contains(&byte);
     if host.is_empty() || !host.bytes().all(plain) || trimmed.len() > LinkUrl::MAX_LEN {
         return Err(ConfigError::DirectoryUrl(url.to_owned()));
     }
     Ok(trimmed.to_owned())
+}
+
+fn tls(
+    listen: Option<SocketAddr>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<TlsConfig>, ConfigError> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let listen = listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7443)));
+            Ok(Some(TlsConfig { listen, cert, key }))
+        }
+        (Some(_), None) => Err(ConfigError::HalfTls("tls-key")),
+        (None, Some(_)) => Err(ConfigError::HalfTls("tls-cert")),
+        (None, None) if listen.is_some() => Err(ConfigError::HalfTls("tls-cert")),
+        (None, None) => Ok(None),
+    }
 }
 
 fn reachable(listen: SocketAddr) -> Option<SocketAddr> {
@@ -428,11 +566,33 @@ fn span(what: &'static str, secs: Option<u64>, default: u64) -> Result<Duration,
     }
 }
 
+/// The admin address, if it is one that strangers do not reach, or that the operator vouches for.
+fn admin(listen: Option<SocketAddr>, public: Option<bool>) -> Result<Option<SocketAddr>, ConfigError> {
+    let private = |address: &SocketAddr| match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    match listen {
+        Some(address) if !private(&address) && !public.unwrap_or_default() => Err(ConfigError::AdminAddress(address)),
+        listen => Ok(listen),
+    }
+}
+
 fn interval(what: &'static str, secs: Option<u64>, default: u64) -> Result<Duration, ConfigError> {
     match secs.unwrap_or(default) {
         secs @ 1..=MAX_INTERVAL => Ok(Duration::from_secs(secs)),
         secs => Err(ConfigError::Interval { what, secs }),
     }
+}
+
+fn key_times(lifetime: Option<u64>, overlap: Option<u64>) -> Result<KeyTimes, ConfigError> {
+    let lifetime = lifetime.unwrap_or(7 * 24 * 60 * 60);
+    // A consensus counts for three hours, and for a day more with those whose clocks are wrong.
+    let overlap = overlap.unwrap_or(27 * 60 * 60);
+    if overlap < MIN_KEY_OVERLAP || lifetime < overlap || lifetime > MAX_KEY_LIFETIME {
+        return Err(ConfigError::KeyTimes { lifetime, overlap });
+    }
+    Ok(KeyTimes { lifetime: Duration::from_secs(lifetime), overlap: Duration::from_secs(overlap) })
 }
 
 #[cfg(test)]

@@ -2,43 +2,51 @@
 
 use std::time::Duration;
 
+use allium_shared::netdir::{InvalidRelay, LinkUrl};
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::link::{BUFFER_LEN, MAX_MESSAGE_LEN, MAX_WRITE_BUFFER_LEN};
+use crate::tls::connect::{self, ConnectError, Stream};
 
 /// How long it may take until a WebSocket is open.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// An open WebSocket.
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<Stream>;
 
 /// Why no WebSocket opened.
 #[derive(Debug, Error)]
 pub enum DialError {
+    /// Not an address of links.
+    #[error(transparent)]
+    Address(#[from] InvalidRelay),
     /// Nothing came in time.
     #[error("it did not open within {} s", CONNECT_TIME.as_secs())]
     Timeout,
-    /// There is nobody, or nobody who speaks WebSocket.
+    /// There is nobody, or nobody with the right certificate.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There is nobody who speaks WebSocket.
     #[error(transparent)]
     WebSocket(Box<tungstenite::Error>),
 }
 
-/// Opens a WebSocket that takes no message longer than a link's.
+/// Opens a WebSocket that takes no message longer than a link's, by TLS where the address begins with `wss://`.
 pub async fn connect(url: &str) -> Result<Socket, DialError> {
+    let address: LinkUrl = url.parse()?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_LEN))
         .max_frame_size(Some(MAX_MESSAGE_LEN))
         .read_buffer_size(BUFFER_LEN)
         .write_buffer_size(BUFFER_LEN)
         .max_write_buffer_size(MAX_WRITE_BUFFER_LEN);
-    let connect = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
-    match tokio::time::timeout(CONNECT_TIME, connect).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(DialError::WebSocket(Box::new(error))),
-        Err(_) => Err(DialError::Timeout),
-    }
+    let open = async {
+        let stream = connect::connect(address.host(), address.port(), address.is_secure()).await?;
+        let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await;
+        opened.map(|(socket, _)| socket).map_err(|error| DialError::WebSocket(Box::new(error)))
+    };
+    tokio::time::timeout(CONNECT_TIME, open).await.map_err(|_| DialError::Timeout)?
 }

@@ -21,6 +21,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::files;
+use crate::metrics::directory::DirectoryMetrics;
+use crate::metrics::text::EXACT;
+use crate::metrics::{Source, Text};
 
 const FILE: &str = "consensus";
 
@@ -31,13 +34,15 @@ pub struct Directory {
     clock: Clock,
     file: Option<PathBuf>,
     consensus: watch::Sender<Option<Arc<Consensus>>>,
+    metrics: DirectoryMetrics,
 }
 
 impl Directory {
     /// The copy in a data folder; one without a folder begins empty and stays in memory.
     pub fn open(authorities: Arc<Authorities>, clock: Clock, data: Option<&Path>) -> Self {
         let file = data.map(|data| data.join(FILE));
-        let directory = Self { authorities, clock, file, consensus: watch::Sender::new(None) };
+        let (consensus, metrics) = (watch::Sender::new(None), DirectoryMetrics::default());
+        let directory = Self { authorities, clock, file, consensus, metrics };
         if let Some(path) = &directory.file {
             match files::read_bounded(path, MAX_CONSENSUS_LEN) {
                 Ok(None) => {}
@@ -54,6 +59,11 @@ impl Directory {
     /// The authorities whose signatures count.
     pub const fn authorities(&self) -> &Arc<Authorities> {
         &self.authorities
+    }
+
+    /// What it counts.
+    pub const fn metrics(&self) -> &DirectoryMetrics {
+        &self.metrics
     }
 
     /// The consensus, if there is one yet.
@@ -116,5 +126,20 @@ impl Directory {
 
     fn verify(&self, bytes: &[u8]) -> Result<Consensus, ConsensusError> {
         Consensus::verify(bytes, &self.authorities, self.clock.now().unix)
+    }
+}
+
+impl Source for Directory {
+    fn write(&self, text: &mut Text) {
+        self.metrics.write(text);
+        let now = self.clock.now().unix.as_secs();
+        let consensus = self.current();
+        let relays = consensus.as_ref().map_or(0, |consensus| consensus.relays().len());
+        text.gauge("allium_consensus_relays", "Relays in the consensus that is held.", EXACT, relays as u64);
+        if let Some(validity) = consensus.map(|consensus| consensus.validity()) {
+            let (age, left) = (now.saturating_sub(validity.valid_after), validity.valid_until.saturating_sub(now));
+            text.gauge("allium_consensus_age_seconds", "How old the consensus is that is held.", EXACT, age);
+            text.gauge("allium_consensus_left_seconds", "For how long that consensus still counts.", EXACT, left);
+        }
     }
 }

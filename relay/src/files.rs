@@ -13,14 +13,30 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 
 /// Replaces a file by `bytes`; after a crash the file is either the old one or the new one.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = write_beside(path, bytes)?;
+    fs::rename(&new, path)?;
+    sync_dir(parent(path))
+}
+
+/// Writes a file that must not be there yet; the error's kind is [`io::ErrorKind::AlreadyExists`] when it is.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = write_beside(path, bytes)?;
+    // Unlike a new name, a second one never replaces a file.
+    let linked = fs::hard_link(&new, path);
+    fs::remove_file(&new)?;
+    linked?;
+    sync_dir(parent(path))
+}
+
+/// Writes a file beside the one that it is to become.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_dir(parent(path))
+    Ok(new)
 }
 
 /// Reads a file of at most `max` bytes; `None` when there is none.
@@ -96,5 +112,10 @@ pub(crate) mod tests {
         assert!(read_bounded(&file, 8).is_err());
         assert_eq!((mode(&dir.0), mode(&nested), mode(&file)), (0o700, 0o700, 0o600));
         assert_eq!(fs::read_dir(&nested).unwrap().count(), 1);
+        let other = nested.join("other");
+        write_new(&other, b"mine").unwrap();
+        assert_eq!(write_new(&other, b"yours").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(&nested).unwrap().count(), 2);
+        assert_eq!((mode(&other), read_bounded(&other, 9).unwrap().as_deref()), (0o600, Some(&b"mine"[..])));
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! - [`cli`], [`config`]: arguments and files
 //! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
+//! - [`services`], [`onion_keys`]: its services, and the onion keys that follow each other
 //! - `handshakes`: the threads that answer those who open circuits
 //! - [`authority`]: a directory authority
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
@@ -12,8 +13,10 @@
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`mod@bench`]: measurements of a running network
+//! - [`metrics`], [`logging`]: what operators see
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
-//! - [`keys`], [`files`]: what is on disk
+//! - [`tls`]: TLS around both
+//! - [`keys`], [`keygen`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
 pub mod authority;
@@ -27,16 +30,22 @@ pub mod directory;
 pub mod files;
 mod handshakes;
 pub mod http;
+pub mod keygen;
 pub mod keys;
 pub mod limits;
 pub mod link;
+pub mod logging;
+pub mod metrics;
 pub mod network;
+pub mod onion_keys;
 pub mod page;
 pub mod random;
 pub mod relay;
+pub mod services;
 pub mod shutdown;
 pub mod store;
 pub mod switchboard;
+pub mod tls;
 
 use std::error::Error;
 
@@ -68,6 +77,7 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             }
             authority::run(config, shutdown).await?;
         }
+        Subcommand::Keygen(options) => println!("{}", keygen::run(options)?),
         Subcommand::Network(options) => network::run(options, shutdown).await?,
         Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
             let directory = directory.trim_end_matches('/').to_owned();

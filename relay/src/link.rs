@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use allium_shared::cell::DestroyReason;
 use allium_shared::link::RelayAddressee;
-use allium_shared::relay::link::{Progress, RelayLink};
+use allium_shared::relay::link::{LinkError, Progress, RelayLink};
 use allium_shared::time::Instant;
 use axum::body::Bytes;
 use axum::extract::{WebSocketUpgrade, ws};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 
 use crate::dial;
+use crate::metrics::relay::{LinkEnd, LinkKind, LinkRefusal, LinkTally};
 use crate::random;
 use crate::switchboard::{Admission, Item, Line, LinkHandle, Switchboard};
 
@@ -56,10 +57,59 @@ enum Incoming {
     Closed,
 }
 
+impl Incoming {
+    /// A WebSocket that is gone without a word is gone all the same; anything else is the other side's fault.
+    fn failed(error: &tungstenite::Error) -> Self {
+        use tungstenite::error::{Error, ProtocolError};
+        match error {
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_)
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Closed,
+            error => Self::Unfit(error.to_string()),
+        }
+    }
+}
+
 /// What a WebSocket takes.
 enum Outgoing {
     Binary(Vec<u8>),
     Close(String),
+}
+
+/// Why a link is over.
+enum Ended {
+    /// The other side has closed it, or is gone.
+    Closed,
+    /// What came was no message of a link.
+    Unfit(String),
+    /// The link itself says so.
+    Broken(LinkError),
+}
+
+impl Ended {
+    fn label(&self) -> LinkEnd {
+        match self {
+            Self::Closed => LinkEnd::Closed,
+            Self::Unfit(_) => LinkEnd::WebSocket,
+            Self::Broken(error) => error.into(),
+        }
+    }
+
+    /// What the other side should hear, if it still listens.
+    fn reason(self) -> Option<String> {
+        match self {
+            Self::Closed => None,
+            Self::Unfit(reason) => Some(reason),
+            Self::Broken(error) => Some(error.to_string()),
+        }
+    }
+}
+
+impl From<LinkError> for Ended {
+    fn from(error: LinkError) -> Self {
+        Self::Broken(error)
+    }
 }
 
 /// The upgrade to a WebSocket that takes no message longer than a link's.
@@ -80,7 +130,10 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
         Ok(ws::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
         Ok(ws::Message::Ping(_) | ws::Message::Pong(_)) => Incoming::Nothing,
         Ok(ws::Message::Close(_)) => Incoming::Closed,
-        Err(error) => Incoming::Unfit(error.to_string()),
+        Err(error) => match error.into_inner().downcast() {
+            Ok(error) => Incoming::failed(&error),
+            Err(error) => Incoming::Unfit(error.to_string()),
+        },
     });
     let sink = sink.with(|message| {
         future::ready(Ok::<_, axum::Error>(match message {
@@ -95,7 +148,8 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
     let now = switchboard.clock().now().instant;
     let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
     let link = RelayLink::respond(handle.clone(), keys, memory, rng, now);
-    run(link, handle, inbox, stream, sink, &switchboard).await;
+    let tally = LinkTally::new(Arc::clone(switchboard.metrics()), LinkKind::Unknown);
+    run(link, tally, handle, inbox, stream, sink, &switchboard).await;
     drop(admission);
 }
 
@@ -108,6 +162,7 @@ pub(crate) async fn open(
     addressee: RelayAddressee,
     url: String,
 ) {
+    // Somebody's circuit was to go there, so the ordinary log does not name the relay: the metrics count such failures.
     match dial::connect(&url).await {
         Ok(socket) => {
             let (sink, stream) = socket.split();
@@ -116,7 +171,7 @@ pub(crate) async fn open(
                 Ok(tungstenite::Message::Text(_)) => Incoming::Unfit("a link carries binary messages only".to_owned()),
                 Ok(tungstenite::Message::Close(_)) => Incoming::Closed,
                 Ok(_) => Incoming::Nothing,
-                Err(error) => Incoming::Unfit(error.to_string()),
+                Err(error) => Incoming::failed(&error),
             });
             let sink = sink.with(|message| {
                 future::ready(Ok::<_, tungstenite::Error>(match message {
@@ -134,12 +189,16 @@ pub(crate) async fn open(
                     .map_err(|error| error.to_string())
             });
             match link {
-                Ok(link) => return run(link, handle, inbox, stream, sink, &switchboard).await,
-                Err(error) => tracing::warn!(relay = %addressee.identity, error, "cannot begin a link"),
+                Ok(link) => {
+                    let tally = LinkTally::new(Arc::clone(switchboard.metrics()), LinkKind::ToRelay);
+                    return run(link, tally, handle, inbox, stream, sink, &switchboard).await;
+                }
+                Err(error) => tracing::debug!(relay = %addressee.identity, error, "cannot begin a link"),
             }
         }
-        Err(error) => tracing::info!(relay = %addressee.identity, %error, "cannot open a link"),
+        Err(error) => tracing::debug!(relay = %addressee.identity, %error, "cannot open a link"),
     }
+    switchboard.metrics().link_refused(LinkRefusal::Unreachable);
     switchboard.withdraw(&handle);
     refuse_rest(&mut inbox, &switchboard);
     drop(admission);
@@ -147,6 +206,7 @@ pub(crate) async fn open(
 
 async fn run<E>(
     mut link: RelayLink<LinkHandle>,
+    mut tally: LinkTally,
     handle: LinkHandle,
     mut inbox: mpsc::UnboundedReceiver<Item>,
     stream: impl Stream<Item = Incoming>,
@@ -156,26 +216,31 @@ async fn run<E>(
     let mut stream = pin!(stream);
     let mut sink = pin!(sink);
     switchboard.attach(&handle, Arc::clone(link.load()));
-    let reason = carry(&mut link, &handle, &mut inbox, &mut stream, &mut sink, switchboard).await;
+    let ended = match carry(&mut link, &mut tally, &handle, &mut inbox, &mut stream, &mut sink, switchboard).await {
+        Ok(()) => Ended::Closed,
+        Err(ended) => ended,
+    };
     switchboard.withdraw(&handle);
-    link.close(switchboard.clock().now().instant, &mut Line(switchboard));
+    let counts = link.close(switchboard.clock().now().instant, &mut Line(switchboard));
+    tally.end(&counts, ended.label());
     refuse_rest(&mut inbox, switchboard);
-    if let Some(mut reason) = reason {
+    if let Some(mut reason) = ended.reason() {
         tracing::debug!(reason, "a link ends");
         reason.truncate(reason.floor_char_boundary(MAX_REASON_LEN));
         let _ = tokio::time::timeout(CLOSE_TIME, sink.send(Outgoing::Close(reason))).await;
     }
 }
 
-/// Moves messages until the link ends; gives the reason where the peer should hear one.
+/// Moves messages until the link ends.
 async fn carry<St, Si, E>(
     link: &mut RelayLink<LinkHandle>,
+    tally: &mut LinkTally,
     handle: &LinkHandle,
     inbox: &mut mpsc::UnboundedReceiver<Item>,
     stream: &mut St,
     sink: &mut Si,
     switchboard: &Arc<Switchboard>,
-) -> Option<String>
+) -> Result<(), Ended>
 where
     St: Stream<Item = Incoming> + Unpin,
     Si: Sink<Outgoing, Error = E> + Unpin,
@@ -192,20 +257,14 @@ where
         // Not left to the sleep below: on a busy link whose socket takes nothing, that one never ends.
         if now.saturating_since(checked) >= STALLED_TIME {
             checked = now;
-            if let Err(error) = link.handle_timeout(now, &mut line) {
-                return Some(error.to_string());
-            }
+            tally.add(&link.take_counts(), link.circuits());
+            link.handle_timeout(now, &mut line)?;
         }
         if !flushing {
             for _ in 0..RECORDS {
-                match link.poll_transmit(now) {
-                    Ok(Some(message)) => {
-                        sink.feed(Outgoing::Binary(message)).await.ok()?;
-                        flushing = true;
-                    }
-                    Ok(None) => break,
-                    Err(error) => return Some(error.to_string()),
-                }
+                let Some(message) = link.poll_transmit(now)? else { break };
+                sink.feed(Outgoing::Binary(message)).await.map_err(|_| Ended::Closed)?;
+                flushing = true;
             }
         }
         let mut wake = tokio::time::Instant::from_std(clock.to_system(link.poll_timeout()));
@@ -215,7 +274,7 @@ where
         }
         tokio::select! {
             flushed = future::poll_fn(|context| sink.poll_flush_unpin(context)), if flushing => {
-                flushed.ok()?;
+                flushed.map_err(|_| Ended::Closed)?;
                 flushing = false;
             }
             Some(item) = inbox.recv() => {
@@ -230,20 +289,22 @@ where
                 Some(Incoming::Binary(bytes)) => {
                     record.clear();
                     record.extend_from_slice(&bytes);
-                    match link.handle_message(clock.now().instant, &mut record, &mut line) {
-                        Ok(Progress::Established(Some(relay))) => switchboard.register(relay, handle),
-                        Ok(_) => {}
-                        Err(error) => return Some(error.to_string()),
+                    match link.handle_message(clock.now(), &mut record, &mut line)? {
+                        Progress::Established(relay) => {
+                            tally.established(relay.is_some());
+                            if let Some(relay) = relay {
+                                switchboard.register(relay, handle);
+                            }
+                        }
+                        Progress::Nothing => {}
                     }
                 }
                 Some(Incoming::Nothing) => {}
-                Some(Incoming::Unfit(reason)) => return Some(reason),
-                Some(Incoming::Closed) | None => return None,
+                Some(Incoming::Unfit(reason)) => return Err(Ended::Unfit(reason)),
+                Some(Incoming::Closed) | None => return Ok(()),
             },
             () = tokio::time::sleep_until(wake) => {
-                if let Err(error) = link.handle_timeout(clock.now().instant, &mut line) {
-                    return Some(error.to_string());
-                }
+                link.handle_timeout(clock.now().instant, &mut line)?;
             }
         }
     }

@@ -59,6 +59,9 @@ pub struct NetworkOptions {
     /// For measurements: let circuits draw bytes from every relay, as allium bench does
     #[arg(long)]
     pub bench: bool,
+    /// Give each node an admin address with metrics; nodes.json says where
+    #[arg(long)]
+    pub admin: bool,
     /// The folder with the built page
     #[arg(long, value_name = "DIR", default_value = "dist")]
     pub page: PathBuf,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use allium_shared::netdir::{RelayEntry, SoftwareVersion};
 use allium_shared::relay::circuits;
 use allium_shared::relay::link::LinkKeys;
-use allium_shared::relay::streams::Services;
+use allium_shared::relay::onion_keys::OnionKeys;
+use allium_shared::relay::services::RelayServices;
 use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::StatusCode;
@@ -14,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::{RelayConfig, Trust};
@@ -21,10 +23,13 @@ use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
-use crate::keys::{KeysError, RelayKeys};
-use crate::link;
+use crate::keys::KeysError;
+use crate::metrics::{Source, admin, node};
+use crate::services::{DirectoryMirror, UserKeysFile};
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
+use crate::tls::listener::{self, TlsError, TlsListener};
+use crate::{link, onion_keys};
 
 /// Why a relay does not run.
 #[derive(Debug, Error)]
@@ -38,6 +43,9 @@ pub enum RelayError {
     /// Nobody can connect.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nothing is served by TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No randomness, or no threads.
     #[error("the system gives no randomness or no threads: {0}")]
     System(#[from] io::Error),
@@ -51,7 +59,12 @@ pub async fn run(config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayErr
 
 /// Runs a relay on a socket that is open already.
 pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdown) -> Result<(), RelayError> {
-    let RelayKeys { identity: keypair, link, onion } = RelayKeys::load_or_create(&config.data)?;
+    let admin = admin::listen(config.admin).await?;
+    let secure = TlsListener::open(config.tls.as_ref()).await?;
+    let clock = Clock::start();
+    let stored = onion_keys::Stored::open(config.data.clone(), config.key_times, clock.now())?;
+    let (keypair, link) = (stored.keys.identity.clone(), stored.keys.link.clone());
+    let onion = OnionKeys::new(stored.keys.onion.clone());
     let authorities = Arc::new(match &config.trust {
         Trust::File(file) => trust::from_file(file)?,
         Trust::Directories(urls) => trust::pinned_or_fetch(&config.data, urls).await?,
@@ -59,34 +72,46 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let identity = keypair.identity();
     tracing::info!(nickname = %config.nickname, network = %authorities.network(), "relay starts");
 
-    let clock = Clock::start();
     let directory = Arc::new(Directory::open(Arc::clone(&authorities), clock, Some(&config.data)));
     let mut entry =
         RelayEntry::new(identity, link.public(), onion.public(), config.roles, config.nickname.clone(), config.url);
     entry.version = SoftwareVersion::own();
-    let services = Services { source: config.source };
-    let circuits = Arc::new(circuits::RelayKeys { identity, onion, services });
-    let keys = Arc::new(LinkKeys { network: *authorities.network().as_bytes(), link, circuits });
+    entry.secure_url = config.secure_url;
+    let (user_keys_file, user_keys) = UserKeysFile::open(&config.data, clock);
+    let mirror = DirectoryMirror(Arc::clone(&directory));
+    let services = Arc::new(RelayServices::new(Box::new(mirror), user_keys, config.source));
+    let circuits = Arc::new(circuits::RelayKeys { identity, onion, services: services.clone() });
+    let network = *authorities.network().as_bytes();
+    let keys = Arc::new(LinkKeys { network, link, circuits: Arc::clone(&circuits) });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory)?;
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(node::Node::start("relay")), Arc::clone(&directory) as _, Arc::clone(&switchboard) as _];
+    let health = routes::health("relay", config.nickname.as_str(), Arc::clone(&directory));
     let router = Router::new().route(link::PATH, any(upgrade)).with_state(switchboard).merge(routes::router(
         "relay",
         config.nickname.as_str(),
         Arc::clone(&directory),
     ));
     let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities { except: None } };
+    let (entry, published) = watch::channel(entry);
     let listed = {
-        let entry = entry.clone();
+        let entry = published.clone();
         // Roles and weight are for the authorities to say.
         move |consensus: &allium_shared::netdir::Consensus| {
+            let entry = entry.borrow();
             consensus.relay(&identity).is_some_and(|listed| {
                 (listed.link_key, listed.onion_key, &listed.url) == (entry.link_key, entry.onion_key, &entry.url)
             })
         }
     };
     tokio::join!(
-        server::serve(listener, router, shutdown.clone()),
-        publish::run(&keypair, entry, authorities, config.publish_every, clock, shutdown.clone()),
-        fetch::run(directory, schedule, listed, shutdown),
+        server::serve(listener, router.clone(), shutdown.clone()),
+        listener::serve(secure, router, shutdown.clone()),
+        admin::serve(admin, sources, health, shutdown.clone()),
+        publish::run(&keypair, published, authorities, config.publish_every, clock, shutdown.clone()),
+        fetch::run(directory, schedule, listed, shutdown.clone()),
+        onion_keys::run(stored, circuits, entry, clock, shutdown.clone()),
+        user_keys_file.run(services, clock, shutdown),
     );
     Ok(())
 }

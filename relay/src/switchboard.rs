@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allium_shared::cell::message::Cookie;
-use allium_shared::cell::{Cell, CircId, DestroyReason};
+use allium_shared::cell::{CELL_LEN, Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::relay::circuits::Note;
@@ -22,6 +22,8 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::handshakes::Handshakes;
 use crate::link;
+use crate::metrics::relay::{BYTES, CIRCUITS, LinkRefusal, RelayMetrics};
+use crate::metrics::{Source, Text};
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;
@@ -94,6 +96,7 @@ pub struct Switchboard {
     warned: AtomicU64,
     links: AtomicUsize,
     next_id: AtomicU64,
+    metrics: Arc<RelayMetrics>,
 }
 
 impl Switchboard {
@@ -115,6 +118,7 @@ impl Switchboard {
             warned: AtomicU64::new(0),
             links: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
+            metrics: Arc::default(),
         }))
     }
 
@@ -133,6 +137,11 @@ impl Switchboard {
         &self.clock
     }
 
+    /// What the relay counts.
+    pub(crate) const fn metrics(&self) -> &Arc<RelayMetrics> {
+        &self.metrics
+    }
+
     /// How many links there are.
     pub fn links(&self) -> usize {
         self.links.load(Ordering::Relaxed)
@@ -140,13 +149,17 @@ impl Switchboard {
 
     /// A place among the links; none when there are as many as the relay takes.
     pub(crate) fn admit(self: &Arc<Self>, direction: Direction) -> Option<Admission> {
-        let max = match direction {
-            Direction::Inbound => MAX_INBOUND,
-            Direction::Outbound => MAX_LINKS,
+        let (max, refusal) = match direction {
+            Direction::Inbound => (MAX_INBOUND, LinkRefusal::FullInbound),
+            Direction::Outbound => (MAX_LINKS, LinkRefusal::FullOutbound),
         };
         let admitted =
             self.links.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |links| (links < max).then_some(links + 1));
-        admitted.is_ok().then(|| Admission(Arc::clone(self)))
+        if admitted.is_err() {
+            self.metrics.link_refused(refusal);
+            return None;
+        }
+        Some(Admission(Arc::clone(self)))
     }
 
     /// A handle for a new link, and what it brings.
@@ -209,6 +222,7 @@ impl Switchboard {
             memory::worst(now, loads.values().map(|(link, load)| (link, &**load))).cloned()
         };
         let Some(link) = worst else { return };
+        self.metrics.memory_event();
         // Once a second: this may happen often, and says always the same.
         let second = now.as_millis() / 1000;
         if self.warned.swap(second, Ordering::Relaxed) != second {
@@ -232,6 +246,25 @@ impl Switchboard {
         drop(relays);
         self.tell(&handle, note);
         tokio::spawn(link::open(Arc::clone(self), admission, handle, inbox, addressee, url));
+    }
+}
+
+impl Source for Switchboard {
+    fn write(&self, text: &mut Text) {
+        self.metrics.write(text);
+        let (queued, waiting) = (self.memory.queued() * CELL_LEN, lock(&self.waiting).len());
+        text.gauge(
+            "allium_relay_queued_bytes",
+            "Bytes of cells that wait to be sent; rounded up to 64 KiB.",
+            BYTES,
+            queued as u64,
+        );
+        text.gauge(
+            "allium_relay_rendezvous_waiting",
+            "Circuits that wait here for somebody; rounded up to 64.",
+            CIRCUITS,
+            waiting as u64,
+        );
     }
 }
 

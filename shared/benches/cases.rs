@@ -15,6 +15,7 @@ use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkSte
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, MAX_RELAYS, RelayEntry, Role, Roles, Validity,
 };
+use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
 use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -116,6 +117,7 @@ pub fn all() -> Vec<Case> {
     }
     cases.extend([link_handshake("XK", true), link_handshake("NK", false)]);
     cases.extend(paths().unwrap_or_default());
+    cases.push(work());
     cases
 }
 
@@ -264,6 +266,18 @@ fn open(relay: bool, cells: usize) -> Option<Case> {
     }))
 }
 
+/// The proof of work of a user's key, as long as it takes on average.
+fn work() -> Case {
+    const NONCES: u64 = 1 << WORK_BITS;
+    let work = Publication::work(20_000, &[7; MAX_RECORD_LEN]);
+    let mut from = 0;
+    repeat("proof of work", "65,536 nonces", None, move || {
+        // More zeros than there will be: all are tried.
+        black_box(work.search(200, from, NONCES));
+        from += NONCES;
+    })
+}
+
 /// A link's handshake, both sides together.
 fn link_handshake(name: &str, relay: bool) -> Case {
     repeat("link handshake, both sides", name, None, move || {
@@ -276,7 +290,7 @@ fn paths() -> Option<Vec<Case>> {
     let consensus = largest_consensus()?;
     let now = Now { instant: Instant::from_millis(0), unix: UnixTime::from_millis(0) };
     let mut rng = ChaCha20Rng::seed_from_u64(5);
-    let mut relays = Relays::new(Vec::new(), Vec::new());
+    let mut relays = Relays::new(Vec::new(), Vec::new(), false);
     relays.keep_up(&consensus, &mut rng, now);
     for guard in relays.primary_guards(&mut rng, now.instant, |_| false) {
         relays.link_opened(guard, &mut rng, now);
@@ -286,7 +300,7 @@ fn paths() -> Option<Vec<Case>> {
     });
     let mut rng = ChaCha20Rng::seed_from_u64(6);
     let takes_up = repeat("paths", "new list of 10,000 relays", None, move || {
-        black_box(Relays::new(Vec::new(), Vec::new())).keep_up(&consensus, &mut rng, now);
+        black_box(Relays::new(Vec::new(), Vec::new(), false)).keep_up(&consensus, &mut rng, now);
     });
     Some(vec![chooses, takes_up])
 }

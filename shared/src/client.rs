@@ -76,12 +76,19 @@ const MAX_OUTBOX: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct Config {
     authorities: Authorities,
+    secure_links: bool,
 }
 
 impl Config {
     /// A client of the network of these authorities.
     pub fn new(authorities: Authorities) -> Self {
-        Self { authorities }
+        Self { authorities, secure_links: false }
+    }
+
+    /// Whether links may be opened to `wss://` addresses only, as in a page that came by https. Guards that have none are
+    /// not used then.
+    pub fn with_secure_links(self, secure_links: bool) -> Self {
+        Self { secure_links, ..self }
     }
 }
 
@@ -151,6 +158,7 @@ impl Client {
     /// If a record cannot be read: better not to begin than to lose it.
     pub fn new(config: Config, records: Vec<(String, Vec<u8>)>, seed: [u8; 32], now: Now) -> Result<Self, ClientError> {
         let restored = Restored::read(records, now)?;
+        let secure_links = config.secure_links;
         let mut client = Self {
             config,
             rng: ChaCha20Rng::from_seed(seed),
@@ -158,7 +166,7 @@ impl Client {
             outputs: VecDeque::new(),
             store: Store::default(),
             directory: Directory { consensus: None, fetching: false, failures: 0, next_fetch: now.instant, told: None },
-            relays: Relays::new(restored.profile.guards.clone(), restored.profile.second_hops.clone()),
+            relays: Relays::new(restored.profile.guards.clone(), restored.profile.second_hops.clone(), secure_links),
             links: BTreeMap::new(),
             circuits: BTreeMap::new(),
             contacts: restored.contacts,
@@ -573,7 +581,8 @@ impl Client {
             let id = LinkId(self.next_link);
             self.next_link += 1;
             let network = self.config.authorities.network().as_bytes();
-            if let Some(mut link) = Link::open(id, relay, network, &mut self.rng, now, &mut self.outputs) {
+            let Some(url) = links::address(relay, self.config.secure_links) else { continue };
+            if let Some(mut link) = Link::open(id, relay, url, network, &mut self.rng, now, &mut self.outputs) {
                 link.padding = Padding::of(Some(consensus));
                 self.links.insert(id, link);
             }

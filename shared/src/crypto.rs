@@ -10,6 +10,7 @@
 //! - [`handshake`]: the hybrid handshake by which a client and a hop agree on keys
 //! - [`keys`]: the long-lived keys of nodes
 //! - [`ntor_v3`]: the classical handshake inside the hybrid one
+//! - [`work`]: proofs of work
 
 pub mod cgo;
 pub mod derive;
@@ -17,3 +18,4 @@ pub mod handshake;
 mod key_stream;
 pub mod keys;
 pub mod ntor_v3;
+pub mod work;

@@ -13,6 +13,7 @@
 //! - [`flow`]: how much may be under way on a circuit and its streams
 //! - [`circuit`]: circuits at the end that builds them
 //! - [`relay`]: circuits at the relays that they pass
+//! - [`services`]: what services of relays are asked and answer
 //! - [`netdir`]: descriptors of relays, the authorities and their consensus
 //! - [`rendezvous`]: where two contacts meet again
 //! - [`contact`]: how two people become contacts
@@ -32,6 +33,7 @@ pub mod messaging;
 pub mod netdir;
 pub mod relay;
 pub mod rendezvous;
+pub mod services;
 pub mod time;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;

@@ -11,17 +11,23 @@
 //! - [`link`]: one link, from its handshake to its end
 //! - [`circuits`]: the circuits whose cells arrive on it
 //! - [`streams`]: what the last hop of a circuit does for its client
-//! - [`handshakes`]: answering those who open circuits
+//! - [`services`], [`user_keys`]: what it does, and what users have published there
+//! - [`handshakes`], [`onion_keys`]: answering those who open circuits, and the keys for that
+//! - [`counts`]: what a link has done, in numbers
 //! - [`queue`], [`turns`]: what waits to leave, and in which order
 //! - [`memory`], `rate`: what a relay gives to others at most
 //! - [`rendezvous`]: who waits for whom
 
 pub mod circuits;
+pub mod counts;
 pub mod handshakes;
 pub mod link;
 pub mod memory;
+pub mod onion_keys;
 pub mod queue;
 mod rate;
 pub mod rendezvous;
+pub mod services;
 pub mod streams;
 pub mod turns;
+pub mod user_keys;

@@ -137,6 +137,10 @@ fn everything() -> BTreeSet<String> {
         "authorities",
         "derived value",
         "meeting",
+        "time answer",
+        "user key answer, found",
+        "user key answer, none",
+        "user key publication",
     ];
     names.extend(others.map(str::to_owned));
     names.into_iter().collect()

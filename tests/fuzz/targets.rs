@@ -3,7 +3,7 @@
 //! Where only a holder of keys gets past a seal, the bytes say what such a holder sends: behind every key there may be
 //! somebody who does not keep to the protocol.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use allium_shared::cell::fragment::{Assembler, Fragment};
@@ -28,9 +28,13 @@ use allium_shared::netdir::{
 };
 use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
 use allium_shared::relay::handshakes::Request;
+use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
 use allium_shared::relay::rendezvous::RendezvousTable;
-use allium_shared::relay::streams::Services;
+use allium_shared::relay::services::{Document, Mirror, RelayServices};
+use allium_shared::relay::user_keys::UserKeys;
+use allium_shared::services::{Publication, UserId, WORK_BITS, day, key_answer, read_key_answer};
 use allium_shared::time::{Instant, Now, UnixTime};
+use allium_shared::wire::{Reader, Writer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -117,6 +121,13 @@ pub fn cells(data: &[u8]) {
         message.encode(&mut payload);
         assert_eq!(RelayMessage::decode(&payload), Ok(message));
     }
+    if let Ok(publication) = Publication::decode(data) {
+        assert_eq!(publication.encode(), data);
+        let _ = publication.is_worked();
+    }
+    if let Ok(Some(record)) = read_key_answer(&UserId::of(data), data) {
+        assert_eq!(key_answer(Some(record)), data);
+    }
     let mut assembler = Assembler::default();
     for bytes in data.chunks(4) {
         let mut cell = Cell { circ: CircId(1), command: Command::Create, body: [0; BODY_LEN] };
@@ -199,11 +210,28 @@ pub fn documents(data: &[u8]) {
     };
     // As it is, or the valid document with a few bytes of it changed.
     let document = if kind & 0x80 == 0 { rest.to_vec() } else { edited(valid, rest) };
+    stored(rest);
     let _ = Consensus::verify(&document, &network.authorities, UnixTime::from_millis(TIME * 1000));
     let _ = RelayDescriptor::verify(&document, network.authorities.network());
     if let Ok(authorities) = Authorities::from_json(&document) {
         let again = Authorities::from_json(authorities.to_json().as_bytes());
         assert!(again.is_ok_and(|again| again.network() == authorities.network()));
+    }
+}
+
+/// What a relay has on its disk.
+fn stored(bytes: &[u8]) {
+    let now = UnixTime::from_millis(TIME * 1000);
+    let mut keys = UserKeys::new();
+    let _ = keys.restore(now, bytes);
+    let mut again = UserKeys::new();
+    assert_eq!(again.restore(now, &keys.save()), Ok(()));
+    assert_eq!(again.save(), keys.save());
+    let times = KeyTimes { lifetime: Duration::from_secs(100), overlap: Duration::from_secs(10) };
+    if let Ok(ring) = OnionRing::decode(&mut Reader::new(bytes), now, &times) {
+        let mut writer = Writer::new();
+        ring.encode(&mut writer);
+        assert!(OnionRing::decode(&mut Reader::new(writer.as_slice()), now, &times).is_ok());
     }
 }
 
@@ -327,8 +355,9 @@ pub fn relay(data: &[u8]) {
     let mut choices = Choices(data);
     let mut rng = rng();
     let onion = OnionSecret::generate(&mut rng);
-    let services = Services { source: true };
-    let keys = Arc::new(RelayKeys { identity: RelayIdentity([7; 32]), onion, services });
+    let document: Document = Arc::new(vec![5; 3000]);
+    let services = Arc::new(RelayServices::new(Box::new(Shelf(document)), UserKeys::new(), true));
+    let keys = Arc::new(RelayKeys { identity: RelayIdentity([7; 32]), onion: onion.into(), services });
     let hop = Hop { identity: keys.identity, onion_key: keys.onion.public() };
     let peers = [None, Some(RelayIdentity([8; 32])), Some(RelayIdentity([9; 32]))];
     let ends = [LinkEnd::Responder, LinkEnd::Responder, LinkEnd::Initiator];
@@ -351,7 +380,7 @@ pub fn relay(data: &[u8]) {
             }
             3 | 4 => {
                 let which = usize::from(choices.byte());
-                let message = choices.message();
+                let message = if choice & 0x80 == 0 { choices.message() } else { Some(choices.request()) };
                 if let (Some(at), Some(message)) = (which.checked_rem(clients.len()), message) {
                     let (on, circuit) = &mut clients[at];
                     circuit.send(&message, &mut cells);
@@ -391,7 +420,56 @@ pub fn relay(data: &[u8]) {
     }
 }
 
+/// A relay's copy of the directory.
+struct Shelf(Document);
+
+impl core::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Shelf")
+    }
+}
+
+impl Mirror for Shelf {
+    fn update(&self, held: Option<&[u8; 32]>) -> Option<Document> {
+        // Who holds something may find a relay that has nothing.
+        held.is_none_or(|digest| digest[0] & 1 == 0).then(|| Arc::clone(&self.0))
+    }
+}
+
+/// Publications whose work has been done: no fuzzer finds one.
+fn publications() -> &'static [Vec<u8>; 2] {
+    static PUBLICATIONS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
+    PUBLICATIONS.get_or_init(|| {
+        let day = day(UnixTime::from_millis(TIME * 1000));
+        [&[1; 1][..], &[2; 256]].map(|record| {
+            let nonce = Publication::work(day, record).search(WORK_BITS, 0, u64::MAX).expect("there are enough");
+            Publication { nonce, day, record }.encode()
+        })
+    })
+}
+
 impl Choices<'_> {
+    /// A request to a service that the service can make sense of, but for a byte at times.
+    fn request(&mut self) -> RelayMessage {
+        let choice = self.byte();
+        let service = Service::ALL[usize::from(choice) % Service::ALL.len()];
+        let mut argument = match service {
+            Service::Source => u64::from(self.byte()).wrapping_mul(100).to_be_bytes().to_vec(),
+            Service::Directory if choice & 0x40 == 0 => Vec::new(),
+            Service::Directory => self.array::<32>().to_vec(),
+            Service::Time => Vec::new(),
+            Service::FindKey if choice & 0x40 == 0 => UserId::of(&[1]).0.to_vec(),
+            Service::FindKey => self.array::<32>().to_vec(),
+            Service::PublishKey => publications()[usize::from(choice >> 6 & 1)].clone(),
+        };
+        if choice & 0x80 != 0 {
+            let at = usize::from(self.byte()) % argument.len().max(1);
+            let byte = self.byte();
+            argument.get_mut(at).into_iter().for_each(|wrong| *wrong ^= byte);
+        }
+        RelayMessage::Begin { stream: StreamId(u16::from(self.byte() & 3) + 1), service: service as u8, argument }
+    }
+
     /// A note from another link: its circuits may be long gone.
     fn note(&mut self) -> Note<u8> {
         let (circ, other) = (self.circ(), (self.byte() % 3, self.circ()));
@@ -413,6 +491,7 @@ impl Choices<'_> {
 
 fn deliver(links: &mut Circuits<u8>, now: Instant, cells: &mut Vec<Cell>, mut at: Port<'_>) {
     for mut cell in cells.drain(..) {
+        let now = Now { instant: now, unix: UnixTime::from_millis(TIME * 1000 + now.as_millis()) };
         links.handle_cell(now, &mut cell, &mut at);
     }
 }
@@ -564,7 +643,10 @@ pub fn circuit(data: &[u8]) {
             _ => {
                 let stream = StreamId(u16::from(choices.byte() & 3));
                 match choices.byte() % 4 {
-                    0 => drop(circuit.begin(Service::Source, choices.piece(), &mut out)),
+                    0 => {
+                        let service = Service::ALL[usize::from(choice >> 3) % Service::ALL.len()];
+                        drop(circuit.begin(service, choices.piece(), &mut out));
+                    }
                     1 => circuit.write(stream, &choices.piece().repeat(1000), &mut out),
                     2 => circuit.consumed(stream, &mut out),
                     _ => circuit.end(stream, EndReason::Done, &mut out),

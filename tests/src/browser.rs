@@ -12,6 +12,7 @@ pub mod picture;
 mod tests;
 mod webdriver;
 
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
@@ -65,6 +66,12 @@ impl Browser {
     /// Starts a browser with an empty profile and a window of 1100×760.
     #[track_caller]
     pub fn start(label: &str) -> Self {
+        Self::start_with(label, &[])
+    }
+
+    /// Starts such a browser with more arguments.
+    #[track_caller]
+    pub fn start_with(label: &str, more: &[String]) -> Self {
         let folder = tempfile::Builder::new().prefix("allium-browser-").tempdir().expect("there is a place for files");
         let log = folder.path().join("driver.log");
         let mut command = process::command(artifacts::chromedriver());
@@ -76,7 +83,8 @@ impl Browser {
         let address = address.unwrap_or_else(|| panic!("chromedriver did not start: {}", tail(&log, 20)));
 
         let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([profile.as_str()]).collect();
+        let more = more.iter().map(String::as_str);
+        let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([profile.as_str()]).chain(more).collect();
         let capabilities = json!({
             "browserName": "chrome",
             "goog:chromeOptions": {"binary": artifacts::chromium(), "args": arguments},
@@ -182,6 +190,12 @@ impl Browser {
     /// The process of the driver; the browser's processes descend from it.
     pub fn pid(&self) -> u32 {
         self.driver.pid()
+    }
+
+    /// Whom the browser's processes are connected to.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        let own = process::all().into_iter().filter(|pid| self.owns(*pid));
+        own.flat_map(process::peers).collect()
     }
 
     /// Whether a process belongs to this browser.

@@ -16,6 +16,7 @@ pub use self::event::{Circuit, ContactState, Event, Received};
 use self::run::{Run, Silence};
 use crate::artifacts;
 use crate::process::{self, tail};
+use crate::secure::TRUSTED;
 use crate::wait::Deadline;
 
 /// How long tests wait for what has no promised time: long, because other tests keep the machine busy.
@@ -26,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Chat {
     label: String,
     url: String,
+    /// A file with the certificates that it trusts, in place of the system's.
+    trusted: Option<PathBuf>,
     folder: TempDir,
     runs: Mutex<Vec<Arc<Run>>>,
     /// `queued` events name the message, not the command: only one at a time may wait for its own.
@@ -48,10 +51,22 @@ impl Chat {
     /// Starts a client with a new profile, and does not wait.
     #[track_caller]
     pub fn launch(label: &str, url: &str) -> Self {
+        Self::launch_with(label, url, None)
+    }
+
+    /// Starts a client that trusts the certificates in this file alone, and does not wait.
+    #[track_caller]
+    pub fn launch_trusting(label: &str, url: &str, trusted: &Path) -> Self {
+        Self::launch_with(label, url, Some(trusted.to_owned()))
+    }
+
+    #[track_caller]
+    fn launch_with(label: &str, url: &str, trusted: Option<PathBuf>) -> Self {
         let folder = tempfile::Builder::new().prefix("allium-chat-").tempdir().expect("there is a place for files");
         let chat = Self {
             label: label.to_owned(),
             url: url.to_owned(),
+            trusted,
             folder,
             runs: Mutex::default(),
             sending: Mutex::default(),
@@ -66,7 +81,11 @@ impl Chat {
         let mut runs = self.runs();
         assert!(runs.last().is_none_or(|run| run.ended().is_some()), "{} still runs", self.label);
         let log = self.log(runs.len());
-        runs.push(Arc::new(Run::start(&self.label, &mut command(&self.url, &self.profile()), &log)));
+        let mut command = command(&self.url, &self.profile());
+        if let Some(trusted) = &self.trusted {
+            command.env(TRUSTED, trusted);
+        }
+        runs.push(Arc::new(Run::start(&self.label, &mut command, &log)));
     }
 
     /// Starts the client's next process and waits until it is ready.

@@ -13,6 +13,7 @@
 //! - [`wait`]: waiting with a deadline
 //! - [`process`]: programs that end with the tests, and what they wrote
 //! - [`network`], [`node`]: `allium network` and its nodes, which can be killed, frozen and started again
+//! - [`secure`]: a network served by TLS
 //! - [`chat`]: `allium chat`, a native client
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
@@ -33,6 +34,7 @@ pub mod network;
 pub mod node;
 pub mod peer;
 pub mod process;
+pub mod secure;
 pub mod sim;
 pub mod tap;
 pub mod traffic;

@@ -165,7 +165,13 @@ impl Network {
     /// Starts a killed node again, by its own command.
     #[track_caller]
     pub fn restart(&self, nickname: &str) {
-        self.node(nickname).restart(self.folder.path());
+        self.restart_with(nickname, &[]);
+    }
+
+    /// Starts a killed node again, by its own command and more arguments.
+    #[track_caller]
+    pub fn restart_with(&self, nickname: &str, more: &[&str]) {
+        self.node(nickname).restart(self.folder.path(), more);
     }
 
     /// The network's folder.

@@ -101,14 +101,26 @@ impl Node {
         process::send(self.pid(), Signal::SIGCONT);
     }
 
-    /// Starts a killed node again, by its own command.
+    /// Ends the node as its operator would, and waits until it has ended.
     #[track_caller]
-    pub fn restart(&self, logs: &Path) {
+    pub fn terminate(&self) {
+        let mut life = self.life();
+        assert!(!life.killed, "{} is dead already", self.nickname());
+        life.killed = true;
+        process::send(life.pid, Signal::SIGTERM);
+        let pid = life.pid;
+        wait::until(Duration::from_secs(5), "the end of a node", || (!process::runs(pid)).then_some(()));
+        life.process = None;
+    }
+
+    /// Starts a killed node again, by its own command and more arguments.
+    #[track_caller]
+    pub fn restart(&self, logs: &Path, more: &[&str]) {
         let mut life = self.life();
         assert!(life.killed, "{} still runs", self.nickname());
         let (program, args) = self.entry.command.split_first().expect("the command names a program");
         let log = logs.join(format!("{}-again.log", self.nickname()));
-        let process = Process::start(self.nickname(), process::command(program).args(args), &log);
+        let process = Process::start(self.nickname(), process::command(program).args(args).args(more), &log);
         *life = Life { pid: process.pid(), process: Some(process), killed: false };
     }
 

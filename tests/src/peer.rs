@@ -4,7 +4,7 @@ mod circuits;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allium_shared::cell::{Cell, CircId, Command};
@@ -59,10 +59,19 @@ impl Directory {
             answer.body_mut().read_to_vec().expect("the whole document arrives")
         };
         let authorities = Authorities::from_json(&get("authorities")).expect("a list of authorities");
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
-        let now = UnixTime::from_millis(u64::try_from(since_1970.as_millis()).expect("our own time"));
-        let consensus = Consensus::verify(&get("consensus"), &authorities, now).expect("a consensus that counts");
+        let consensus = verify(&get("consensus"), &authorities);
         Self { authorities, consensus }
+    }
+
+    /// The same network, going by a consensus that came some other way.
+    #[track_caller]
+    pub fn with(&self, consensus: &[u8]) -> Self {
+        Self { authorities: self.authorities.clone(), consensus: verify(consensus, &self.authorities) }
+    }
+
+    /// The consensus.
+    pub const fn consensus(&self) -> &Consensus {
+        &self.consensus
     }
 
     /// The relay of this name.
@@ -98,6 +107,12 @@ impl Peer {
             other => panic!("an anonymous link takes another message: {other:?}"),
         }
         peer
+    }
+
+    /// The peer's own address, as the relay sees it.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.socket.get_ref().local_addr().expect("a socket has an address")
     }
 
     /// Sets how long the relay may take to answer from now on.
@@ -199,6 +214,17 @@ pub fn hello(directory: &Directory, relay: &RelayEntry) -> (Initiator, Vec<u8>) 
     let addressee = RelayAddressee { identity: relay.identity, link_key: relay.link_key };
     let network = directory.authorities.network();
     Initiator::new_anonymous(&mut rng(), network.as_bytes(), &addressee).expect("the relay's key is good")
+}
+
+#[track_caller]
+fn verify(consensus: &[u8], authorities: &Authorities) -> Consensus {
+    Consensus::verify(consensus, authorities, now()).expect("a consensus that counts")
+}
+
+/// The system's clock.
+pub fn now() -> UnixTime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    UnixTime::from_millis(u64::try_from(since_1970.as_millis()).expect("our own time"))
 }
 
 fn rng() -> ChaCha20Rng {

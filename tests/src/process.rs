@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -127,6 +128,20 @@ pub fn command_line(pid: u32) -> Vec<String> {
         .collect()
 }
 
+/// The ports of this machine that the process's connections over IPv4 go out from, or come in at.
+pub fn tcp_ports(pid: u32) -> Vec<u16> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sockets: Vec<PathBuf> = links.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let ports = table.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let socket = format!("socket:[{}]", columns.get(9)?);
+        let (_, port) = columns.get(1)?.rsplit_once(':')?;
+        sockets.iter().any(|other| *other == Path::new(&socket)).then(|| u16::from_str_radix(port, 16).ok())?
+    });
+    ports.collect()
+}
+
 /// The process that started this one.
 pub fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -137,6 +152,24 @@ pub fn parent(pid: u32) -> Option<u32> {
 pub fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whom a process is connected to by TCP and IPv4, as the system knows it.
+pub fn peers(pid: u32) -> Vec<SocketAddr> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let sockets: Vec<PathBuf> = entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let peer = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (far, state, inode) = (columns.get(2)?, columns.get(3)?, columns.get(9)?);
+        let socket = PathBuf::from(format!("socket:[{inode}]"));
+        let (ip, port) = far.split_once(':')?;
+        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_ne_bytes());
+        let port = u16::from_str_radix(port, 16).ok()?;
+        // 01 is a connection that stands.
+        (*state == "01" && sockets.contains(&socket)).then_some(SocketAddr::from((ip, port)))
+    };
+    table.lines().filter_map(peer).collect()
 }
 
 /// The last lines of a file; nothing if there is none.
@@ -215,6 +248,26 @@ mod tests {
         assert!(!is_frozen(process.pid()));
         send(process.pid(), Signal::SIGSTOP);
         wait::until(Duration::from_secs(5), "the freeze", || is_frozen(process.pid()).then_some(()));
+    }
+
+    #[test]
+    fn a_process_has_its_ports() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ports = tcp_ports(std::process::id());
+        assert!(ports.contains(&client.local_addr().unwrap().port()), "{ports:?}");
+        let log = log();
+        let other = Process::start("sleep", command("sleep").arg("60"), log.path());
+        assert!(tcp_ports(other.pid()).is_empty());
+    }
+
+    #[test]
+    fn peers_are_those_of_connections_that_stand() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(peers(std::process::id()).contains(&client.peer_addr().unwrap()));
+        drop(client);
+        assert!(!peers(std::process::id()).contains(&listener.local_addr().unwrap()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, ConsensusDraft, NetworkId, RelayEntry, Validity,
 };
 use allium_shared::relay::link::LinkKeys;
-use allium_shared::time::Instant;
+use allium_shared::time::{Instant, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -48,7 +48,7 @@ use self::net::{Net, Owner};
 use self::observer::Observer;
 use self::outsider::Post;
 pub use self::relay::Mischief;
-use self::relay::{Directory, RelayNode, RelayState};
+use self::relay::{Directory, Mirrored, RelayNode, RelayState};
 use self::report::{RelayPeak, Totals};
 use self::schedule::Happening;
 use self::trace::Trace;
@@ -114,6 +114,7 @@ pub struct Sim {
     posts: Vec<Post>,
     directory: Directory,
     signer: AuthorityKeypair,
+    mirror: Mirrored,
     land: Land,
     consensus: Vec<u8>,
     config: Config,
@@ -145,7 +146,9 @@ impl Sim {
         }])
         .expect("one authority");
         let network = *authorities.network().as_bytes();
-        let relays: Vec<_> = (0..land.relays).map(|n| RelayNode::new(n, network, &land, &mut rng)).collect();
+        let mirror = Mirrored::default();
+        let node = |n| RelayNode::new(n, network, &land, mirror.clone(), &mut rng);
+        let relays: Vec<_> = (0..land.relays).map(node).collect();
         let mut sim = Self {
             net: Net::new(rng, weather),
             directory: Directory::new(relays.iter().map(|relay| &relay.entry)),
@@ -153,6 +156,7 @@ impl Sim {
             clients: (0..clients).map(ClientNode::new).collect(),
             posts: Vec::new(),
             signer,
+            mirror,
             land,
             consensus: Vec::new(),
             config: Config::new(authorities),
@@ -178,6 +182,7 @@ impl Sim {
         let mut draft = ConsensusDraft::new(NetworkId::from_bytes(self.network), validity, entries);
         draft.parameters = self.land.parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         self.consensus = draft.sign(&[&self.signer]).expect("a consensus");
+        self.mirror.set(self.consensus.clone());
     }
 
     /// Where the relays stand.
@@ -314,6 +319,16 @@ impl Sim {
     /// A relay's secrets, for whoever has stolen them.
     pub fn relay_keys(&self, n: usize) -> &LinkKeys {
         &self.relays[n].keys
+    }
+
+    /// The consensus that everybody goes by.
+    pub fn consensus(&self) -> &[u8] {
+        &self.consensus
+    }
+
+    /// The wall clock.
+    pub fn clock(&self) -> UnixTime {
+        self.net.clock().unix
     }
 
     /// How many relays there are.

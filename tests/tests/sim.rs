@@ -24,6 +24,8 @@ mod malice;
 mod observer;
 #[path = "sim/paths.rs"]
 mod paths;
+#[path = "sim/services.rs"]
+mod services;
 #[path = "sim/soak.rs"]
 mod soak;
 #[path = "sim/teardown.rs"]

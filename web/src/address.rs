@@ -2,7 +2,15 @@
 
 use std::rc::Rc;
 
+use js_sys::Reflect;
 use wasm_bindgen::JsValue;
+
+/// Whether the page came by https: then browsers open no `ws://` addresses for it, nor for its worker.
+pub fn came_by_https() -> bool {
+    let location = Reflect::get(&js_sys::global(), &"location".into());
+    let protocol = location.and_then(|location| Reflect::get(&location, &"protocol".into()));
+    protocol.is_ok_and(|protocol| protocol == "https:")
+}
 
 /// Takes the invite out of the address bar and this entry of the history, if the page was opened with one.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allium_shared::netdir::{
-    AuthorityIdentity, Document, MAX_ECHOES_LEN, MAX_SIGNATURES_LEN, MAX_VOTE_LEN, VoteDigest, VotingEvent,
+    AuthorityIdentity, Document, MAX_ECHOES_LEN, MAX_SIGNATURES_LEN, MAX_VOTE_LEN, Refusal, VoteDigest, VotingEvent,
     VotingOutput,
 };
 use axum::Router;
@@ -20,6 +20,7 @@ use tokio::sync::MutexGuard;
 use super::{Desk, Office, VOTING, store};
 use crate::files;
 use crate::http::client;
+use crate::metrics::authority::{DocumentResult, PeriodResult};
 use crate::shutdown::Shutdown;
 
 /// How long a disk that takes nothing is waited for before it is tried again.
@@ -198,27 +199,48 @@ fn report(office: &Office, event: &VotingEvent) {
     let name = |key: &AuthorityIdentity| {
         office.authorities.get(key).map_or_else(|| key.to_string(), |authority| authority.nickname.to_string())
     };
+    let metrics = &office.metrics;
     match event {
         VotingEvent::Voted { valid_after, relays } => tracing::info!(valid_after, relays, "voted"),
-        VotingEvent::Heard(authority) => tracing::debug!(authority = name(authority), "heard a vote"),
+        VotingEvent::Heard(authority) => {
+            metrics.document(DocumentResult::Vote);
+            tracing::debug!(authority = name(authority), "heard a vote");
+        }
         VotingEvent::Refused(authority, refusal) => {
+            metrics.document(match refusal {
+                Refusal::Vote(_) => DocumentResult::BadVote,
+                Refusal::Echoes(_) => DocumentResult::BadEchoes,
+                Refusal::Signatures(_) => DocumentResult::BadSignatures,
+            });
             tracing::warn!(authority = name(authority), error = %refusal, "an authority shows what does not count");
         }
-        VotingEvent::Caught(proof) => tracing::error!(
-            authority = name(&proof.authority),
-            key = proof.authority.to_hex(),
-            valid_after = proof.valid_after,
-            "an authority has signed {}: the proof is at /directory/misconduct; tell the other operators",
-            proof.twice.as_str()
-        ),
+        VotingEvent::Caught(proof) => {
+            metrics.equivocation();
+            tracing::error!(
+                authority = name(&proof.authority),
+                key = proof.authority.to_hex(),
+                valid_after = proof.valid_after,
+                "an authority has signed {}: the proof is at /directory/misconduct; tell the other operators",
+                proof.twice.as_str()
+            );
+        }
         VotingEvent::Counted { valid_after, votes, relays } => {
             tracing::info!(valid_after, votes, relays, "counted the votes and signed the consensus");
         }
-        VotingEvent::NotCounted(error) => tracing::warn!(%error, "there is no consensus this time"),
+        VotingEvent::Published { valid_after, signatures } => {
+            metrics.period(PeriodResult::Published);
+            tracing::info!(valid_after, signatures, "the consensus is signed by enough authorities");
+        }
+        VotingEvent::NotCounted(error) => {
+            metrics.period(PeriodResult::NotCounted);
+            tracing::warn!(%error, "there is no consensus this time");
+        }
         VotingEvent::Differs(authority) => {
+            metrics.differs();
             tracing::error!(authority = name(authority), "an authority has computed another consensus from the votes");
         }
         VotingEvent::Unsigned { signed, quorum } => {
+            metrics.period(PeriodResult::Unsigned);
             tracing::warn!(signed, quorum, "too few authorities have signed the consensus");
         }
     }

@@ -13,6 +13,7 @@ use axum::routing::post;
 
 use super::Office;
 use crate::directory::publish;
+use crate::metrics::authority::DescriptorResult;
 
 /// How long a relay may take to hand over its descriptor.
 const BODY_TIME: Duration = Duration::from_secs(5);
@@ -32,15 +33,22 @@ async fn take(
 ) -> Response {
     let now = office.clock.now();
     if !office.limiter.allow(now.instant, peer.ip()) {
+        office.metrics.descriptor(DescriptorResult::Rate);
         return (StatusCode::TOO_MANY_REQUESTS, "too many descriptors").into_response();
     }
     let body = axum::body::to_bytes(request.into_body(), MAX_DESCRIPTOR_LEN);
     let bytes: Bytes = match tokio::time::timeout(BODY_TIME, body).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "longer than any descriptor").into_response(),
-        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the descriptor did not come in time").into_response(),
+        failed => {
+            office.metrics.descriptor(DescriptorResult::Transfer);
+            return match failed {
+                Ok(_) => (StatusCode::PAYLOAD_TOO_LARGE, "longer than any descriptor").into_response(),
+                Err(_) => (StatusCode::REQUEST_TIMEOUT, "the descriptor did not come in time").into_response(),
+            };
+        }
     };
     let published = office.desk.lock().await.registry.publish(office.clock.now(), &bytes);
+    office.metrics.descriptor(DescriptorResult::from(&published));
     match published {
         Ok(Published::Renewed) => StatusCode::OK.into_response(),
         Ok(Published::Changed) => {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Office;
+use crate::metrics::authority::ProbeResult;
 use crate::shutdown::Shutdown;
 use crate::{dial, random};
 
@@ -63,6 +64,7 @@ pub(super) async fn run(office: Arc<Office>, mut shutdown: Shutdown) {
                 let answered = tokio::time::timeout(time, probe(&entry, network, rng)).await.unwrap_or(false);
                 drop(permit);
                 under_way.lock().await.remove(&entry.identity);
+                office.metrics.probe(if answered { ProbeResult::Answered } else { ProbeResult::Missed });
                 office.desk.lock().await.registry.probed(office.clock.now().instant, &entry, answered);
             });
         }

@@ -39,7 +39,8 @@ impl RelayOptions {
     /// The options in a file. Paths in it count from the folder that it is in.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
         let mut options: Self = read(path)?;
-        relative_to(path, [&mut options.data, &mut options.authorities]);
+        let Self { data, authorities, tls_cert, tls_key, .. } = &mut options;
+        relative_to(path, [data, authorities, tls_cert, tls_key]);
         Ok(options)
     }
 }
@@ -48,7 +49,8 @@ impl AuthorityOptions {
     /// The options in a file. Paths in it count from the folder that it is in.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
         let mut options: Self = read(path)?;
-        relative_to(path, [&mut options.data, &mut options.authorities, &mut options.page]);
+        let Self { data, authorities, page, tls_cert, tls_key, .. } = &mut options;
+        relative_to(path, [data, authorities, page, tls_cert, tls_key]);
         Ok(options)
     }
 }

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::Directory;
 use crate::http::client::{self, HttpError};
+use crate::metrics::directory::Fetch;
 use crate::shutdown::Shutdown;
 
 /// Where a directory serves the consensus.
@@ -124,6 +125,21 @@ impl Fetcher {
 
     /// Fetches from one source; gives the entity tag of what it has, if that was news.
     async fn fetch(&self, source: &str, etag: Option<&HeaderValue>) -> Result<Option<Option<HeaderValue>>, FetchError> {
+        let fetched = self.try_fetch(source, etag).await;
+        let fetches = &self.directory.metrics().fetches;
+        match &fetched {
+            Ok(Some(_)) => fetches.of(Fetch::Taken).increment(),
+            Ok(None) => fetches.of(Fetch::Unchanged).increment(),
+            Err(error) => fetches.of(error.into()).increment(),
+        }
+        fetched
+    }
+
+    async fn try_fetch(
+        &self,
+        source: &str,
+        etag: Option<&HeaderValue>,
+    ) -> Result<Option<Option<HeaderValue>>, FetchError> {
         let fetched = client::get(&format!("{source}{CONSENSUS_PATH}"), etag, MAX_CONSENSUS_LEN).await?;
         let Some(body) = fetched.body else { return Ok(None) };
         let newer = self.directory.accept(&body).await?;
@@ -152,9 +168,9 @@ impl Fetcher {
 
 /// Where the relay with this address mirrors the directory.
 pub fn mirror(url: &LinkUrl) -> Option<String> {
-    let rest = url.as_str().strip_prefix("ws://")?;
+    let (scheme, rest) = url.as_str().split_once("://")?;
     let host = rest.split('/').next()?;
-    Some(format!("http://{host}"))
+    Some(format!("{}://{host}", if scheme == "wss" { "https" } else { "http" }))
 }
 
 #[cfg(test)]
@@ -166,6 +182,7 @@ mod tests {
         let mirror = |url: &str| mirror(&url.parse().unwrap());
         assert_eq!(mirror("ws://127.0.0.2:7101/link").as_deref(), Some("http://127.0.0.2:7101"));
         assert_eq!(mirror("ws://[::1]:7101/link").as_deref(), Some("http://[::1]:7101"));
-        assert_eq!(mirror("wss://h/link"), None);
+        assert_eq!(mirror("wss://relay.example:7443/link").as_deref(), Some("https://relay.example:7443"));
+        assert_eq!(mirror("wss://h/link").as_deref(), Some("https://h"));
     }
 }

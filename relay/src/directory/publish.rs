@@ -19,10 +19,10 @@ pub const DESCRIPTOR_PATH: &str = "/directory/descriptor";
 /// How soon an authority that could not be reached is tried again; the pause doubles from here.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Publishes to all authorities until the end, each at its own pace so that a dead one holds up no other.
+/// Publishes to all authorities until the end, also at once whenever the entry changes, each at its own pace so that a dead one holds up no other.
 pub async fn run(
     keypair: &IdentityKeypair,
-    entry: RelayEntry,
+    mut entry: watch::Receiver<RelayEntry>,
     authorities: Arc<Authorities>,
     every: Duration,
     clock: Clock,
@@ -30,13 +30,19 @@ pub async fn run(
 ) {
     let published = clock.now().unix.as_secs();
     let started = clock.now().instant;
-    let mut descriptor = RelayDescriptor { published, uptime: 0, entry, certificate: None };
+    let entry_now = entry.borrow_and_update().clone();
+    let mut descriptor = RelayDescriptor { published, uptime: 0, entry: entry_now, certificate: None };
     let sender = watch::Sender::new(Bytes::from(descriptor.sign(keypair, authorities.network())));
     let mut publishers = JoinSet::new();
     for authority in authorities.iter() {
         publishers.spawn(publish_to(authority.clone(), sender.subscribe(), every));
     }
-    while shutdown.unless(tokio::time::sleep(every)).await.is_some() {
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(every) => {}
+            Ok(()) = entry.changed() => descriptor.entry = entry.borrow_and_update().clone(),
+        }
         // Authorities take only what is later, also when the clock has been set back a little.
         let now = clock.now();
         descriptor.published = now.unix.as_secs().max(descriptor.published + 1);

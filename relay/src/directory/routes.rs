@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
+use crate::metrics::directory::Answer;
 
 /// What a node says of itself at `/healthz`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,15 +46,20 @@ impl Health {
 
 /// `GET /directory/authorities`, `GET /directory/consensus` and `GET /healthz`.
 pub fn router(role: &'static str, nickname: &str, directory: Arc<Directory>) -> Router {
+    Router::new()
+        .route("/directory/authorities", get(authorities))
+        .route("/directory/consensus", get(consensus))
+        .with_state(Arc::clone(&directory))
+        .merge(health(role, nickname, directory))
+}
+
+/// `GET /healthz` alone.
+pub fn health(role: &'static str, nickname: &str, directory: Arc<Directory>) -> Router {
     let nickname = nickname.to_owned();
     let health = move |State(directory): State<Arc<Directory>>| async move {
         ([(header::CACHE_CONTROL, "no-store")], Json(Health::new(role, &nickname, &directory)))
     };
-    Router::new()
-        .route("/directory/authorities", get(authorities))
-        .route("/directory/consensus", get(consensus))
-        .route("/healthz", get(health))
-        .with_state(directory)
+    Router::new().route("/healthz", get(health)).with_state(directory)
 }
 
 /// Pages from anywhere may read what is public anyway.
@@ -61,6 +67,7 @@ const ANY_ORIGIN: (header::HeaderName, HeaderValue) =
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
 async fn authorities(State(directory): State<Arc<Directory>>) -> Response {
+    directory.metrics().answers.of(Answer::Authorities).increment();
     let headers = [
         ANY_ORIGIN,
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -70,7 +77,9 @@ async fn authorities(State(directory): State<Arc<Directory>>) -> Response {
 }
 
 async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) -> Response {
+    let answered = |answer| directory.metrics().answers.of(answer).increment();
     let Some(consensus) = directory.current() else {
+        answered(Answer::Missing);
         let headers = [ANY_ORIGIN, (header::RETRY_AFTER, HeaderValue::from_static("1"))];
         return (StatusCode::SERVICE_UNAVAILABLE, headers, "there is no consensus yet").into_response();
     };
@@ -85,8 +94,10 @@ async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) 
         (header::ETAG, etag),
     ];
     if same {
+        answered(Answer::Unchanged);
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
+    answered(Answer::Consensus);
     struct Owner(Arc<allium_shared::netdir::Consensus>);
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {

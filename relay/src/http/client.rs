@@ -8,7 +8,8 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::net::TcpStream;
+
+use crate::tls::connect::{self, ConnectError};
 
 /// How long a request may take from beginning to end.
 const REQUEST_TIME: Duration = Duration::from_secs(3);
@@ -22,15 +23,15 @@ pub enum HttpError {
     /// Not an address.
     #[error("it is not an address: {0}")]
     Address(#[from] InvalidUri),
-    /// Not an `http://` address with a host.
-    #[error("the address does not begin with http:// and a host")]
+    /// Not an `http://` or `https://` address with a host.
+    #[error("the address does not begin with http:// or https:// and a host")]
     Scheme,
     /// Nothing came in time.
     #[error("there was no answer within {0} s")]
     Timeout(u64),
-    /// There is nobody.
-    #[error("cannot connect: {0}")]
-    Connect(std::io::Error),
+    /// There is nobody, or nobody with the right certificate.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The connection broke, or the peer does not speak HTTP.
     #[error("the connection failed: {0}")]
     Protocol(#[from] hyper::Error),
@@ -99,10 +100,14 @@ async fn exchange(
     body: Bytes,
     max: usize,
 ) -> Result<Answer, HttpError> {
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(HttpError::Scheme) };
+    let (secure, port) = match uri.scheme_str() {
+        Some("http") => (false, 80),
+        Some("https") => (true, 443),
+        _ => return Err(HttpError::Scheme),
+    };
+    let authority = uri.authority().ok_or(HttpError::Scheme)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(HttpError::Connect)?;
-    stream.set_nodelay(true).map_err(HttpError::Connect)?;
+    let stream = connect::connect(host, authority.port_u16().unwrap_or(port), secure).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let mut builder = Request::builder()

@@ -11,13 +11,18 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use crate::shutdown::Shutdown;
 
 /// Connections that are served at once; more wait to be accepted. Links count on their own, once they are links.
 const MAX_CONNECTIONS: usize = 4096;
+
+/// How long a peer may take for a TLS handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// How long a peer may take for the head of a request, or leave a connection idle.
 const HEAD_TIME: Duration = Duration::from_secs(15);
@@ -44,7 +49,16 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Serves `router` until the end. Handlers may ask for the peer's address with [`ConnectInfo`].
-pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
+    accept(listener, None, router, shutdown).await;
+}
+
+/// Serves `router` by TLS until the end, with the same limits.
+pub async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor, router: Router, shutdown: Shutdown) {
+    accept(listener, Some(acceptor), router, shutdown).await;
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, mut shutdown: Shutdown) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accept = async {
@@ -55,9 +69,9 @@ pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown
         let Some((accepted, permit)) = shutdown.unless(accept).await else { return };
         match accepted {
             Ok((stream, peer)) => {
-                let (router, shutdown) = (router.clone(), shutdown.clone());
+                let (tls, router, shutdown) = (tls.clone(), router.clone(), shutdown.clone());
                 tokio::spawn(async move {
-                    serve_connection(stream, peer, router, shutdown).await;
+                    serve_peer(stream, tls, peer, router, shutdown).await;
                     drop(permit);
                 });
             }
@@ -70,9 +84,27 @@ pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, mut shutdown: Shutdown) {
+async fn serve_peer(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    peer: SocketAddr,
+    router: Router,
+    mut shutdown: Shutdown,
+) {
     // A link's records are small and must not wait for each other; where that fails they are merely late.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return serve_connection(stream, peer, router, shutdown).await };
+    // What peers do wrong with TLS ends their connection and is nobody else's business either.
+    let shaken = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream));
+    if let Some(Ok(Ok(stream))) = shutdown.unless(shaken).await {
+        serve_connection(stream, peer, router, shutdown).await;
+    }
+}
+
+async fn serve_connection<S>(stream: S, peer: SocketAddr, router: Router, mut shutdown: Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = TowerToHyperService::new(router.layer(axum::Extension(ConnectInfo(peer))));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

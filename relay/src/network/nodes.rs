@@ -14,6 +14,9 @@ pub struct NodeEntry {
     pub roles: Vec<String>,
     /// Where it serves HTTP, such as `http://127.0.0.1:7001`.
     pub url: String,
+    /// Where it serves its metrics, if anywhere.
+    #[serde(default)]
+    pub admin: Option<String>,
     /// Its process.
     pub pid: u32,
     /// The argv that starts it again on its old port and data.
@@ -26,6 +29,7 @@ pub fn to_json(planned: &Planned, nodes: &Nodes) -> String {
         nickname: node.nickname.to_string(),
         roles: node.roles.iter().map(|role| (*role).to_owned()).collect(),
         url: node.url(),
+        admin: node.admin.as_ref().map(|(address, _)| format!("http://{address}")),
         pid,
         command: node.command.clone(),
     });

@@ -83,6 +83,8 @@ pub struct PlannedNode {
     pub command: Vec<String>,
     /// The socket that holds its port until it starts.
     pub socket: Option<TcpListener>,
+    /// Its admin address, and the socket that holds the port until it starts.
+    pub admin: Option<(SocketAddr, Option<TcpListener>)>,
 }
 
 /// What a node is started with.
@@ -153,6 +155,14 @@ pub fn plan(options: &NetworkOptions, data: &Path) -> Result<Planned, PlanError>
         node.command.extend(options.bench.then(|| "--bench".to_owned()));
         nodes.push(node);
     }
+    if options.admin {
+        // Behind all others, so that the nodes have the same ports without it.
+        for node in &mut nodes {
+            let (address, socket) = ports.take(node.nickname.as_str())?;
+            node.command.extend(["--admin-listen".to_owned(), address.to_string()]);
+            node.admin = Some((address, Some(socket)));
+        }
+    }
     Ok(Planned { authorities_file, nodes })
 }
 
@@ -190,7 +200,7 @@ fn node(data: &Path, nickname: &str, roles: Vec<&'static str>, ports: &mut Ports
     let (address, socket) = ports.take(nickname)?;
     let nickname: Nickname = nickname.parse()?;
     let data = data.join(nickname.as_str());
-    Ok(PlannedNode { nickname, roles, address, data, command: Vec::new(), socket: Some(socket) })
+    Ok(PlannedNode { nickname, roles, address, data, command: Vec::new(), socket: Some(socket), admin: None })
 }
 
 fn argv(program: &Path, subcommand: &str, node: &PlannedNode, authorities: &Path) -> Vec<String> {
@@ -239,6 +249,7 @@ mod tests {
             port,
             processes: false,
             bench: false,
+            admin: false,
             page: PathBuf::from("dist"),
             guards,
             voting_interval: None,
@@ -269,6 +280,22 @@ mod tests {
         let ports: Vec<_> = planned.nodes.iter().map(|node| node.address.port()).collect();
         assert_eq!(ports, [41_101, 41_103, 41_104, 41_105, 41_106, 41_107]);
         drop(taken);
+    }
+
+    #[test]
+    fn admin_addresses_follow_the_others() {
+        let options = NetworkOptions { admin: true, ..options(41_200, 0) };
+        let planned = plan(&options, Path::new("/data")).unwrap();
+        let mut last = planned.nodes.iter().map(|node| node.address.port()).max().unwrap();
+        for node in &planned.nodes {
+            let admin = match node.config().unwrap() {
+                NodeConfig::Authority(config) => config.admin.unwrap(),
+                NodeConfig::Relay(config) => config.admin.unwrap(),
+            };
+            assert!(admin.port() > last, "{admin} is not behind {last}");
+            assert_eq!(node.admin.as_ref().map(|(address, _)| *address), Some(admin));
+            last = admin.port();
+        }
     }
 
     #[test]

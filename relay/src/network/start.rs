@@ -43,6 +43,8 @@ pub fn start(planned: &mut Planned, processes: bool, shutdown: Shutdown) -> Resu
     let mut nodes = Nodes { pids: Vec::new(), tasks: JoinSet::new() };
     for node in &mut planned.nodes {
         let socket = node.socket.take();
+        // The node opens that one by itself.
+        drop(node.admin.as_mut().and_then(|(_, socket)| socket.take()));
         if processes {
             drop(socket);
             let child = spawn(node).map_err(|source| NetworkError::Io { path: node.data.clone(), source })?;

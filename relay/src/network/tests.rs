@@ -21,6 +21,7 @@ fn options(data: &Path, port: u16) -> NetworkOptions {
         voting_interval: None,
         valid_for: None,
         bench: false,
+        admin: true,
     }
 }
 
@@ -40,6 +41,8 @@ fn nodes(data: &Path) -> Vec<NodeEntry> {
 async fn all_nodes_take_part_and_keep_their_keys() {
     let dir = TestDir::new();
     std::fs::write(dir.0.join("ready"), "of the last time").unwrap();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
     let mut networks = Vec::new();
     for _ in 0..2 {
         let (trigger, shutdown) = shutdown::channel();
@@ -66,6 +69,17 @@ async fn all_nodes_take_part_and_keep_their_keys() {
         assert!(nodes.iter().all(|node| node.pid == std::process::id()));
         let health = client::get(&format!("{}/healthz", nodes[5].url), None, 1000).await.unwrap();
         assert!(String::from_utf8_lossy(&health.body.unwrap()).contains("\"relays\":4"));
+
+        for (node, role) in nodes.iter().zip(["authority", "authority", "relay", "relay", "relay", "relay"]) {
+            let admin = node.admin.as_deref().unwrap();
+            let metrics = client::get(&format!("{admin}/metrics"), None, 100_000).await.unwrap().body.unwrap();
+            let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+            assert!(metrics.contains(&format!("allium_build_info{{role=\"{role}\",")), "{metrics}");
+            assert_eq!(metrics.contains("allium_relay_links{"), role == "relay");
+            for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+                assert!(docs.contains(&format!("| `{name}`")), "docs/operating.md has no line for {name}");
+            }
+        }
 
         trigger.shut_down();
         tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap().unwrap();

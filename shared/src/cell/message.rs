@@ -45,6 +45,14 @@ commands! {
     Service {
         /// Sends as many bytes as it is asked for: for measurements, in networks that were started for them.
         Source = 1,
+        /// Brings a client's copy of the directory up to date.
+        Directory = 2,
+        /// Tells the time.
+        Time = 3,
+        /// Looks up what a user has published.
+        FindKey = 4,
+        /// Keeps what a user publishes.
+        PublishKey = 5,
     }
 }
 
@@ -53,10 +61,16 @@ commands! {
     EndReason {
         /// The relay has no such service.
         Refused = 3,
+        /// The service wants a proof of work, and this is none.
+        NoWork = 4,
         /// Everything is said.
         Done = 6,
+        /// The service cannot keep any more, or gave up what a reader was too slow for.
+        ResourceLimit = 11,
         /// The service cannot make sense of what it was asked.
         BadRequest = 13,
+        /// The relay has no consensus itself yet.
+        NotDirectory = 14,
     }
 }
 

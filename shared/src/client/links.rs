@@ -10,7 +10,7 @@ use super::circuits::CircuitKey;
 use crate::cell::{CELL_LEN, Cell, CircId, LinkEnd};
 use crate::crypto::keys::RelayIdentity;
 use crate::link::{self, Initiator, LinkStep, MAX_CELLS, Padding, RelayAddressee, padded_count};
-use crate::netdir::RelayEntry;
+use crate::netdir::{LinkUrl, RelayEntry};
 use crate::time::Instant;
 
 /// How long a link may take to open and shake hands.
@@ -36,14 +36,21 @@ enum State {
     Closed,
 }
 
+/// Where a client opens links to a guard: at its first address, or at its first `wss://` address where no others may be
+/// opened, if it has one.
+pub(super) fn address(guard: &RelayEntry, secure: bool) -> Option<&LinkUrl> {
+    guard.urls().find(|url| url.is_secure() || !secure)
+}
+
 /// A link is of no use any more.
 pub(super) struct Broken;
 
 impl Link {
-    /// Begins a link to a guard.
+    /// Begins a link to a guard at one of its addresses.
     pub(super) fn open(
         link: LinkId,
         guard: &RelayEntry,
+        url: &LinkUrl,
         network: &[u8; 32],
         rng: &mut ChaCha20Rng,
         now: Instant,
@@ -51,7 +58,7 @@ impl Link {
     ) -> Option<Self> {
         let addressee = RelayAddressee { identity: guard.identity, link_key: guard.link_key };
         let (initiator, first) = Initiator::new_anonymous(rng, network, &addressee).ok()?;
-        outputs.extend([Output::OpenLink { link, url: guard.url.as_str().to_owned() }]);
+        outputs.extend([Output::OpenLink { link, url: url.as_str().to_owned() }]);
         Some(Self {
             guard: guard.identity,
             circuits: BTreeMap::new(),
@@ -159,5 +166,32 @@ impl Link {
         }
         self.queue.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netdir::{Role, Roles};
+
+    #[test]
+    fn a_page_that_came_by_https_opens_secure_addresses_only() {
+        let entry = |url: &str, secure_url: Option<&str>| {
+            let roles = Roles::from_iter([Role::Guard]);
+            let (nickname, url) = ("guard".parse().unwrap(), url.parse().unwrap());
+            let mut entry = RelayEntry::new([1; 32].into(), [2; 32].into(), [3; 32].into(), roles, nickname, url);
+            entry.secure_url = secure_url.map(|url| url.parse().unwrap());
+            entry
+        };
+        for (url, secure_url, plain, secure) in [
+            ("ws://h/", None, "ws://h/", None),
+            ("ws://h/", Some("wss://h/"), "ws://h/", Some("wss://h/")),
+            ("wss://h/", None, "wss://h/", Some("wss://h/")),
+            ("wss://h/", Some("wss://other/"), "wss://h/", Some("wss://h/")),
+        ] {
+            let entry = entry(url, secure_url);
+            assert_eq!(address(&entry, false).map(LinkUrl::as_str), Some(plain));
+            assert_eq!(address(&entry, true).map(LinkUrl::as_str), secure);
+        }
     }
 }

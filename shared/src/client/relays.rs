@@ -57,6 +57,7 @@ pub struct Relays {
     digest: Option<ConsensusDigest>,
     /// By the consensus in use: when it begins and ends, in seconds since 1970.
     valid: (u64, u64),
+    secure_links: bool,
     table: Table,
     parameters: Parameters,
     guards: Guards,
@@ -86,9 +87,11 @@ const GUARD: usize = 0;
 const SECOND_HOP: usize = 1;
 
 impl Relays {
-    /// With the guards and second hops that an earlier run has kept to.
-    pub fn new(guards: Vec<Guard>, second_hops: Vec<SecondHop>) -> Self {
-        Self { guards: Guards::new(guards), second_hops: SecondHops::new(second_hops), ..Self::default() }
+    /// With the guards and second hops that an earlier run has kept to; `secure_links` says whether all guards have to have a
+    /// `wss://` address.
+    pub fn new(guards: Vec<Guard>, second_hops: Vec<SecondHop>, secure_links: bool) -> Self {
+        let (guards, second_hops) = (Guards::new(guards), SecondHops::new(second_hops));
+        Self { guards, second_hops, secure_links, ..Self::default() }
     }
 
     /// Goes by this consensus and this time from now on. Costs nothing to speak of while both say nothing new.
@@ -101,7 +104,9 @@ impl Relays {
             self.digest = Some(consensus.digest());
             self.valid = (consensus.validity().valid_after, consensus.validity().valid_until);
             self.parameters = Parameters::of(consensus);
-            self.table = Table::new(consensus.relays(), self.parameters.subnet_bits, is_usable);
+            self.table = Table::new(consensus.relays(), self.parameters.subnet_bits, |relay| {
+                is_usable(relay, self.secure_links)
+            });
             let table = &self.table;
             self.failures.retain(|relay| table.index(relay).is_some());
             changed |= self.guards.list(table, self.clock(now), rng);

@@ -508,6 +508,13 @@ impl Consensus {
     }
 }
 
+/// The encoding that was verified.
+impl AsRef<[u8]> for Consensus {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 struct Decoded<'a> {
     draft: ConsensusDraft,
     health: Vec<u8>,

@@ -117,6 +117,13 @@ pub enum VotingEvent {
         /// How many relays are listed.
         relays: usize,
     },
+    /// Enough authorities have signed it.
+    Published {
+        /// For which period.
+        valid_after: u64,
+        /// How many have signed so far.
+        signatures: usize,
+    },
     /// The votes could not be counted.
     NotCounted(TallyError),
     /// An authority has computed something else from the votes.
@@ -727,6 +734,10 @@ impl Voting {
         }
         // Assembling fails for more signatures than there are authorities only.
         let Ok(bytes) = unsigned.assemble(&signatures) else { return };
+        if period.published == 0 {
+            let (valid_after, signatures) = (period.valid_after, signatures.len());
+            self.outputs.push_back(VotingOutput::Event(VotingEvent::Published { valid_after, signatures }));
+        }
         period.published = signatures.len();
         if let Ok(consensus) = Consensus::verify_signatures(&bytes, &self.authorities) {
             self.handle_consensus(&Arc::new(consensus));

@@ -7,16 +7,19 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
+use super::counts::CircuitCounts;
 use super::handshakes::{Answer, Request};
+use super::onion_keys::OnionKeys;
 use super::rate::Rate;
-use super::streams::{Services, StreamError, Streams};
+use super::services::Services;
+use super::streams::{StreamError, Streams};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
 use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
 use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
 use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
-use crate::crypto::keys::{OnionSecret, RelayIdentity};
-use crate::time::Instant;
+use crate::crypto::keys::RelayIdentity;
+use crate::time::{Instant, Now};
 
 /// How long a handshake may take, ours or the peer's.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(8);
@@ -43,15 +46,15 @@ const MAX_PENDING: usize = 256;
 /// Cookies that a visitor may try on one circuit.
 const MAX_TRIES: u8 = 32;
 
-/// The keys with which a relay answers handshakes.
+/// With what a relay answers those who open circuits, and those at whose circuits' ends it is.
 #[derive(Debug)]
 pub struct RelayKeys {
     /// The relay's identity.
     pub identity: RelayIdentity,
-    /// Its onion key.
-    pub onion: OnionSecret,
+    /// Its onion keys.
+    pub onion: OnionKeys,
     /// What it does for clients at the end of their circuits.
-    pub services: Services,
+    pub services: Arc<dyn Services>,
 }
 
 /// What a circuit does to the rest of its relay. The driver carries it out at once.
@@ -195,6 +198,7 @@ pub struct Circuits<L> {
     creates: Rate,
     /// Handshakes that wait for an answer.
     unanswered: usize,
+    counts: CircuitCounts,
 }
 
 /// A handshake of the peer that has not come whole yet, or is being answered.
@@ -306,6 +310,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             next_ticket: 0,
             creates: Rate::new(rate, burst, now),
             unanswered: 0,
+            counts: CircuitCounts::default(),
         }
     }
 
@@ -317,6 +322,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What became of circuits since the last call.
+    pub fn take_counts(&mut self) -> CircuitCounts {
+        std::mem::take(&mut self.counts)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -345,7 +355,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// Handles one cell that the link has brought.
-    pub fn handle_cell(&mut self, now: Instant, cell: &mut Cell, out: &mut impl Outlet<Link = L>) {
+    pub fn handle_cell(&mut self, now: Now, cell: &mut Cell, out: &mut impl Outlet<Link = L>) {
         let circ = cell.circ;
         let outcome = match cell.command {
             Command::Padding => Ok(()),
@@ -378,7 +388,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                         Err(CircuitViolation::TooMuch)
                     }
                 }
-                Some(Entry::End(_)) => self.handle_at_end(cell, out),
+                Some(Entry::End(_)) => self.handle_at_end(now, cell, out),
                 Some(_) => Err(CircuitViolation::Unexpected("a relay cell")),
                 None if self.half_open.contains_key(&circ) => {
                     Err(CircuitViolation::Unexpected("a relay cell before the handshake is done"))
@@ -388,7 +398,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     Ok(())
                 }
             },
-            Command::Create => self.handle_create(now, cell, out),
+            Command::Create => self.handle_create(now.instant, cell, out),
             Command::Created => self.handle_created(cell, out),
             Command::Destroy => {
                 self.forget(circ, cell.destroy_reason(), out);
@@ -440,6 +450,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         self.half_open.clear();
         self.deadlines.clear();
         for (circ, entry) in std::mem::take(&mut self.entries) {
+            self.count_end(&entry, DestroyReason::LinkClosed);
             release(circ, entry, DestroyReason::LinkClosed, out);
         }
     }
@@ -456,7 +467,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
     /// Ends one circuit towards both sides whose waiting cells were thrown away, the news of its end perhaps among them.
     pub(super) fn abandon(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) {
         out.send(&Cell::destroy(circ, reason));
-        self.forget(circ, reason, out);
+        self.half_open.remove(&circ);
+        if let Some(entry) = self.entries.remove(&circ) {
+            self.counts.overruns += 1;
+            release(circ, entry, reason, out);
+        }
     }
 
     /// Whether there is such a circuit.
@@ -473,8 +488,16 @@ impl<L: Clone + PartialEq> Circuits<L> {
     fn forget(&mut self, circ: CircId, reason: DestroyReason, out: &mut impl Outlet<Link = L>) -> bool {
         let was_half_open = self.half_open.remove(&circ).is_some();
         let Some(entry) = self.entries.remove(&circ) else { return was_half_open };
+        self.count_end(&entry, reason);
         release(circ, entry, reason, out);
         true
+    }
+
+    fn count_end(&mut self, entry: &Entry<L>, reason: DestroyReason) {
+        // Whoever wanted that one opened counts its own circuit.
+        if !matches!(entry, Entry::Opening { .. }) {
+            self.counts.end(reason);
+        }
     }
 
     fn end_state(&mut self, circ: CircId) -> Option<&mut EndState<L>> {
@@ -500,6 +523,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 || self.entries.len() + self.half_open.len() >= self.of_peer(MAX_CIRCUITS)
                 || self.unanswered >= self.of_peer(MAX_UNANSWERED);
             if full || !self.creates.take(now) {
+                self.counts.handshakes_refused += 1;
                 out.refuse(circ, DestroyReason::ResourceLimit);
                 return Ok(());
             }
@@ -530,6 +554,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
         out: &mut impl Outlet<Link = L>,
     ) {
         self.unanswered = self.unanswered.saturating_sub(1);
+        match &answer {
+            Ok(_) => self.counts.handshakes_answered += 1,
+            Err(DestroyReason::ResourceLimit) => self.counts.handshakes_refused += 1,
+            Err(_) => self.counts.handshakes_failed += 1,
+        }
         // The client may have given up meanwhile, and even have begun anew with the same id.
         if self.half_open.get(&circ).and_then(|half_open| half_open.ticket) != Some(ticket) {
             return;
@@ -610,7 +639,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
     }
 
-    fn handle_at_end(&mut self, cell: &mut Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
+    fn handle_at_end(&mut self, now: Now, cell: &mut Cell, out: &mut impl Outlet<Link = L>) -> Outcome {
         let circ = cell.circ;
         let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return Ok(()) };
         let tag = end.forward.process(cell.command as u8, &mut cell.body).ok_or(CircuitViolation::Unrecognised)?;
@@ -650,7 +679,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 let streams = end.streams.get_or_insert_default();
                 let backward = &mut end.backward;
                 let mut send = |message: &RelayMessage| originate(backward, circ, message, out);
-                Ok(streams.handle(message, &tag, self.keys.services, &mut send)?)
+                Ok(streams.handle(now, message, &tag, &*self.keys.services, &mut send)?)
             }
             (EndState::Extend { relay, message }, RelayMessage::Extend { relay: None, fragment }) => {
                 let Some(mut message) = message.push(&fragment)? else { return Ok(()) };

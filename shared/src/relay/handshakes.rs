@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 
 use super::circuits::{Note, RelayKeys};
+use super::onion_keys::wanted;
 use super::turns::Turns;
 use crate::cell::{CircId, DestroyReason};
 use crate::crypto::cgo::{RelayBackward, RelayForward};
@@ -48,15 +49,20 @@ impl<L> Request<L> {
 
     /// Computes the answer; gives the note for the link that brought the handshake.
     pub fn answer(self, rng: &mut impl CryptoRng) -> (L, Note<L>) {
-        let answer = handshake::respond(rng, self.keys.identity.as_bytes(), &self.keys.onion, b"", &self.message)
-            .map(|(message, mut stream)| {
-                let keys = CircuitKeys::from(&mut stream);
-                let forward = Box::new(RelayForward::new(&keys.forward));
-                Box::new(Answer { message, forward, backward: Box::new(RelayBackward::new(&keys.backward)) })
-            })
-            .map_err(|_| DestroyReason::Protocol);
+        let answer = self.respond(rng).ok_or(DestroyReason::Protocol);
         let (link, circ) = self.circuit;
         (link, Note::Answered { circ, ticket: self.ticket, answer })
+    }
+
+    /// Answers with the key that the client has chosen, if it is one of those in use.
+    fn respond(&self, rng: &mut impl CryptoRng) -> Option<Box<Answer>> {
+        let ring = self.keys.onion.ring();
+        let secret = ring.secret(&wanted(&self.message)?)?;
+        let identity = self.keys.identity.as_bytes();
+        let (message, mut stream) = handshake::respond(rng, identity, secret, b"", &self.message).ok()?;
+        let keys = CircuitKeys::from(&mut stream);
+        let forward = Box::new(RelayForward::new(&keys.forward));
+        Some(Box::new(Answer { message, forward, backward: Box::new(RelayBackward::new(&keys.backward)) }))
     }
 
     /// Nobody has time for it; gives the note for the link that brought it.

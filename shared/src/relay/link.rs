@@ -7,6 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use thiserror::Error;
 
 use super::circuits::{Circuits, Note, Outlet, RelayKeys};
+use super::counts::LinkCounts;
 use super::handshakes::Request;
 use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
@@ -18,7 +19,7 @@ use crate::link::{
     Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Padding, Peer, RecordError, RelayAddressee, Responder,
     Sealer, padded_count,
 };
-use crate::time::Instant;
+use crate::time::{Instant, Now};
 
 /// How long a link may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -105,6 +106,7 @@ pub struct RelayLink<L> {
     deadline: Instant,
     /// The relay needs the memory, and the peer does not read.
     stuck: bool,
+    counts: LinkCounts,
 }
 
 enum State<L> {
@@ -168,8 +170,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     /// A link that somebody has opened to this relay.
     pub fn respond(this: L, keys: Arc<LinkKeys>, memory: Arc<Memory>, mut rng: ChaCha20Rng, now: Instant) -> Self {
         let responder = Responder::new(&mut rng, &keys.network, &keys.circuits.identity, &keys.link);
-        let (state, load) = (State::Responding(responder, None), Arc::default());
-        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false }
+        let (state, load, counts) = (State::Responding(responder, None), Arc::default(), LinkCounts::default());
+        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false, counts }
     }
 
     /// A link that this relay opens to another.
@@ -192,8 +194,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             send: Some(first),
             waiting: Vec::new(),
         };
-        let load = Arc::default();
-        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false })
+        let (load, counts) = (Arc::default(), LinkCounts::default());
+        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false, counts })
     }
 
     /// What waits on the link, for [`super::memory::worst`].
@@ -207,6 +209,14 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             State::Open(open) => open.circuits.len(),
             State::Responding(..) | State::Initiating { .. } => 0,
         }
+    }
+
+    /// What the link has done since the last call.
+    pub fn take_counts(&mut self) -> LinkCounts {
+        if let State::Open(open) = &mut self.state {
+            self.counts.circuits += open.circuits.take_counts();
+        }
+        std::mem::take(&mut self.counts)
     }
 
     /// How many cells wait to be sent.
@@ -224,10 +234,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     /// If the peer broke the protocol; the link has to be closed, with [`Self::close`].
     pub fn handle_message<S: Switch<Link = L>>(
         &mut self,
-        now: Instant,
+        clock: Now,
         message: &mut [u8],
         switch: &mut S,
     ) -> Result<Progress, LinkError> {
+        let now = clock.instant;
         match &mut self.state {
             State::Responding(responder, send) => match responder.receive(message)? {
                 LinkStep::Send(answer) => {
@@ -259,10 +270,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 self.deadline = now + silence(open.relay, open.padding);
                 let Open { opener, circuits, queue, refusals, relay, .. } = &mut **open;
                 let cells = opener.open(message)?;
-                let mut own = Own::new(&self.this, queue, switch);
+                self.counts.records_opened += 1;
+                let mut own = Own::new(&self.this, queue, &mut self.counts, switch);
                 own.expected = cells.len();
                 for cell in cells {
-                    circuits.handle_cell(now, &mut Cell::decode(cell)?, &mut own);
+                    circuits.handle_cell(clock, &mut Cell::decode(cell)?, &mut own);
                 }
                 let refused = own.refused;
                 drop(own);
@@ -316,7 +328,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                         self.memory.relieved();
                     }
                 }
-                circuits.handle_note(now, note, &mut Own::new(&self.this, queue, switch));
+                circuits.handle_note(now, note, &mut Own::new(&self.this, queue, &mut self.counts, switch));
                 self.settle(now, switch);
             }
             State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
@@ -346,7 +358,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let State::Open(open) = &mut self.state else { return };
         let Open { circuits, queue, .. } = &mut **open;
         while let Some(circ) = queue.take_overrun() {
-            circuits.abandon(circ, DestroyReason::ResourceLimit, &mut Own::new(&self.this, queue, switch));
+            circuits.abandon(
+                circ,
+                DestroyReason::ResourceLimit,
+                &mut Own::new(&self.this, queue, &mut self.counts, switch),
+            );
         }
         self.memory.update(&self.load, now, queue.kept(), false);
         if self.memory.ask(now) {
@@ -380,6 +396,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             }
         }
         open.sealer.seal(&mut record)?;
+        self.counts.records_sealed += 1;
         self.memory.update(&self.load, now, open.queue.kept(), true);
         Ok(Some(record))
     }
@@ -404,7 +421,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     pub fn handle_timeout<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) -> Result<(), LinkError> {
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
-            circuits.handle_timeout(now, &mut Own::new(&self.this, queue, switch));
+            circuits.handle_timeout(now, &mut Own::new(&self.this, queue, &mut self.counts, switch));
             open.padding = switch.padding();
             self.settle(now, switch);
             self.check_queue()?;
@@ -416,16 +433,17 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         }
     }
 
-    /// Ends everything that went over the link: the WebSocket is gone, or about to be.
-    pub fn close<S: Switch<Link = L>>(self, now: Instant, switch: &mut S) {
+    /// Ends everything that went over the link: the WebSocket is gone, or about to be. Gives what it has done since it was
+    /// last asked.
+    pub fn close<S: Switch<Link = L>>(mut self, now: Instant, switch: &mut S) -> LinkCounts {
         self.memory.update(&self.load, now, 0, true);
-        match self.state {
-            State::Open(mut open) => {
-                let Open { circuits, queue, .. } = &mut *open;
-                circuits.close(&mut Own::new(&self.this, queue, switch));
+        match &mut self.state {
+            State::Open(open) => {
+                let Open { circuits, queue, .. } = &mut **open;
+                circuits.close(&mut Own::new(&self.this, queue, &mut self.counts, switch));
             }
             State::Initiating { waiting, .. } => {
-                for note in waiting {
+                for note in waiting.drain(..) {
                     if let Some((link, failure)) = note.into_failure(DestroyReason::ConnectFailed) {
                         switch.tell(&link, failure);
                     }
@@ -433,6 +451,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             }
             State::Responding(..) => {}
         }
+        self.take_counts()
     }
 }
 
@@ -447,6 +466,7 @@ fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {
 struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
     this: &'a L,
     queue: &'a mut CellQueue,
+    counts: &'a mut LinkCounts,
     switch: &'a mut S,
     forwarded: Vec<(L, Vec<Cell>)>,
     /// How many cells one link can get at most.
@@ -456,12 +476,13 @@ struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
 }
 
 impl<'a, L: Clone + PartialEq, S: Switch<Link = L>> Own<'a, L, S> {
-    fn new(this: &'a L, queue: &'a mut CellQueue, switch: &'a mut S) -> Self {
-        Self { this, queue, switch, forwarded: Vec::new(), expected: 1, refused: 0 }
+    fn new(this: &'a L, queue: &'a mut CellQueue, counts: &'a mut LinkCounts, switch: &'a mut S) -> Self {
+        Self { this, queue, counts, switch, forwarded: Vec::new(), expected: 1, refused: 0 }
     }
 
     fn hand_over(&mut self) {
         for (link, cells) in self.forwarded.drain(..) {
+            self.counts.cells_forwarded += cells.len() as u64;
             self.switch.forward(&link, cells);
         }
     }

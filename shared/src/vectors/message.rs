@@ -19,6 +19,8 @@ use crate::messaging::content::{ContentKind, content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::netdir::{Authorities, Authority, FamilyKeypair, NetworkId, RelayDescriptor, RelayEntry};
 use crate::rendezvous::MeetingSecret;
+use crate::services::{Publication, UserId, key_answer, read_key_answer, read_time, time_answer};
+use crate::time::UnixTime;
 use crate::wire::{Reader, Writer};
 
 #[derive(Deserialize)]
@@ -42,6 +44,19 @@ pub(super) enum Message {
     },
     /// The payload of a relay cell.
     Relay(RelayFields),
+    /// What a service answers or is asked.
+    TimeAnswer {
+        milliseconds: u64,
+    },
+    UserKeyAnswer {
+        user: Bytes,
+        record: Option<Bytes>,
+    },
+    UserKeyPublication {
+        nonce: u64,
+        day: u32,
+        record: Bytes,
+    },
     LinkPrologue {
         initiator: String,
         network: Bytes,
@@ -140,6 +155,27 @@ impl Message {
                 Ok(vec![format!("cell {command:?}")])
             }
             Self::Relay(fields) => fields.check(bytes),
+            Self::TimeAnswer { milliseconds } => {
+                let time = UnixTime::from_millis(*milliseconds);
+                same_bytes(&time_answer(time), bytes)?;
+                same("the time", read_time(bytes).map_err(text)?, time)?;
+                Ok(vec!["time answer".to_owned()])
+            }
+            Self::UserKeyAnswer { user, record } => {
+                let record = record.as_ref().map(Bytes::get).transpose()?;
+                same_bytes(&key_answer(record.as_deref()), bytes)?;
+                let read = read_key_answer(&UserId(user.array()?), bytes).map_err(text)?;
+                same("the record", read, record.as_deref())?;
+                Ok(vec![format!("user key answer, {}", if record.is_some() { "found" } else { "none" })])
+            }
+            Self::UserKeyPublication { nonce, day, record } => {
+                let record = record.get()?;
+                let publication = Publication { nonce: *nonce, day: *day, record: &record };
+                same_bytes(&publication.encode(), bytes)?;
+                same("the publication", &Publication::decode(bytes).map_err(text)?, &publication)?;
+                same("that the work is done", publication.is_worked(), true)?;
+                Ok(vec!["user key publication".to_owned()])
+            }
             Self::LinkPrologue { initiator, network, identity } => {
                 let kind = named(Kind::ALL, initiator)?;
                 same_bytes(&prologue(kind, &network.array()?, &RelayIdentity(identity.array()?)), bytes)?;

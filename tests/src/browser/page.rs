@@ -47,9 +47,22 @@ impl Page {
     /// Opens the page in two new browsers, which start at the same time, and waits until both are ready.
     #[track_caller]
     pub fn open_two(url: &str) -> (Self, Self) {
+        Self::open_two_with(url, &[])
+    }
+
+    /// The same, in browsers that are started with more arguments.
+    #[track_caller]
+    pub fn open_two_with(url: &str, more: &[String]) -> (Self, Self) {
+        let open = |label| {
+            let browser = Browser::start_with(label, more);
+            browser.go(url);
+            let page = Self { browser };
+            page.await_ready();
+            page
+        };
         thread::scope(|scope| {
-            let other = scope.spawn(|| Self::open("Ben", url));
-            let one = Self::open("Ada", url);
+            let other = scope.spawn(|| open("Ben"));
+            let one = open("Ada");
             (one, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     }

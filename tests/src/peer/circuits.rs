@@ -20,16 +20,22 @@ impl Peer {
             .map(|nickname| directory.relay(nickname))
             .map(|relay| Hop { identity: relay.identity, onion_key: relay.onion_key })
             .collect();
+        match self.try_circuit(hops) {
+            (circ, Received::Open) => circ,
+            (_, other) => panic!("the circuit does not open: {other:?}"),
+        }
+    }
+
+    /// Builds a circuit along these hops; gives it with what came of it, [`Received::Open`] at best.
+    #[track_caller]
+    pub fn try_circuit(&mut self, hops: Vec<Hop>) -> (CircId, Received) {
         let circ = LinkEnd::Initiator.circ_id(self.next_id);
         self.next_id += 1;
         let mut cells = Vec::new();
         let circuit = Circuit::build(&mut self.rng, circ, hops, &mut cells).expect("keys of the consensus");
         self.circuits.insert(circ, circuit);
         self.send_cells(&cells);
-        match self.await_received(circ) {
-            Received::Open => circ,
-            other => panic!("the circuit does not open: {other:?}"),
-        }
+        (circ, self.await_received(circ))
     }
 
     /// Does something with a circuit, and sends the cells that come of it.
@@ -93,6 +99,25 @@ impl Peer {
     #[track_caller]
     pub fn draw(&mut self, circ: CircId, bytes: u64) -> StreamId {
         self.with(circ, |circuit, out| circuit.begin(Service::Source, &bytes.to_be_bytes(), out)).expect("a stream")
+    }
+
+    /// Asks a service of a circuit's last hop; gives the whole answer and the number of the reason with which it ended. What
+    /// comes on other circuits and streams is lost.
+    #[track_caller]
+    pub fn ask(&mut self, circ: CircId, service: Service, argument: &[u8]) -> (Vec<u8>, u8) {
+        let stream = self.with(circ, |circuit, out| circuit.begin(service, argument, out)).expect("a stream");
+        let mut answer = Vec::new();
+        loop {
+            match self.await_received(circ) {
+                Received::Data(of, data) if of == stream => {
+                    answer.extend(data);
+                    self.with(circ, |circuit, out| circuit.consumed(stream, out));
+                }
+                Received::Ended(of, reason) if of == stream => return (answer, reason),
+                Received::Destroyed(reason) => panic!("the circuit ends: {reason:?}"),
+                _ => {}
+            }
+        }
     }
 
     /// What the next cell means that comes on any circuit.

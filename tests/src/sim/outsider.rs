@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use allium_shared::cell::fragment::{Assembler, split};
-use allium_shared::cell::message::{Cookie, RelayMessage};
+use allium_shared::cell::message::{Cookie, EndReason, RelayMessage, Service};
 use allium_shared::cell::{Cell, CircId, Command, DestroyReason, LinkEnd};
 use allium_shared::circuit::{Circuit, CircuitError, Hop, JOINED_STREAM, Received, Side};
 use allium_shared::crypto::handshake::{
@@ -306,6 +306,43 @@ impl Origin {
             circuit.write(JOINED_STREAM, text, &mut cells);
         }
         self.send_cells(sim, &cells);
+    }
+
+    /// Asks a service of the last hop; gives the whole answer and how it ended, or nothing if it does not end.
+    pub fn ask(
+        &mut self,
+        sim: &mut Sim,
+        circ: CircId,
+        service: Service,
+        argument: &[u8],
+    ) -> Option<(Vec<u8>, EndReason)> {
+        let mut cells = Vec::new();
+        let stream = self.circuits.get_mut(&circ)?.begin(service, argument, &mut cells).ok()?;
+        self.send_cells(sim, &cells);
+        let mut seen = self.heard.len();
+        let mut answer = Vec::new();
+        let end = sim.now() + 20 * PATIENCE;
+        while sim.now() < end {
+            self.look(sim);
+            let mut cells = Vec::new();
+            for (of, heard) in &self.heard[seen..] {
+                let Heard::Received(received) = heard else { continue };
+                match &**received {
+                    Received::Data(on, data) if (*of, *on) == (circ, stream) => {
+                        answer.extend_from_slice(data);
+                        self.circuits.get_mut(&circ)?.consumed(stream, &mut cells);
+                    }
+                    Received::Ended(on, reason) if (*of, *on) == (circ, stream) => {
+                        return Some((answer, EndReason::from_u8(*reason)?));
+                    }
+                    _ => {}
+                }
+            }
+            seen = self.heard.len();
+            self.send_cells(sim, &cells);
+            sim.run_for(LOOK);
+        }
+        None
     }
 
     /// Destroys a circuit.

@@ -1,7 +1,7 @@
 //! A simulated relay: the real links and circuits, and a switch between them that a test may bribe.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use allium_shared::cell::message::Cookie;
@@ -14,7 +14,8 @@ use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
 use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
-use allium_shared::relay::streams::Services;
+use allium_shared::relay::services::{Document, Mirror, RelayServices};
+use allium_shared::relay::user_keys::UserKeys;
 use allium_shared::time::Instant;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
@@ -55,6 +56,23 @@ impl Directory {
     }
 }
 
+/// The consensus as relays give it out, from the moment on in which there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mirrored(Arc<Mutex<Option<Arc<Vec<u8>>>>>);
+
+impl Mirrored {
+    pub(super) fn set(&self, consensus: Vec<u8>) {
+        *self.0.lock().expect("nobody panics with it") = Some(Arc::new(consensus));
+    }
+}
+
+impl Mirror for Mirrored {
+    fn update(&self, _: Option<&[u8; 32]>) -> Option<Document> {
+        let consensus = self.0.lock().expect("nobody panics with it").clone();
+        consensus.map(|consensus| consensus as Document)
+    }
+}
+
 /// Whether a relay runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayState {
@@ -89,7 +107,7 @@ struct Line {
 }
 
 impl RelayNode {
-    pub(super) fn new(n: usize, network: [u8; 32], land: &Land, rng: &mut ChaCha20Rng) -> Self {
+    pub(super) fn new(n: usize, network: [u8; 32], land: &Land, mirror: Mirrored, rng: &mut ChaCha20Rng) -> Self {
         let identity = IdentityKeypair::generate(rng).identity();
         let (link, onion) = (LinkSecret::generate(rng), OnionSecret::generate(rng));
         let mut entry = RelayEntry::new(
@@ -101,11 +119,9 @@ impl RelayNode {
             format!("ws://{}:{}/link", land.address(n), 10_000 + n).parse().expect("an address"),
         );
         entry.family = (land.family)(n).map(|family| [family; 32].into());
-        let keys = Arc::new(LinkKeys {
-            network,
-            link,
-            circuits: Arc::new(RelayKeys { identity, onion, services: Services { source: true } }),
-        });
+        let services = Arc::new(RelayServices::new(Box::new(mirror), UserKeys::new(), true));
+        let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
+        let keys = Arc::new(LinkKeys { network, link, circuits });
         Self {
             n,
             entry,
@@ -214,7 +230,7 @@ impl RelayNode {
     fn message(&mut self, net: &mut Net, end: End, mut message: Vec<u8>, desk: &mut Desk<'_>) {
         let Some(line) = self.links.get_mut(&end) else { return };
         desk.touched.push(end);
-        match line.link.handle_message(net.now, &mut message, &mut desk.switch(end, &mut self.cookies)) {
+        match line.link.handle_message(net.clock(), &mut message, &mut desk.switch(end, &mut self.cookies)) {
             Ok(Progress::Established(Some(peer))) => {
                 line.peer = Some(peer);
                 self.by_relay.entry(peer).or_insert(end);

@@ -15,6 +15,7 @@ use web_sys::Performance;
 use yew::Callback;
 
 use super::{Notice, Request};
+use crate::address;
 use crate::directory;
 use crate::socket::Socket;
 use crate::storage::{Storage, StorageError, Writer};
@@ -87,7 +88,7 @@ async fn fetch_config(tell: &Callback<Notice>) -> Result<Config, String> {
         match directory::fetch(directory::AUTHORITIES).await {
             Ok(bytes) => {
                 let authorities = Authorities::from_json(&bytes).map_err(|error| strings::directory_broken(&error))?;
-                return Ok(Config::new(authorities));
+                return Ok(Config::new(authorities).with_secure_links(address::came_by_https()));
             }
             Err(problem) => tell.emit(Notice::DirectoryTrouble(problem)),
         }

@@ -11,6 +11,7 @@ use super::below;
 use super::failures::Failures;
 use super::parameters::{DAY, Span};
 use super::table::{Index, Table};
+use crate::client::links::address;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::{RelayEntry, Role};
 use crate::time::Instant;
@@ -226,6 +227,6 @@ impl Guards {
 }
 
 /// Whether a client can use a relay as its guard. All that makes one unusable for some clients belongs here.
-pub(super) fn is_usable(relay: &RelayEntry) -> bool {
-    relay.has(Role::Guard)
+pub(super) fn is_usable(relay: &RelayEntry, secure_links: bool) -> bool {
+    relay.has(Role::Guard) && address(relay, secure_links).is_some()
 }

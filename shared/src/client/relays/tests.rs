@@ -71,7 +71,7 @@ fn open_guards(relays: &mut Relays, rng: &mut ChaCha20Rng, now: Now) -> Vec<Rela
 
 /// A client that has its guards.
 fn ready(consensus: &Consensus, rng: &mut ChaCha20Rng, now: Now) -> Relays {
-    let mut relays = Relays::new(Vec::new(), Vec::new());
+    let mut relays = Relays::new(Vec::new(), Vec::new(), false);
     assert!(relays.keep_up(consensus, rng, now));
     open_guards(&mut relays, rng, now);
     relays
@@ -88,7 +88,7 @@ fn second_hops(relays: &Relays) -> BTreeSet<RelayIdentity> {
 fn restarted(relays: &Relays) -> Relays {
     let guards = serde_json::to_vec(relays.guards()).unwrap();
     let second_hops = serde_json::to_vec(relays.second_hops()).unwrap();
-    Relays::new(serde_json::from_slice(&guards).unwrap(), serde_json::from_slice(&second_hops).unwrap())
+    Relays::new(serde_json::from_slice(&guards).unwrap(), serde_json::from_slice(&second_hops).unwrap(), false)
 }
 
 // ---- relations ----
@@ -133,7 +133,7 @@ fn relays_with_one_operator_or_in_one_subnet_are_related() {
     list[7].family = Some([4; 32].into());
     let expected = [(0, 1), (0, 8), (1, 8), (2, 3), (2, 6), (3, 4), (9, 10)];
     let found = |bits| {
-        let table = Table::new(&list, bits, is_usable);
+        let table = Table::new(&list, bits, |relay| is_usable(relay, false));
         let pairs = (0..list.len()).flat_map(|a| (a + 1..list.len()).map(move |b| (a, b)));
         let found: Vec<_> = pairs.filter(|(a, b)| table.related(*a, *b)).collect();
         assert!(found.iter().all(|(a, b)| table.related(*b, *a)));
@@ -227,7 +227,7 @@ proptest! {
     #[test]
     fn the_table_says_what_the_entries_say(seed in any::<u64>(), bits in 0_u32..=32) {
         let list = random_network(seed, 30);
-        let table = Table::new(&list, bits, is_usable);
+        let table = Table::new(&list, bits, |relay| is_usable(relay, false));
         for (a, one) in list.iter().enumerate() {
             for (b, other) in list.iter().enumerate() {
                 prop_assert_eq!(table.related(a, b), related(one, other, bits), "{:?} {:?}", one, other);
@@ -245,7 +245,7 @@ fn choices_go_by_weight() {
     for (relay, weight) in list.iter_mut().zip([1, 0, 10, 89, 1000]) {
         relay.weight = weight;
     }
-    let table = Table::new(&list, 16, is_usable);
+    let table = Table::new(&list, 16, |relay| is_usable(relay, false));
     let mut counts = [0_i64; 5];
     for _ in 0..100_000 {
         counts[table.choose(rng, Role::Middle, &[], |index| index != 4).unwrap()] += 1;
@@ -267,7 +267,7 @@ fn a_relay_without_weight_comes_last_and_one_that_fails_before_it() {
     for (relay, weight) in list.iter_mut().zip([0, 7, 7, 0]) {
         relay.weight = weight;
     }
-    let table = Table::new(&list, 16, is_usable);
+    let table = Table::new(&list, 16, |relay| is_usable(relay, false));
     let mut chosen = |failing: &[Index], among: &[Index]| -> BTreeSet<Index> {
         (0..200).filter_map(|_| table.choose(rng, Role::Middle, failing, |index| among.contains(&index))).collect()
     };
@@ -282,7 +282,7 @@ fn a_relay_without_weight_comes_last_and_one_that_fails_before_it() {
 fn the_greatest_weights_do_not_overflow() {
     let mut list = strangers(10_000);
     list.iter_mut().for_each(|relay| relay.weight = u32::MAX);
-    let table = Table::new(&list, 16, is_usable);
+    let table = Table::new(&list, 16, |relay| is_usable(relay, false));
     let rng = &mut rng(3);
     let chosen: BTreeSet<_> = (0..50).filter_map(|_| table.choose(rng, Role::Guard, &[], |_| true)).collect();
     assert!(chosen.len() > 45 && chosen.last() > Some(&5000));
@@ -399,7 +399,7 @@ fn a_profile_with_plain_identities_is_read() {
     let [a, b] = [id(3), id(5)].map(|id| id.to_hex());
     let json = format!(r#"{{"guards":["{a}","{b}"],"next_contact":4,"next_invite":2}}"#);
     let profile: crate::client::Profile = serde_json::from_str(&json).unwrap();
-    let mut relays = Relays::new(profile.guards.clone(), profile.second_hops.clone());
+    let mut relays = Relays::new(profile.guards.clone(), profile.second_hops.clone(), false);
     let unknown = serde_json::to_string(relays.guards()).unwrap();
     assert_eq!(unknown, format!(r#"["{a}","{b}"]"#), "without a consensus there are no lifetimes to draw");
     relays.keep_up(&consensus(strangers(20), &[], 0), rng, at(0));
@@ -456,7 +456,7 @@ fn clocks_that_are_wrong_end_no_lifetime_early_and_prolong_none() {
         START + 5001 * DAY
     );
     let hop = format!(r#"[{{"relay":"{}","expires":{}}}]"#, before[1].to_hex(), START + 5000 * DAY);
-    let mut relays = Relays::new(serde_json::from_str(&future).unwrap(), serde_json::from_str(&hop).unwrap());
+    let mut relays = Relays::new(serde_json::from_str(&future).unwrap(), serde_json::from_str(&hop).unwrap(), false);
     relays.keep_up(&first, rng, at(0));
     let value = serde_json::to_value(relays.guards()).unwrap();
     assert_eq!((value[0]["added"].as_u64(), value[0]["expires"].as_u64()), (Some(START), Some(START + 100 * DAY)));
@@ -464,7 +464,7 @@ fn clocks_that_are_wrong_end_no_lifetime_early_and_prolong_none() {
     assert_eq!(value[0]["expires"].as_u64(), Some(START + 12 * DAY));
     // One that would live for ever.
     let forever = format!(r#"[{{"relay":"{}","added":0,"expires":{}}}]"#, before[0].to_hex(), u64::MAX);
-    let mut relays = Relays::new(serde_json::from_str(&forever).unwrap(), Vec::new());
+    let mut relays = Relays::new(serde_json::from_str(&forever).unwrap(), Vec::new(), false);
     relays.keep_up(&first, rng, at(0));
     assert_eq!(guards(&relays), []);
 }
@@ -473,7 +473,7 @@ fn clocks_that_are_wrong_end_no_lifetime_early_and_prolong_none() {
 fn a_guard_is_kept_only_once_a_link_has_reached_it() {
     let rng = &mut rng(11);
     let consensus = consensus(strangers(30), &[], 0);
-    let mut relays = Relays::new(Vec::new(), Vec::new());
+    let mut relays = Relays::new(Vec::new(), Vec::new(), false);
     relays.keep_up(&consensus, rng, at(0));
     let tried = relays.primary_guards(rng, at(0).instant, |_| false);
     assert_eq!((tried.len(), relays.guards().len()), (2, 0));
@@ -501,11 +501,28 @@ fn places_of_invites_become_no_guards() {
     let rng = &mut rng(12);
     let consensus = consensus(strangers(5), &[], 0);
     for _ in 0..20 {
-        let mut relays = Relays::new(Vec::new(), Vec::new());
+        let mut relays = Relays::new(Vec::new(), Vec::new(), false);
         relays.keep_up(&consensus, rng, at(0));
         let tried = relays.primary_guards(rng, at(0).instant, |id| [1, 2, 3].contains(&id.as_bytes()[1]));
         assert_eq!(tried.iter().map(|id| id.as_bytes()[1]).collect::<BTreeSet<_>>(), [0, 4].into());
     }
+}
+
+#[test]
+fn where_links_have_to_be_secure_guards_without_such_an_address_are_passed_over_and_kept() {
+    let rng = &mut rng(24);
+    let mut list = strangers(20);
+    list.iter_mut().skip(10).for_each(|relay| relay.secure_url = Some("wss://guards.example/".parse().unwrap()));
+    list[19].secure_url = Some("wss://another.example/".parse().unwrap());
+    let consensus = consensus(list, &[], 0);
+    let kept = serde_json::from_value(serde_json::json!([id(3).to_hex(), id(12).to_hex()])).unwrap();
+    let mut relays = Relays::new(kept, Vec::new(), true);
+    relays.keep_up(&consensus, rng, at(0));
+    // All but one of those that can be used stand behind one name.
+    assert_eq!(open_guards(&mut relays, rng, at(0)), [id(12), id(19)]);
+    assert_eq!(relays.guards().len(), 3, "the page may come by http again");
+    let path = relays.path(rng, at(0), End::Any, |_| true).unwrap();
+    assert_eq!(path[0], id(12));
 }
 
 #[test]

@@ -10,7 +10,9 @@ use crate::cell::message::Service;
 use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::{IdentityKeypair, OnionSecret};
 use crate::relay::memory;
-use crate::relay::streams::Services;
+use crate::relay::services::{NoMirror, RelayServices};
+use crate::relay::user_keys::UserKeys;
+use crate::time::UnixTime;
 
 /// Which link of the relay.
 type Id = usize;
@@ -88,7 +90,8 @@ impl Relay {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let identity = IdentityKeypair::generate(&mut rng).identity();
         let (link, onion) = (LinkSecret::generate(&mut rng), OnionSecret::generate(&mut rng));
-        let circuits = Arc::new(RelayKeys { identity, onion, services: Services { source: true } });
+        let services = Arc::new(RelayServices::new(Box::new(NoMirror), UserKeys::new(), true));
+        let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         Self {
             now: Instant::from_millis(1000),
             rng,
@@ -100,6 +103,10 @@ impl Relay {
         }
     }
 
+    fn clock(&self) -> Now {
+        Now { instant: self.now, unix: UnixTime::from_millis(1_800_000_000_000 + self.now.as_millis()) }
+    }
+
     /// A client opens a link.
     fn connect(&mut self) -> Id {
         let id = self.links.len();
@@ -108,7 +115,7 @@ impl Relay {
         let addressee = RelayAddressee { identity: self.keys.circuits.identity, link_key: self.keys.link.public() };
         let (mut initiator, mut first) =
             Initiator::new_anonymous(&mut self.rng, &self.keys.network, &addressee).unwrap();
-        link.handle_message(self.now, &mut first, &mut self.desk).unwrap();
+        link.handle_message(self.clock(), &mut first, &mut self.desk).unwrap();
         let answer = link.poll_transmit(self.now).unwrap().unwrap();
         let LinkStep::Established { link: own, .. } = initiator.receive(&answer).unwrap() else { panic!() };
         self.links.push(link);
@@ -145,7 +152,8 @@ impl Relay {
         let mut record = Vec::new();
         cells.iter().for_each(|cell| cell.encode(&mut record));
         self.clients[id].link.sealer.seal(&mut record).unwrap();
-        self.links[id].handle_message(self.now, &mut record, &mut self.desk)?;
+        let clock = self.clock();
+        self.links[id].handle_message(clock, &mut record, &mut self.desk)?;
         loop {
             for request in std::mem::take(&mut self.desk.requests) {
                 let (link, note) = request.answer(&mut self.rng);
@@ -280,4 +288,42 @@ fn an_idle_link_pads_unless_that_is_turned_off() {
     };
     assert!((24..=60).contains(&count(Padding::default())), "a pause of 1 to 2.5 s in each of 60 s");
     assert_eq!(count(Padding::OFF), 1, "once a minute a link says that it lives");
+}
+
+#[test]
+fn a_link_counts_what_it_does() {
+    let mut relay = Relay::new(1_000_000);
+    let id = relay.connect();
+    assert_eq!(relay.links[id].take_counts(), LinkCounts::default());
+    (0..3).for_each(|_| relay.open(id));
+    let counts = relay.links[id].take_counts();
+    assert_eq!((counts.records_opened, counts.records_sealed), (3, 3));
+    assert_eq!((counts.circuits.handshakes_answered, counts.circuits.handshakes_refused), (3, 0));
+    assert_eq!(counts.circuits.ended().map(|(_, ended)| ended).sum::<u64>(), 0);
+    assert_eq!(relay.links[id].take_counts(), LinkCounts::default(), "counts are given once");
+
+    // A handshake that is none, a circuit that its client ends, and one that breaks the rules.
+    let circ = |n| LinkEnd::Initiator.circ_id(n);
+    let garbage = crate::cell::fragment::split(&[0; crate::crypto::handshake::CLIENT_MESSAGE_LEN]);
+    let garbage: Vec<_> = garbage.iter().map(|fragment| fragment.to_cell(circ(9), Command::Create)).collect();
+    relay.bring(id, &garbage).unwrap();
+    relay.bring(id, &[Cell::destroy(circ(0), DestroyReason::Requested)]).unwrap();
+    relay.bring(id, &[Cell { command: Command::Relay, ..Cell::destroy(circ(1), DestroyReason::None) }]).unwrap();
+    // And one that lives until the link ends.
+    let ended = |counts: LinkCounts| counts.circuits.ended().filter(|(_, ended)| *ended > 0).collect::<Vec<_>>();
+    let counts = relay.links[id].take_counts();
+    assert_eq!(counts.circuits.handshakes_failed, 1);
+    assert_eq!(ended(counts), [(DestroyReason::Protocol, 1), (DestroyReason::Requested, 1)]);
+    let counts = relay.links.remove(id).close(relay.now, &mut relay.desk);
+    assert_eq!(ended(counts), [(DestroyReason::LinkClosed, 1)]);
+}
+
+#[test]
+fn a_circuit_that_is_given_up_counts_as_an_overrun() {
+    let mut relay = Relay::new(400);
+    let id = relay.connect();
+    relay.open(id);
+    relay.draw(id, 0).unwrap();
+    let counts = relay.links[id].take_counts().circuits;
+    assert_eq!((counts.overruns, counts.ended().map(|(_, ended)| ended).sum::<u64>()), (1, 0));
 }

@@ -1,0 +1,220 @@
+//! What services of relays are asked, and what they answer: the formats at both ends of a stream (`docs/protocol.md`, 9.2).
+//!
+//! The argument of a `Begin` is the whole request, the bytes of the stream the whole answer. What a relay does to answer is
+//! in [`crate::relay::services`].
+
+use core::fmt;
+
+use crate::crypto::derive::derive;
+use crate::crypto::work::Work;
+use crate::time::UnixTime;
+use crate::wire::{DecodeError, Reader, Writer};
+
+/// The longest record that a user may publish, in bytes.
+pub const MAX_RECORD_LEN: usize = 256;
+
+/// Length of the answer of [`FindKey`](crate::cell::message::Service::FindKey), whatever was found, in bytes.
+pub const KEY_ANSWER_LEN: usize = 1 + 2 + MAX_RECORD_LEN;
+
+/// Length of what comes before the record in a [`Publication`], in bytes.
+const PUBLICATION_HEAD_LEN: usize = 8 + 4;
+
+/// Zero bits that a [`Publication`]'s proof of work takes: 65,536 hashes on average, some hundredths of a second; in a page a third
+/// of a second.
+pub const WORK_BITS: u32 = 16;
+
+/// How many days a publication's day may be off the relay's.
+pub const MAX_DAYS_OFF: u32 = 1;
+
+/// The answer of [`PublishKey`](crate::cell::message::Service::PublishKey): it is kept.
+pub const STORED: u8 = 0;
+
+const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
+
+/// Who a user is to those who look up what they have published: the hash of their record.
+///
+/// So nobody who keeps records can pass off another one under an id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub [u8; 32]);
+
+impl UserId {
+    /// The id under which a record is published.
+    pub fn of(record: &[u8]) -> Self {
+        Self(derive("user id", &[record]))
+    }
+}
+
+/// Who is looked up is nobody's business.
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserId(..)")
+    }
+}
+
+/// Days since 1970 began.
+pub const fn day(now: UnixTime) -> u32 {
+    // 2³² days are eleven million years.
+    (now.as_millis() / MILLIS_PER_DAY) as u32
+}
+
+/// The answer of [`Time`](crate::cell::message::Service::Time): milliseconds since 1970, `u64`.
+pub const fn time_answer(now: UnixTime) -> [u8; 8] {
+    now.as_millis().to_be_bytes()
+}
+
+/// Reads what [`time_answer`] wrote.
+///
+/// # Errors
+///
+/// If it is not 8 bytes.
+pub fn read_time(bytes: &[u8]) -> Result<UnixTime, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let time = UnixTime::from_millis(reader.u64()?);
+    reader.finish()?;
+    Ok(time)
+}
+
+/// The answer of [`FindKey`](crate::cell::message::Service::FindKey): `found u8 ‖ length u16 ‖ record ‖ zeros`, always of one
+/// length, so that its size does not tell what was found. A record above [`MAX_RECORD_LEN`] is cut.
+pub fn key_answer(record: Option<&[u8]>) -> [u8; KEY_ANSWER_LEN] {
+    let mut answer = [0; KEY_ANSWER_LEN];
+    let [found, l0, l1, room @ ..] = &mut answer;
+    if let Some(record) = record {
+        *found = 1;
+        let record = record.get(..MAX_RECORD_LEN).unwrap_or(record);
+        // At most MAX_RECORD_LEN, which u16 holds.
+        [*l0, *l1] = (record.len() as u16).to_be_bytes();
+        room.iter_mut().zip(record).for_each(|(to, from)| *to = *from);
+    }
+    answer
+}
+
+/// Reads what [`key_answer`] wrote about this user; gives the record, if there is one.
+///
+/// # Errors
+///
+/// If it is no such answer, or the record is another user's.
+pub fn read_key_answer<'a>(user: &UserId, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let found = reader.u8()?;
+    let record = reader.bytes_u16("a record", MAX_RECORD_LEN)?;
+    if reader.take(MAX_RECORD_LEN - record.len())?.iter().any(|byte| *byte != 0) {
+        return Err(DecodeError::Invalid("the end of an answer"));
+    }
+    reader.finish()?;
+    match found {
+        0 if record.is_empty() => Ok(None),
+        1 if UserId::of(record) == *user => Ok(Some(record)),
+        1 => Err(DecodeError::Invalid("a record that is not the user's")),
+        _ => Err(DecodeError::Invalid("whether a record was found")),
+    }
+}
+
+/// The argument of [`PublishKey`](crate::cell::message::Service::PublishKey): `nonce u64 ‖ day u32 ‖ record (1 to 256)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication<'a> {
+    /// The proof of work.
+    pub nonce: u64,
+    /// The day for which the work was done, counted from 1970.
+    pub day: u32,
+    /// What is published: 1 to [`MAX_RECORD_LEN`] bytes.
+    pub record: &'a [u8],
+}
+
+impl<'a> Publication<'a> {
+    /// The work that publishing a record takes on a day; found by [`Work::search`] with [`WORK_BITS`].
+    pub fn work(day: u32, record: &[u8]) -> Work {
+        Work::new("user key work", &[&day.to_be_bytes(), record])
+    }
+
+    /// Whether the work has been done.
+    pub fn is_worked(&self) -> bool {
+        Self::work(self.day, self.record).zeros(self.nonce) >= WORK_BITS
+    }
+
+    /// The argument's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(PUBLICATION_HEAD_LEN + self.record.len());
+        writer.u64(self.nonce).u32(self.day).raw(self.record);
+        writer.into_bytes()
+    }
+
+    /// Reads an argument's bytes; does not look at the work.
+    ///
+    /// # Errors
+    ///
+    /// If they are too few or too many.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let (nonce, day) = (reader.u64()?, reader.u32()?);
+        match reader.rest() {
+            [] => Err(DecodeError::Truncated { missing: 1 }),
+            record if record.len() > MAX_RECORD_LEN => {
+                Err(DecodeError::TooLong { what: "a record", len: record.len(), max: MAX_RECORD_LEN })
+            }
+            record => Ok(Self { nonce, day, record }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_of_one_length_and_read_again() {
+        let longest = [7; MAX_RECORD_LEN];
+        for record in [&b"x"[..], b"a record", &longest] {
+            let answer = key_answer(Some(record));
+            assert_eq!(read_key_answer(&UserId::of(record), &answer), Ok(Some(record)));
+        }
+        assert_eq!(read_key_answer(&UserId([1; 32]), &key_answer(None)), Ok(None));
+    }
+
+    #[test]
+    fn a_record_of_somebody_else_is_refused() {
+        let answer = key_answer(Some(b"mine"));
+        assert!(read_key_answer(&UserId::of(b"yours"), &answer).is_err());
+    }
+
+    #[test]
+    fn other_answers_are_errors() {
+        let good = key_answer(Some(b"mine"));
+        let id = UserId::of(b"mine");
+        let change = |at: usize, to: u8| {
+            let mut bytes = good;
+            bytes[at] = to;
+            read_key_answer(&id, &bytes).map(drop)
+        };
+        assert!(change(0, 2).is_err(), "neither found nor not");
+        assert!(change(0, 0).is_err(), "not found, but there is a record");
+        assert!(change(1, 2).is_err(), "longer than any record");
+        assert!(change(2, 3).is_err(), "bytes behind the record");
+        assert!(change(KEY_ANSWER_LEN - 1, 1).is_err());
+        assert!(read_key_answer(&id, &good[..KEY_ANSWER_LEN - 1]).is_err());
+        assert!(read_key_answer(&id, &[&good[..], &[0]].concat()).is_err());
+        assert!(read_time(&[0; 7]).is_err() && read_time(&[0; 9]).is_err());
+        assert_eq!(read_time(&time_answer(UnixTime::from_millis(5))), Ok(UnixTime::from_millis(5)));
+    }
+
+    #[test]
+    fn work_is_for_one_record_and_one_day() {
+        let record = [3; MAX_RECORD_LEN];
+        let nonce = Publication::work(20_000, &record).search(WORK_BITS, 0, u64::MAX).unwrap();
+        let worked = Publication { nonce, day: 20_000, record: &record };
+        assert!(worked.is_worked());
+        assert!(!Publication { day: 20_001, ..worked.clone() }.is_worked());
+        assert!(!Publication { record: &record[1..], ..worked.clone() }.is_worked());
+        let bytes = worked.encode();
+        assert_eq!(Publication::decode(&bytes), Ok(worked));
+        assert!(Publication::decode(&bytes[..PUBLICATION_HEAD_LEN]).is_err());
+        assert!(Publication::decode(&bytes[..PUBLICATION_HEAD_LEN + 1]).is_ok());
+        assert!(Publication::decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn days_begin_at_midnight() {
+        let at = |secs: u64| day(UnixTime::from_millis(secs * 1000));
+        assert_eq!((at(0), at(86_399), at(86_400), at(1_800_000_000)), (0, 0, 1, 20_833));
+    }
+}
