@@ -13,10 +13,11 @@ mod sockets;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use allium_shared::client::api::{Command, ContactId, Event, Input, Output, Progress};
+use allium_shared::client::api::{CONSENSUS_PATH, Command, ContactId, Event, Input, Output, Progress, UPDATE_PATH};
 use allium_shared::client::{Client, ClientError, Config};
-use allium_shared::netdir::{Authorities, MAX_CONSENSUS_LEN};
+use allium_shared::netdir::{Authorities, ConsensusDigest, MAX_UPDATE_LEN};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::mpsc;
@@ -25,7 +26,6 @@ use self::lines::{Order, Report};
 use self::printed::Printed;
 use self::sockets::Sockets;
 use crate::clock::Clock;
-use crate::directory::fetch::CONSENSUS_PATH;
 use crate::directory::trust::{self, TrustError};
 use crate::http::client as http;
 use crate::random;
@@ -34,6 +34,9 @@ use crate::store::{Store, StoreError};
 
 /// The longest line that is read, in bytes.
 const MAX_LINE_LEN: u64 = 256 * 1024;
+
+/// How long a list of relays may take to come by HTTP.
+const FETCH_TIME: Duration = Duration::from_secs(10);
 
 /// What a native client is to do.
 #[derive(Clone, Debug)]
@@ -220,20 +223,25 @@ impl Chat {
                 Output::OpenLink { link, url } => self.sockets.open(link, url),
                 Output::SendLink(link, message) => self.sockets.send(link, message),
                 Output::CloseLink(link) => self.sockets.close(link),
-                Output::FetchConsensus => self.fetch(),
+                Output::FetchConsensus { source, url, held } => self.fetch(source, url, held),
                 Output::Persist(batch, writes) => self.store.write(batch, writes),
                 Output::Event(event) => events.push_back(event),
             }
         }
     }
 
-    fn fetch(&self) {
-        let url = format!("{}{CONSENSUS_PATH}", self.directory);
+    fn fetch(&self, source: usize, url: Option<String>, held: Option<ConsensusDigest>) {
+        let directory = url.as_ref().unwrap_or(&self.directory);
+        let url = match held {
+            Some(digest) => format!("{directory}{UPDATE_PATH}{digest}"),
+            None => format!("{directory}{CONSENSUS_PATH}"),
+        };
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
-            let fetched = http::get(&url, None, MAX_CONSENSUS_LEN).await;
-            let bytes = fetched.map(|fetched| fetched.body.unwrap_or_default().to_vec());
-            let _ = inputs.send(Input::Consensus(bytes.map_err(|error| error.to_string())));
+            let fetched = http::get_within(&url, None, MAX_UPDATE_LEN, FETCH_TIME).await;
+            let answer = fetched.map(|fetched| fetched.body.unwrap_or_default().to_vec());
+            let answer = answer.map_err(|error| error.to_string());
+            let _ = inputs.send(Input::Consensus { source, answer });
         });
     }
 
@@ -252,6 +260,8 @@ impl Chat {
             Order::Invite => Command::Invite,
             Order::Add { link, name, introduce_as } => Command::Add { link, name, introduce_as },
             Order::Circuits => Command::Circuits,
+            Order::PublishKey => Command::PublishKey,
+            Order::FindKey { id } => Command::FindKey { id },
             Order::Send { to, text } => match self.client.find_contact(&to) {
                 Some(to) => Command::Send { to, text },
                 None => {
@@ -297,6 +307,9 @@ impl Chat {
                 Report::delivery(state, to, id).map_or(Ok(()), |report| self.report(&report))
             }
             Event::Circuits { list } => self.report(&Report::circuits(&list)),
+            Event::KeyPublished { id } => self.report(&Report::KeyPublished { id }),
+            Event::KeyFound { id, key } => self.report(&Report::Key { id, key }),
+            Event::Clock { skew_secs, message } => self.report(&Report::Clock { skew_secs, message }),
             Event::Error { about, message } => self.report(&Report::Error { about, message }),
         }
     }

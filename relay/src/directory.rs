@@ -13,10 +13,12 @@ pub mod routes;
 pub mod trust;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allium_shared::netdir::{Authorities, AuthorityIdentity, Consensus, ConsensusError, MAX_CONSENSUS_LEN};
+use allium_shared::netdir::{
+    Authorities, AuthorityIdentity, Consensus, ConsensusDigest, ConsensusError, MAX_CONSENSUS_LEN, Mirror,
+};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -34,6 +36,8 @@ pub struct Directory {
     clock: Clock,
     file: Option<PathBuf>,
     consensus: watch::Sender<Option<Arc<Consensus>>>,
+    /// The same, and those before it, for those who hold one of these.
+    mirror: Mutex<Mirror>,
     metrics: DirectoryMetrics,
 }
 
@@ -41,13 +45,16 @@ impl Directory {
     /// The copy in a data folder; one without a folder begins empty and stays in memory.
     pub fn open(authorities: Arc<Authorities>, clock: Clock, data: Option<&Path>) -> Self {
         let file = data.map(|data| data.join(FILE));
-        let (consensus, metrics) = (watch::Sender::new(None), DirectoryMetrics::default());
-        let directory = Self { authorities, clock, file, consensus, metrics };
+        let (consensus, mirror, metrics) = (watch::Sender::new(None), Mutex::default(), DirectoryMetrics::default());
+        let directory = Self { authorities, clock, file, consensus, mirror, metrics };
         if let Some(path) = &directory.file {
             match files::read_bounded(path, MAX_CONSENSUS_LEN) {
                 Ok(None) => {}
                 Ok(Some(bytes)) => match directory.verify(&bytes) {
-                    Ok(consensus) => drop(directory.consensus.send_replace(Some(Arc::new(consensus)))),
+                    Ok(consensus) => {
+                        directory.mirror().push(&consensus);
+                        directory.consensus.send_replace(Some(Arc::new(consensus)));
+                    }
                     Err(error) => tracing::info!(%error, "the stored consensus is of no use any more"),
                 },
                 Err(error) => tracing::warn!(%error, "cannot read the stored consensus"),
@@ -74,6 +81,17 @@ impl Directory {
     /// The consensus and all that follow.
     pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Consensus>>> {
         self.consensus.subscribe()
+    }
+
+    /// The encoded [`ConsensusUpdate`](allium_shared::netdir::ConsensusUpdate) for who holds the consensus with this digest,
+    /// or none; nothing while there is no consensus here.
+    pub fn update_for(&self, held: Option<&ConsensusDigest>) -> Option<Arc<Vec<u8>>> {
+        self.mirror().update_for(held)
+    }
+
+    /// What is behind this lock is whole after every call, also after one that has panicked.
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a consensus, and no newer one is due.
@@ -111,6 +129,8 @@ impl Directory {
                 consensus.is_newer_than(current) || same && consensus.signers().len() > current.signers().len()
             });
             if newer {
+                // Before anybody sees it who asks for what comes after it.
+                self.mirror().push(&consensus);
                 *current = Some(Arc::clone(&consensus));
             }
             newer

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use allium_shared::netdir::ConsensusDigest;
 use allium_shared::relay::services::{Document, Mirror, RelayServices};
 use allium_shared::relay::user_keys::{MAX_SAVED_LEN, UserKeys};
 
@@ -22,8 +23,9 @@ const STORE_EVERY: Duration = Duration::from_secs(120);
 pub struct DirectoryMirror(pub Arc<Directory>);
 
 impl Mirror for DirectoryMirror {
-    fn update(&self, _: Option<&[u8; 32]>) -> Option<Document> {
-        self.0.current().map(|consensus| consensus as Document)
+    fn update(&self, held: Option<&[u8; 32]>) -> Option<Document> {
+        let held = held.copied().map(ConsensusDigest::from_bytes);
+        self.0.update_for(held.as_ref()).map(|update| update as Document)
     }
 }
 

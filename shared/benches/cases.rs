@@ -1,5 +1,5 @@
-//! What is measured, natively and in a browser: the protocol's work per cell, per handshake and per record, and a client's
-//! choice of relays.
+//! What is measured, natively and in a browser: the protocol's work per cell, per handshake, per record and per consensus, and
+//! a client's choice of relays.
 //!
 //! Without a clock of its own, so that the same cases are compiled for both.
 
@@ -18,7 +18,7 @@ use allium_shared::netdir::{
 use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
 use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use rand_core::{Rng as _, SeedableRng as _};
 
 /// The command byte of the cells.
 const COMMAND: u8 = 3;
@@ -118,6 +118,7 @@ pub fn all() -> Vec<Case> {
     cases.extend([link_handshake("XK", true), link_handshake("NK", false)]);
     cases.extend(paths().unwrap_or_default());
     cases.push(work());
+    cases.extend(consensus());
     cases
 }
 
@@ -351,4 +352,43 @@ fn links(relay: bool) -> Result<(Link, Link), LinkHandshakeError> {
         },
         LinkStep::Established { send: None, .. } => Err(LinkHandshakeError::Over),
     }
+}
+
+/// The largest consensus, from its bytes to what paths are chosen from.
+fn consensus() -> Option<Case> {
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let keypairs: [AuthorityKeypair; 5] =
+        std::array::from_fn(|_| AuthorityKeypair::new(IdentityKeypair::generate(&mut rng)));
+    let authority = |(index, keypair): (usize, &AuthorityKeypair)| {
+        let nickname = format!("authority{index}").parse().ok()?;
+        Some(Authority { nickname, key: keypair.identity(), url: format!("https://authority{index}.example.org") })
+    };
+    let authorities = Authorities::new(keypairs.iter().enumerate().filter_map(authority).collect()).ok()?;
+    let now = 1_800_000_000;
+    let validity = Validity { valid_after: now - 60, fresh_until: now + 60, valid_until: now + 3600 };
+    let relays = (0..MAX_RELAYS).map(|index| listed(&mut rng, index)).collect::<Option<_>>()?;
+    let mut draft = ConsensusDraft::new(*authorities.network(), validity, relays);
+    draft.parameters = [("padding-interval".to_owned(), 2_500)].into();
+    let bytes = draft.sign(&keypairs.each_ref()).ok()?;
+    let len = bytes.len();
+    Some(repeat("directory", "consensus of 10,000 relays: verify", Some(len), move || {
+        let _ = black_box(Consensus::verify(black_box(&bytes), &authorities, UnixTime::from_millis(now * 1_000)));
+    }))
+}
+
+/// A relay with keys that no other has. Nobody computes with them before a circuit needs them, so they are no real ones.
+fn listed(rng: &mut ChaCha20Rng, index: usize) -> Option<RelayEntry> {
+    let mut key = || {
+        let mut bytes = [0; 32];
+        rng.fill_bytes(&mut bytes);
+        bytes
+    };
+    Some(RelayEntry::new(
+        key().into(),
+        key().into(),
+        key().into(),
+        [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect(),
+        format!("relay{index}").parse().ok()?,
+        format!("wss://relay{index}.example.org/link").parse().ok()?,
+    ))
 }

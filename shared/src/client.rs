@@ -11,6 +11,9 @@
 //! - `circuits`: the circuits and their tasks
 //! - `meetings`: waiting for and looking for contacts
 //! - `talks`: what joined contacts say
+//! - `directory`, `clock`: the list of relays, and what time it is
+//! - `requests`: asking relays something over circuits
+//! - `keys`: publishing one's own key, and looking up others'
 //! - `contacts`, `store`: what is kept, in memory and on disk
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,29 +29,36 @@ use self::api::{
     Progress,
 };
 use self::circuits::{Cause, CircuitKey, Managed, Task};
-use self::contacts::{Contact, ContactRecord, Invited, OpenInvite, Outgoing, Stage, unique_name};
+use self::clock::{ClockRecord, NetworkClock};
+use self::contacts::{Contact, ContactRecord, Invited, KeyBytes, OpenInvite, Outgoing, Stage, unique_name};
+use self::directory::Directory;
+use self::keys::Keys;
 use self::links::Link;
-use self::relays::{Guard, Relays, SecondHop, jitter};
+use self::relays::{Guard, Relays, SecondHop};
 use self::store::{Direction, Key, MessageRecord, Store, Then};
 use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::RelayIdentity;
 use crate::link::Padding;
 use crate::messaging::session::OlmAccount;
-use crate::netdir::Authorities;
-use crate::netdir::{Consensus, SKEW_TOLERANCE};
+use crate::netdir::{Authorities, Consensus};
 use crate::time::{Instant, Now};
 
 pub mod api;
 mod circuits;
+mod clock;
 mod contacts;
+mod directory;
+mod keys;
 mod links;
 mod meetings;
 pub mod relays;
+mod requests;
 mod store;
 mod talks;
 
 pub use self::circuits::{CircuitCounts, CircuitLosses};
+pub use self::keys::{KEY_SERVERS, key_servers};
 pub use self::store::history_entry;
 
 /// Circuits that are kept ready.
@@ -56,12 +66,6 @@ const SPARES: usize = 2;
 
 /// How long one hop of a circuit may take.
 const HOP_TIME: Duration = Duration::from_secs(3);
-
-/// How soon a failed fetch of the consensus is tried again, at first and at most.
-const FETCH_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-
-/// The shortest time between two fetches of the consensus.
-const FETCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// After this time without a contact it counts as offline.
 const OFFLINE_AFTER: Duration = Duration::from_secs(20);
@@ -113,6 +117,8 @@ pub struct Client {
     outputs: VecDeque<Output>,
     store: Store,
     directory: Directory,
+    clock: NetworkClock,
+    keys: Keys,
     relays: Relays,
     links: BTreeMap<LinkId, Link>,
     circuits: BTreeMap<CircuitKey, Managed>,
@@ -135,17 +141,9 @@ struct Profile {
     second_hops: Vec<SecondHop>,
     next_contact: u64,
     next_invite: u64,
-}
-
-/// The consensus and its next fetch.
-#[derive(Debug)]
-struct Directory {
-    consensus: Option<Consensus>,
-    fetching: bool,
-    failures: u32,
-    next_fetch: Instant,
-    /// The last error that the person was told.
-    told: Option<String>,
+    /// The secret of the key by which others may know this profile.
+    #[serde(default)]
+    identity: Option<KeyBytes>,
 }
 
 impl Client {
@@ -158,6 +156,7 @@ impl Client {
     /// If a record cannot be read: better not to begin than to lose it.
     pub fn new(config: Config, records: Vec<(String, Vec<u8>)>, seed: [u8; 32], now: Now) -> Result<Self, ClientError> {
         let restored = Restored::read(records, now)?;
+        let consensus = restored.consensus(&config.authorities);
         let secure_links = config.secure_links;
         let mut client = Self {
             config,
@@ -165,7 +164,9 @@ impl Client {
             now,
             outputs: VecDeque::new(),
             store: Store::default(),
-            directory: Directory { consensus: None, fetching: false, failures: 0, next_fetch: now.instant, told: None },
+            directory: Directory::new(consensus, now.instant),
+            clock: NetworkClock::new(restored.clock, now),
+            keys: Keys::default(),
             relays: Relays::new(restored.profile.guards.clone(), restored.profile.second_hops.clone(), secure_links),
             links: BTreeMap::new(),
             circuits: BTreeMap::new(),
@@ -178,6 +179,8 @@ impl Client {
             proven: false,
             counts: CircuitCounts::default(),
         };
+        client.begin_identity();
+        client.begin_directory();
         client.event(Event::Progress { step: client.progress });
         let mut events = Vec::new();
         for contact in client.contacts.values() {
@@ -197,6 +200,7 @@ impl Client {
     /// Takes an input.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
+        self.watch_clocks();
         match input {
             Input::Command(command) => self.command(command),
             Input::LinkOpened(id) => {
@@ -206,7 +210,7 @@ impl Client {
             }
             Input::LinkMessage(id, message) => self.link_message(id, message),
             Input::LinkClosed(id) => self.link_lost(id),
-            Input::Consensus(result) => self.consensus(result),
+            Input::Consensus { source, answer } => self.fetched(source, answer),
             Input::Persisted(batch) => self.persisted(batch),
             Input::Timeout => {}
         }
@@ -236,9 +240,9 @@ impl Client {
                 .filter(|round| *round > self.now.instant);
             offline.into_iter().chain(round)
         });
-        let fetch = (!self.directory.fetching).then_some(self.directory.next_fetch);
+        let others = [self.directory_timeout(), self.clock_timeout(), self.keys_timeout()];
         let chance = self.relays.next_chance(self.now.instant);
-        links.chain(circuits).chain(contacts).chain(fetch).chain(chance).min()
+        links.chain(circuits).chain(contacts).chain(others.into_iter().flatten()).chain(chance).min()
     }
 
     /// How many circuits there are, complete or not.
@@ -249,6 +253,11 @@ impl Client {
     /// What has become of all circuits so far.
     pub fn circuit_counts(&self) -> CircuitCounts {
         self.counts
+    }
+
+    /// The list of relays that is in use.
+    pub const fn consensus(&self) -> Option<&Consensus> {
+        self.directory.consensus.as_ref()
     }
 
     /// The contact with this name.
@@ -273,6 +282,8 @@ impl Client {
                 let list = self.circuits.values().filter_map(|managed| managed.info(nickname)).collect();
                 self.event(Event::Circuits { list });
             }
+            Command::PublishKey => self.publish_key(),
+            Command::FindKey { id } => self.find_key(id),
             Command::Shown { contact, id } => {
                 if let Some(contact) = self.contacts.get_mut(&contact) {
                     contact.shown(id, &mut self.store);
@@ -353,39 +364,6 @@ impl Client {
         }
     }
 
-    fn consensus(&mut self, result: Result<Vec<u8>, String>) {
-        let now = self.now.instant;
-        self.directory.fetching = false;
-        let checked = result.and_then(|bytes| {
-            Consensus::verify(&bytes, &self.config.authorities, self.now.unix).map_err(|error| error.to_string())
-        });
-        match checked {
-            Ok(consensus) => {
-                self.directory.failures = 0;
-                self.directory.told = None;
-                let left = consensus.validity().fresh_until.saturating_sub(self.now.unix.as_secs());
-                let pause = Duration::from_secs(left).clamp(FETCH_INTERVAL, FETCH_INTERVAL * 120);
-                self.directory.next_fetch = now + jitter(pause, pause + FETCH_INTERVAL / 4, &mut self.rng);
-                let newer = self.directory.consensus.as_ref().is_none_or(|known| consensus.is_newer_than(known));
-                if newer {
-                    let padding = Padding::of(Some(&consensus));
-                    self.links.values_mut().for_each(|link| link.padding = padding);
-                    self.directory.consensus = Some(consensus);
-                }
-            }
-            Err(problem) => {
-                let pause = (FETCH_RETRY.0 * (1 << self.directory.failures.min(8))).min(FETCH_RETRY.1);
-                self.directory.failures += 1;
-                self.directory.next_fetch = now + pause;
-                // A list at hand goes on serving; without one the person has to know, once for each reason.
-                if self.directory.consensus.is_none() && self.directory.told.as_ref() != Some(&problem) {
-                    self.error("directory", format!("The list of relays cannot be had: {problem}. Still trying."));
-                    self.directory.told = Some(problem);
-                }
-            }
-        }
-    }
-
     fn link_message(&mut self, id: LinkId, mut message: Vec<u8>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let was_open = link.is_open();
@@ -393,7 +371,8 @@ impl Client {
             return self.close_link(id);
         };
         if !was_open && link.is_open() {
-            self.relays.link_opened(link.guard, &mut self.rng, self.now);
+            let (guard, now) = (link.guard, self.network_now());
+            self.relays.link_opened(guard, &mut self.rng, now);
         }
         for cell in cells {
             self.cell(id, cell);
@@ -490,9 +469,11 @@ impl Client {
     /// Brings everything to where it should be by now, and sends what is queued.
     fn settle(&mut self) {
         self.check_deadlines();
-        self.fetch();
+        self.keep_directory();
         self.keep_links();
         self.keep_circuits();
+        self.keep_clock();
+        self.keep_keys();
         if self.relays.take_changed() {
             self.put_profile();
         }
@@ -547,24 +528,12 @@ impl Client {
         events.into_iter().for_each(|event| self.event(event));
     }
 
-    fn fetch(&mut self) {
-        let now = self.now.unix.as_secs();
-        let is_over =
-            |consensus: &Consensus| consensus.validity().valid_until.saturating_add(SKEW_TOLERANCE.as_secs()) < now;
-        if self.directory.consensus.as_ref().is_some_and(is_over) {
-            self.directory.consensus = None;
-        }
-        if !self.directory.fetching && self.directory.next_fetch <= self.now.instant {
-            self.directory.fetching = true;
-            self.outputs.push_back(Output::FetchConsensus);
-        }
-    }
-
     /// Opens links to the guards in use, and closes those that serve nothing any more.
     fn keep_links(&mut self) {
         let Some(consensus) = &self.directory.consensus else { return };
         let now = self.now.instant;
-        let outdated = self.relays.keep_up(consensus, &mut self.rng, self.now);
+        let network_now = self.network_now();
+        let outdated = self.relays.keep_up(consensus, &mut self.rng, network_now);
         let invites = &self.invites;
         let invited_to =
             |relay: &RelayIdentity| invites.values().flat_map(|invite| &invite.places).any(|(place, _)| place == relay);
@@ -573,7 +542,7 @@ impl Client {
             if let Some(link) = self.links.values().find(|link| link.guard == *guard) {
                 // Of a guard whose time was over, and which was drawn again.
                 if link.is_open() && !self.relays.keeps_guard(guard) {
-                    self.relays.link_opened(*guard, &mut self.rng, self.now);
+                    self.relays.link_opened(*guard, &mut self.rng, network_now);
                 }
                 continue;
             }
@@ -646,6 +615,8 @@ struct Restored {
     profile: Profile,
     contacts: BTreeMap<ContactId, Contact>,
     invites: BTreeMap<u64, OpenInvite>,
+    consensus: Option<Vec<u8>>,
+    clock: Option<ClockRecord>,
 }
 
 impl Restored {
@@ -654,11 +625,20 @@ impl Restored {
             serde_json::from_slice(value)
                 .map_err(|error| ClientError::Record { key: key.to_owned(), problem: error.to_string() })
         }
-        let mut restored = Self { profile: Profile::default(), contacts: BTreeMap::new(), invites: BTreeMap::new() };
+        let mut restored = Self {
+            profile: Profile::default(),
+            contacts: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            consensus: None,
+            clock: None,
+        };
         let mut messages = BTreeMap::new();
         for (key, value) in &records {
             match Key::parse(key) {
                 Some(Key::Profile) => restored.profile = parse(key, value)?,
+                // What is broken here is had again; nobody loses anything.
+                Some(Key::Consensus) => restored.consensus = Some(value.clone()),
+                Some(Key::Clock) => restored.clock = parse(key, value).ok(),
                 Some(Key::Contact(id)) => {
                     restored.contacts.insert(id, Contact::new(id, parse(key, value)?, now.instant));
                 }

@@ -1,3 +1,4 @@
 //! How two people become contacts.
 
 pub mod invite;
+pub mod user_record;

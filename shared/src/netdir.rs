@@ -14,6 +14,7 @@
 //! - `relay`: the part of it that the consensus repeats: names, addresses, roles, keys
 //! - `exit_policy`, `extensions`: fields that a relay may have
 //! - `consensus`: the signed list
+//! - `update`: what brings a reader from one to the next, and what a mirror keeps for that
 //! - `random`: the shared random value in it
 //! - `registry`: what an authority holds of relays
 //! - `vote`: what one authority says of the network
@@ -37,6 +38,7 @@ mod registry;
 mod relay;
 mod signatures;
 mod tally;
+mod update;
 mod vote;
 mod voting;
 
@@ -58,5 +60,6 @@ pub use registry::{PublishError, Published, Registry, RegistryConfig, RelayRepor
 pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles, SoftwareVersion};
 pub use signatures::{MAX_SIGNATURES_LEN, SignaturesError, encode_signatures, verify_signatures};
 pub use tally::{RULE_SETS, TallyError, tally};
+pub use update::{ConsensusUpdate, Difference, MAX_MIRROR_MEMORY, MAX_UPDATE_LEN, Mirror, UpdateError};
 pub use vote::{MAX_VOTE_LEN, SignedVote, Vote, VoteDigest, VoteError, VotedRelay};
 pub use voting::{Document, Refusal, Voting, VotingConfig, VotingError, VotingEvent, VotingOutput, phases_len};

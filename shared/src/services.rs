@@ -4,8 +4,13 @@
 //! in [`crate::relay::services`].
 
 use core::fmt;
+use core::str::FromStr;
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::crypto::derive::derive;
+use crate::crypto::keys::ParseKeyError;
 use crate::crypto::work::Work;
 use crate::time::UnixTime;
 use crate::wire::{DecodeError, Reader, Writer};
@@ -41,6 +46,35 @@ impl UserId {
     /// The id under which a record is published.
     pub fn of(record: &[u8]) -> Self {
         Self(derive("user id", &[record]))
+    }
+}
+
+/// As 64 hexadecimal digits, for people to pass on.
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Reads 64 hexadecimal digits.
+impl FromStr for UserId {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| ParseKeyError)?;
+        bytes.try_into().map(Self).map_err(|_| ParseKeyError)
+    }
+}
+
+impl Serialize for UserId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -23,8 +23,8 @@ use allium_shared::messaging::envelope::Chain;
 use allium_shared::messaging::frame::FrameReader;
 use allium_shared::messaging::session::OlmAccount;
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ExitPolicy, RelayDescriptor, RelayEntry, Role,
-    Roles, Validity,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, Difference, ExitPolicy,
+    RelayDescriptor, RelayEntry, Role, Roles, Validity,
 };
 use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
 use allium_shared::relay::handshakes::Request;
@@ -203,8 +203,9 @@ pub fn documents(data: &[u8]) {
     let network = Network::new();
     let (kind, rest) = data.split_first().unwrap_or((&0, &[]));
     let descriptor = RelayDescriptor { published: TIME, uptime: 60, entry: network.entry(), certificate: None };
-    let valid = match kind % 3 {
+    let valid = match kind % 4 {
         0 => network.consensus(),
+        3 => network.update(),
         1 => descriptor.sign(&network.relay, network.authorities.network()),
         _ => network.authorities.to_json().into_bytes(),
     };
@@ -213,6 +214,7 @@ pub fn documents(data: &[u8]) {
     stored(rest);
     let _ = Consensus::verify(&document, &network.authorities, UnixTime::from_millis(TIME * 1000));
     let _ = RelayDescriptor::verify(&document, network.authorities.network());
+    updates(&network, &document);
     if let Ok(authorities) = Authorities::from_json(&document) {
         let again = Authorities::from_json(authorities.to_json().as_bytes());
         assert!(again.is_ok_and(|again| again.network() == authorities.network()));
@@ -342,11 +344,35 @@ impl Network {
         entry
     }
 
+    /// What brings the holder of one consensus to the next.
+    fn update(&self) -> Vec<u8> {
+        let (old, new) = (self.consensus(), self.consensus_of(TIME));
+        let held = Consensus::verify_signatures(&old, &self.authorities).expect("it is signed");
+        let difference = Difference::between(held.digest(), &old, &new).expect("both are well formed");
+        ConsensusUpdate::Difference(difference).encode()
+    }
+
     fn consensus(&self) -> Vec<u8> {
-        let validity = Validity { valid_after: TIME - 60, fresh_until: TIME + 3600, valid_until: TIME + 86_400 };
+        self.consensus_of(TIME - 60)
+    }
+
+    fn consensus_of(&self, valid_after: u64) -> Vec<u8> {
+        let validity = Validity { valid_after, fresh_until: TIME + 3600, valid_until: TIME + 86_400 };
         let mut draft = ConsensusDraft::new(*self.authorities.network(), validity, vec![self.entry()]);
         draft.parameters = [("early".to_owned(), 8)].into();
         draft.sign(&[&self.authority]).expect("it is well formed")
+    }
+}
+
+/// An update, for one who holds a consensus and for one who holds none.
+fn updates(network: &Network, bytes: &[u8]) {
+    let Ok(update) = ConsensusUpdate::decode(bytes) else { return };
+    assert_eq!(update.encode(), bytes);
+    let held = Consensus::verify_signatures(&network.consensus(), &network.authorities).expect("it is signed");
+    for held in [None, Some(&held)] {
+        if let Ok(Some(made)) = update.apply(held) {
+            let _ = Consensus::verify(&made, &network.authorities, UnixTime::from_millis(TIME * 1000));
+        }
     }
 }
 
@@ -576,13 +602,17 @@ pub fn client(data: &[u8]) {
                 ClientInput::Command(Wish::Add { link, name: text(), introduce_as: Some(text()) })
             }
             2 => ClientInput::Command(Wish::Send { to: contact, text: text() }),
-            3 => ClientInput::Command(Wish::Circuits),
+            3 => ClientInput::Command(match link.0 {
+                1 => Wish::PublishKey,
+                2 => Wish::FindKey { id: UserId([contact.0 as u8; 32]) },
+                _ => Wish::Circuits,
+            }),
             4 => ClientInput::Command(Wish::Shown { contact, id: MessageId([1; 16]) }),
             5 => ClientInput::LinkOpened(link),
             6 => ClientInput::LinkMessage(link, text().into_bytes()),
             7 => ClientInput::LinkClosed(link),
-            8 => ClientInput::Consensus(Ok(network.consensus())),
-            9 => ClientInput::Consensus(Ok(edited(network.consensus(), text().as_bytes()))),
+            8 => ClientInput::Consensus { source: usize::from(choice >> 7), answer: Ok(network.consensus()) },
+            9 => ClientInput::Consensus { source: 0, answer: Ok(edited(network.consensus(), text().as_bytes())) },
             10 => ClientInput::Persisted(BatchId(u64::from(choices.byte()))),
             _ => {
                 millis += 50 * u64::from(choices.byte());

@@ -53,6 +53,10 @@ pub struct Browser {
     folder: TempDir,
 }
 
+/// One of a browser's tabs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tab(Value);
+
 /// Bright or dark, as a person's system asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -107,6 +111,39 @@ impl Browser {
     #[track_caller]
     pub fn reload(&self) {
         self.must("reload", self.session.post("refresh", &json!({})));
+    }
+
+    /// The tab that all else is done in.
+    #[track_caller]
+    pub fn tab(&self) -> Tab {
+        Tab(self.must("name a tab", self.session.get("window")))
+    }
+
+    /// Opens an address in a new tab, in which all else is done from now on.
+    #[track_caller]
+    pub fn open_tab(&self, url: &str) {
+        let mut opened = self.must("open a tab", self.session.post("window/new", &json!({"type": "tab"})));
+        self.show_tab(&Tab(opened["handle"].take()));
+        self.go(url);
+    }
+
+    /// Goes to another tab.
+    #[track_caller]
+    pub fn show_tab(&self, tab: &Tab) {
+        self.must("go to a tab", self.session.post("window", &json!({"handle": tab.0})));
+    }
+
+    /// Closes the tab that all was done in, and goes to another one.
+    #[track_caller]
+    pub fn close_tab(&self, next: &Tab) {
+        self.must("close a tab", self.session.delete("window"));
+        self.show_tab(next);
+    }
+
+    /// Runs a script in every document that is loaded from now on, before the document's own.
+    #[track_caller]
+    pub fn script_first(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
     }
 
     /// Runs a script and returns what it returns; its arguments are `arguments[0]` and so on.

@@ -9,6 +9,7 @@
 //! - `net`: WebSockets that delay, keep order, and break
 //! - [`weather`]: what goes wrong by itself
 //! - `relay`, `client`: the nodes
+//! - `directory`: the authority, and the relays' copies of what it makes
 //! - [`outsider`]: whoever speaks to relays without a client's engine: bare circuits, and attackers
 //! - [`trace`]: a run as one number
 //! - [`observer`], [`checks`]: what each place sees, and what could be learnt from it
@@ -19,12 +20,10 @@
 use std::time::Duration;
 
 use allium_shared::circuit::Hop;
+use allium_shared::client::Client;
 use allium_shared::client::api::{Command, Event, Input};
-use allium_shared::client::{Client, Config};
-use allium_shared::crypto::keys::{IdentityKeypair, RelayIdentity};
-use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, ConsensusDraft, NetworkId, RelayEntry, Validity,
-};
+use allium_shared::crypto::keys::RelayIdentity;
+use allium_shared::netdir::{Consensus, RelayEntry};
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::time::{Instant, UnixTime};
 use rand_chacha::ChaCha20Rng;
@@ -33,6 +32,7 @@ use rand_core::{Rng, SeedableRng};
 pub mod checks;
 mod client;
 pub mod crowd;
+mod directory;
 mod net;
 pub mod observer;
 pub mod outsider;
@@ -44,11 +44,12 @@ pub mod trace;
 pub mod weather;
 
 use self::client::{ClientNode, World};
+use self::directory::Press;
 use self::net::{Net, Owner};
 use self::observer::Observer;
 use self::outsider::Post;
 pub use self::relay::Mischief;
-use self::relay::{Directory, Mirrored, RelayNode, RelayState};
+use self::relay::{Directory, RelayNode, RelayState};
 use self::report::{RelayPeak, Totals};
 use self::schedule::Happening;
 use self::trace::Trace;
@@ -113,11 +114,8 @@ pub struct Sim {
     clients: Vec<ClientNode>,
     posts: Vec<Post>,
     directory: Directory,
-    signer: AuthorityKeypair,
-    mirror: Mirrored,
+    press: Press,
     land: Land,
-    consensus: Vec<u8>,
-    config: Config,
     network: [u8; 32],
     appointments: Vec<u64>,
     /// Counts the weather's changes: what an earlier weather ordered does not come any more.
@@ -138,33 +136,22 @@ impl Sim {
     /// The same with relays that may be related.
     pub fn in_land(seed: u64, land: Land, clients: usize, weather: Weather) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let signer = AuthorityKeypair::new(IdentityKeypair::generate(&mut rng));
-        let authorities = Authorities::new(vec![Authority {
-            nickname: "authority".parse().expect("a nickname"),
-            key: signer.identity(),
-            url: "http://127.0.0.1:1".to_owned(),
-        }])
-        .expect("one authority");
-        let network = *authorities.network().as_bytes();
-        let mirror = Mirrored::default();
-        let node = |n| RelayNode::new(n, network, &land, mirror.clone(), &mut rng);
-        let relays: Vec<_> = (0..land.relays).map(node).collect();
+        let press = Press::new(&mut rng, &land.parameters);
+        let network = *press.authorities.network().as_bytes();
+        let relays: Vec<_> = (0..land.relays).map(|n| RelayNode::new(n, network, &land, &mut rng)).collect();
         let mut sim = Self {
             net: Net::new(rng, weather),
             directory: Directory::new(relays.iter().map(|relay| &relay.entry)),
             relays,
             clients: (0..clients).map(ClientNode::new).collect(),
             posts: Vec::new(),
-            signer,
-            mirror,
+            press,
             land,
-            consensus: Vec::new(),
-            config: Config::new(authorities),
             network,
             appointments: Vec::new(),
             season: 0,
         };
-        sim.renew_consensus();
+        sim.publish_as_of(START - 60);
         for n in 0..clients {
             sim.start_client(n);
         }
@@ -172,17 +159,6 @@ impl Sim {
             sim.order_disaster(disaster);
         }
         sim
-    }
-
-    /// Signs a new consensus, for whoever asks for one from now on. It is good for a day.
-    pub fn renew_consensus(&mut self) {
-        let now = START + self.net.now.as_millis() / 1000;
-        let validity = Validity { valid_after: now - 60, fresh_until: now + 3600, valid_until: now + 86_400 };
-        let entries = self.relays.iter().map(|relay| relay.entry.clone()).collect();
-        let mut draft = ConsensusDraft::new(NetworkId::from_bytes(self.network), validity, entries);
-        draft.parameters = self.land.parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        self.consensus = draft.sign(&[&self.signer]).expect("a consensus");
-        self.mirror.set(self.consensus.clone());
     }
 
     /// Where the relays stand.
@@ -204,6 +180,29 @@ impl Sim {
     /// Starts a client from its disk.
     pub fn start_client(&mut self, n: usize) {
         self.with_client(n, |client, net, world| client.start(net, world));
+    }
+
+    /// One more client, which starts now; gives its number.
+    pub fn add_client(&mut self) -> usize {
+        let n = self.clients.len();
+        self.clients.push(ClientNode::new(n));
+        self.start_client(n);
+        n
+    }
+
+    /// Changes a record on a client's disk; for clients that do not run.
+    pub fn store_record(&mut self, n: usize, key: &str, value: Vec<u8>) {
+        self.clients[n].disk.insert(key.to_owned(), value);
+    }
+
+    /// Deletes a record from a client's disk; for clients that do not run.
+    pub fn forget_record(&mut self, n: usize, key: &str) {
+        self.clients[n].disk.remove(key);
+    }
+
+    /// How many links clients have.
+    pub fn links_of_clients(&self) -> usize {
+        self.net.sockets().filter(|(_, near, _)| matches!(near, Node::Client(_))).count()
     }
 
     /// Kills a client as `kill -9` would: what is on its disk stays.
@@ -321,9 +320,75 @@ impl Sim {
         &self.relays[n].keys
     }
 
-    /// The consensus that everybody goes by.
-    pub fn consensus(&self) -> &[u8] {
-        &self.consensus
+    // ---- the directory ----
+
+    /// The newest consensus.
+    pub fn consensus(&self) -> &Consensus {
+        self.press.newest()
+    }
+
+    /// Lets the authority make a consensus now, and all relays that run take it, but those that are kept behind.
+    pub fn publish(&mut self) {
+        self.publish_as_of(self.net.clock().unix.as_secs());
+    }
+
+    fn publish_as_of(&mut self, now: u64) {
+        let listed = self.relays.iter().filter(|relay| !self.press.unlisted.contains(&relay.n));
+        let entries = listed.map(|relay| relay.entry.clone()).collect();
+        let consensus = self.press.make(now, entries);
+        for relay in self.relays.iter().filter(|relay| !relay.is_behind && relay.state == RelayState::Alive) {
+            relay.mirror.push(&consensus);
+        }
+    }
+
+    /// Lets the authority make a consensus every so often, or no more.
+    pub fn publish_every(&mut self, every: Option<Duration>) {
+        self.press.every = every;
+        self.press.orders += 1;
+        if let Some(every) = every {
+            self.net.after(every, Happening::Publication(self.press.orders));
+        }
+    }
+
+    /// For how long consensuses are fresh from now on, and for how long they count.
+    pub fn set_lifetimes(&mut self, fresh: Duration, valid: Duration) {
+        self.press.lifetimes = (fresh, valid);
+    }
+
+    /// Whether the next consensus lists a relay.
+    pub fn list_relay(&mut self, n: usize, listed: bool) {
+        if listed {
+            self.press.unlisted.remove(&n);
+        } else {
+            self.press.unlisted.insert(n);
+        }
+    }
+
+    /// Whether a relay goes on giving out the consensus that it has, whatever newer ones there are.
+    pub fn keep_behind(&mut self, n: usize, behind: bool) {
+        self.relays[n].is_behind = behind;
+    }
+
+    /// Whether anybody answers clients that ask the directory or an authority directly.
+    pub fn set_reachable(&mut self, reachable: bool) {
+        self.press.is_reachable = reachable;
+    }
+
+    /// How often a client has asked directly.
+    pub fn direct_fetches(&self, n: usize) -> usize {
+        self.clients[n].fetches
+    }
+
+    // ---- clocks ----
+
+    /// Sets a client's clock, so many milliseconds ahead of the right time.
+    pub fn set_clock(&mut self, n: usize, ahead: i64) {
+        self.clients[n].ahead = ahead;
+    }
+
+    /// Sets a relay's clock.
+    pub fn set_relay_clock(&mut self, n: usize, ahead: i64) {
+        self.relays[n].ahead = ahead;
     }
 
     /// The wall clock.
@@ -501,7 +566,7 @@ impl Sim {
             | Happening::Tick(end)
             | Happening::Answered(end, _) => self.net.owner(*end).map(Owner::node),
             Happening::Restart(node) => Some(*node),
-            Happening::Disaster(..) | Happening::Appointment(_) => None,
+            Happening::Disaster(..) | Happening::Appointment(_) | Happening::Publication(_) => None,
         };
         let (kind, size) = happening.digest();
         self.net.note(node, kind, size);
@@ -518,6 +583,12 @@ impl Sim {
                 }
             }
             (_, Happening::Appointment(token)) => self.appointments.push(token),
+            (_, Happening::Publication(order)) => {
+                if let Some(every) = self.press.every.filter(|_| order == self.press.orders) {
+                    self.publish();
+                    self.net.after(every, Happening::Publication(order));
+                }
+            }
             (Some(Node::Relay(n)), Happening::Restart(_)) => {
                 if self.relays[n].state == RelayState::Dead {
                     self.restart_relay(n);
@@ -548,9 +619,9 @@ impl Sim {
     }
 
     fn with_client(&mut self, n: usize, act: impl FnOnce(&mut ClientNode, &mut Net, &World<'_>)) {
-        let Self { net, clients, relays, config, consensus, .. } = self;
+        let Self { net, clients, relays, press, .. } = self;
         let find = |url: &str| relays.iter().position(|relay| relay.entry.url.as_str() == url);
-        act(&mut clients[n], net, &World { config, consensus, find: &find });
+        act(&mut clients[n], net, &World { press, find: &find });
     }
 
     fn order_disaster(&mut self, disaster: Disaster) {

@@ -8,14 +8,20 @@
 #[path = "sim/people.rs"]
 mod people;
 
+#[path = "sim/clock.rs"]
+mod clock;
 #[path = "sim/crash.rs"]
 mod crash;
 #[path = "sim/crowd.rs"]
 mod crowd;
 #[path = "sim/determinism.rs"]
 mod determinism;
+#[path = "sim/directory.rs"]
+mod directory;
 #[path = "sim/invite.rs"]
 mod invite;
+#[path = "sim/keys.rs"]
+mod keys;
 #[path = "sim/loss.rs"]
 mod loss;
 #[path = "sim/malice.rs"]

@@ -61,7 +61,8 @@ pub fn App(props: &Props) -> Html {
     let page = match &store.phase {
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
         Phase::Elsewhere => html! { <Elsewhere /> },
-        Phase::Failed(reason) => html! { <Failed reason={Rc::clone(reason)} /> },
+        Phase::Failed(reason) => html! { <Failed title={strings::FAILED_TITLE} reason={Rc::clone(reason)} /> },
+        Phase::Crashed => html! { <Failed title={strings::CRASHED_TITLE} reason={strings::CRASHED} /> },
     };
     html! { <ContextProvider<Actions> context={(*actions).clone()}>{ page }</ContextProvider<Actions>> }
 }

@@ -1,4 +1,4 @@
-//! The directory's documents, fetched from the server that served the page.
+//! The directory's documents, fetched from the server that served the page, or from an authority.
 
 use futures_util::future::{Either, select};
 use gloo_net::http::Request;
@@ -10,23 +10,20 @@ use crate::strings;
 /// Where the authorities' keys and addresses are.
 pub const AUTHORITIES: &str = "/directory/authorities";
 
-/// Where the newest consensus is.
-pub const CONSENSUS: &str = "/directory/consensus";
-
 /// A directory that has not answered for so long counts as not answering.
 const PATIENCE_MILLIS: u32 = 20_000;
 
-/// Fetches a document; an error says in a clause why there is none.
-pub async fn fetch(path: &str) -> Result<Vec<u8>, String> {
-    let answer = Box::pin(fetch_patiently(path));
+/// Fetches a document from an address, or from a path at the server of the page; an error says in a clause why there is none.
+pub async fn fetch(address: &str) -> Result<Vec<u8>, String> {
+    let answer = Box::pin(fetch_patiently(address));
     match select(answer, TimeoutFuture::new(PATIENCE_MILLIS)).await {
         Either::Left((answer, _)) => answer,
         Either::Right(_) => Err(strings::DIRECTORY_SILENT.into()),
     }
 }
 
-async fn fetch_patiently(path: &str) -> Result<Vec<u8>, String> {
-    let response = Request::get(path)
+async fn fetch_patiently(address: &str) -> Result<Vec<u8>, String> {
+    let response = Request::get(address)
         .cache(RequestCache::NoStore)
         .send()
         .await

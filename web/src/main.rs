@@ -4,7 +4,7 @@
 //!
 //! - [`app`]: the root component: one state, one driver, one of the pages
 //! - [`state`]: what is drawn, reduced from events; no browser in it
-//! - [`driver`]: runs the engine with [`socket`], [`directory`], [`storage`] and [`tab_lock`]
+//! - [`driver`]: runs the engine in a worker, with [`socket`], [`directory`], [`storage`] and [`tab_lock`]
 //! - [`pages`], [`components`], [`hooks`]: the drawing
 //! - [`strings`], [`format`](mod@format): texts, dates and times
 //! - [`address`]: invites in the page's address
@@ -25,6 +25,7 @@ mod storage;
 mod strings;
 mod tab_lock;
 
+/// Runs once in the page, and once in its worker, which has no window; what the worker does begins in [`driver`].
 fn main() {
     // Before anything else can look at the address or remember it.
     let offered = address::take_invite();

@@ -53,6 +53,8 @@ pub enum Phase {
     Elsewhere,
     /// It cannot run; the text says why.
     Failed(Rc<str>),
+    /// It has ended by a fault of its own.
+    Crashed,
 }
 
 /// A contact, without the conversation.
@@ -192,6 +194,7 @@ impl State {
             }
             Notice::Elsewhere => self.phase = Phase::Elsewhere,
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
+            Notice::Crashed => self.phase = Phase::Crashed,
             Notice::History(entries) => self.history(entries),
             Notice::Events(events) => events.into_iter().for_each(|event| self.event(event)),
             Notice::DirectoryTrouble(problem) => {
@@ -247,6 +250,9 @@ impl State {
                     self.circuits = list.into();
                 }
             }
+            Event::Clock { message, .. } => self.error("clock", message.into()),
+            // The page publishes no key and looks none up.
+            Event::KeyPublished { .. } | Event::KeyFound { .. } => {}
             Event::Error { about, message } => self.error(&about, message.into()),
         }
     }

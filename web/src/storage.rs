@@ -9,6 +9,7 @@ use futures_util::future::try_join;
 use idb::builder::{DatabaseBuilder, ObjectStoreBuilder};
 use idb::{Database, Query, TransactionMode, TransactionResult};
 use js_sys::{JsString, Object, Reflect, Uint8Array};
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -23,7 +24,7 @@ const RECORDS: &str = "records";
 const VERSION: u32 = 1;
 
 /// Why records could not be read or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageError {
     /// The browser gives this page no database, as in some private windows.
     Unavailable,

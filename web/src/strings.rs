@@ -186,6 +186,9 @@ pub const DIRECTORY_UNREACHABLE: &str = "the directory does not answer";
 pub const NO_RANDOMNESS: &str =
     "This browser gives Allium no random numbers, and without them there is no encryption. Use another browser.";
 
+pub const NO_WORKER: &str = "Allium does its work beside the page, in a part that this browser did not start. Reload the page; if \
+    this stays, use a newer browser, or another one.";
+pub const CRASHED_TITLE: &str = "Allium has stopped";
 pub const CRASHED: &str = "Allium has stopped because of a fault of its own. Nothing that was stored is lost: reload the \
     page to go on.";
 

@@ -3,6 +3,9 @@
 //! The browser's Web Locks say whose turn it is. A tab that wants its turn asks over a broadcast channel; the one whose
 //! turn it is puts everything on disk and lets go, and the browser gives the lock to the one that waits. Pages on
 //! insecure origins other than this computer have no locks: there the tab opened last asks the others to let go.
+//!
+//! All of this is done in the tab's worker: whoever writes to the database holds the lock, and both end together, however
+//! the tab ends.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -110,7 +113,7 @@ extern "C" {
 }
 
 fn locks() -> Option<LockManager> {
-    let navigator: JsValue = web_sys::window()?.navigator().into();
+    let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).ok()?;
     let locks = Reflect::get(&navigator, &"locks".into()).ok()?;
     locks.is_object().then(|| locks.unchecked_into())
 }

@@ -1,10 +1,17 @@
 //! What the protocol costs in the page; run by `cargo xtask bench`, which prints it beside the native figures.
 #![cfg(target_arch = "wasm32")]
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 #[path = "../../shared/benches/cases.rs"]
 mod cases;
 
-use wasm_bindgen_test::{console_log, wasm_bindgen_test};
+use js_sys::Reflect;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+use web_sys::Performance;
+
+// Where the page runs its engine.
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
 /// How long each case is measured before the best sample counts, in milliseconds: browsers round their clocks.
 const SAMPLE: f64 = 20.0;
@@ -16,7 +23,8 @@ const SAMPLES: usize = 8;
 #[wasm_bindgen_test]
 #[ignore = "it proves nothing and takes long"]
 fn what_the_protocol_costs() {
-    let Some(performance) = web_sys::window().and_then(|window| window.performance()) else { return };
+    let performance = Reflect::get(&js_sys::global(), &"performance".into()).unwrap();
+    let performance: Performance = performance.unchecked_into();
     let now = || performance.now();
     for mut case in cases::all() {
         let mut repetitions = 1;

@@ -1,4 +1,5 @@
-//! The protocol as it runs in the page: compiled to WebAssembly, in a real browser, with the browser's randomness.
+//! The protocol as it runs in the page: compiled to WebAssembly, in a worker of a real browser, with the
+//! browser's randomness.
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of this is tests")]
 
@@ -12,7 +13,10 @@ use allium_shared::vectors as messages;
 use allium_shared::wycheproof;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use wasm_bindgen_test::wasm_bindgen_test;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+// Where the page runs its engine.
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
 fn rng() -> ChaCha20Rng {
     let mut seed = [0; 32];

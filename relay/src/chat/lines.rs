@@ -1,6 +1,8 @@
 //! The lines that `allium chat` reads and writes: one JSON object each.
 
 use allium_shared::client::api::{CircuitInfo, ContactState, DeliveryState, MessageId, Purpose};
+use allium_shared::crypto::keys::UserKey;
+use allium_shared::services::UserId;
 use serde::{Deserialize, Serialize};
 
 /// What a line of input asks for.
@@ -28,6 +30,13 @@ pub enum Order {
     },
     /// List the circuits.
     Circuits,
+    /// Publish this profile's key.
+    PublishKey,
+    /// Look up somebody's key.
+    FindKey {
+        /// The id that they have given.
+        id: UserId,
+    },
     /// End.
     Quit,
 }
@@ -91,6 +100,25 @@ pub enum Report {
         /// One entry for each.
         list: Vec<CircuitLine>,
     },
+    /// This profile's key is published.
+    KeyPublished {
+        /// The id under which others find it.
+        id: UserId,
+    },
+    /// Somebody's key was found.
+    Key {
+        /// The id under which it was published.
+        id: UserId,
+        /// The Ed25519 key.
+        key: UserKey,
+    },
+    /// This computer's clock is wrong.
+    Clock {
+        /// How many seconds it is behind; negative where it is ahead.
+        skew_secs: i64,
+        /// One sentence.
+        message: String,
+    },
     /// Something could not be done.
     Error {
         /// What it is about, in one word.
@@ -150,6 +178,10 @@ mod tests {
             parse(br#"{"do":"send","to":"N","text":"T"}"#),
             Ok(Some(Order::Send { to: "N".to_owned(), text: "T".to_owned() }))
         );
+        assert_eq!(parse(br#"{"do":"publish-key"}"#), Ok(Some(Order::PublishKey)));
+        let find = format!(r#"{{"do":"find-key","id":"{}"}}"#, "07".repeat(32));
+        assert_eq!(parse(find.as_bytes()), Ok(Some(Order::FindKey { id: UserId([7; 32]) })));
+        assert!(parse(br#"{"do":"find-key","id":"07"}"#).is_err());
         for bad in [&b"{}"[..], b"[]", b"x", br#"{"do":"dance"}"#, br#"{"do":"send","to":"N"}"#, b"\xff"] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
@@ -167,6 +199,14 @@ mod tests {
         assert_eq!(
             json(&Report::Queued { to: "N".to_owned(), id }),
             r#"{"event":"queued","to":"N","id":"abababababababababababababababab"}"#
+        );
+        let (id, key) = (UserId([7; 32]), UserKey([8; 32]));
+        let (id_hex, key_hex) = ("07".repeat(32), "08".repeat(32));
+        assert_eq!(json(&Report::KeyPublished { id }), format!(r#"{{"event":"key-published","id":"{id_hex}"}}"#));
+        assert_eq!(json(&Report::Key { id, key }), format!(r#"{{"event":"key","id":"{id_hex}","key":"{key_hex}"}}"#));
+        assert_eq!(
+            json(&Report::Clock { skew_secs: -700, message: "M".to_owned() }),
+            r#"{"event":"clock","skew_secs":-700,"message":"M"}"#
         );
         let list = [CircuitInfo { purpose: Purpose::Conversation, contact: None, path: vec!["a".to_owned()] }];
         assert_eq!(

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use allium_shared::netdir::ConsensusDigest;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
@@ -44,11 +46,12 @@ impl Health {
     }
 }
 
-/// `GET /directory/authorities`, `GET /directory/consensus` and `GET /healthz`.
+/// `GET /directory/authorities`, `GET /directory/consensus`, `GET /directory/update/{digest}` and `GET /healthz`.
 pub fn router(role: &'static str, nickname: &str, directory: Arc<Directory>) -> Router {
     Router::new()
         .route("/directory/authorities", get(authorities))
         .route("/directory/consensus", get(consensus))
+        .route("/directory/update/{digest}", get(update))
         .with_state(Arc::clone(&directory))
         .merge(health(role, nickname, directory))
 }
@@ -76,12 +79,41 @@ async fn authorities(State(directory): State<Arc<Directory>>) -> Response {
     (headers, directory.authorities().to_json()).into_response()
 }
 
+async fn update(State(directory): State<Arc<Directory>>, UrlPath(digest): UrlPath<String>) -> Response {
+    let bytes = HEXLOWER_PERMISSIVE.decode(digest.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    let Some(held) = bytes.map(ConsensusDigest::from_bytes) else {
+        return (StatusCode::BAD_REQUEST, [ANY_ORIGIN], "a digest has 64 hexadecimal digits").into_response();
+    };
+    let answered = |answer| directory.metrics().answers.of(answer).increment();
+    let Some(update) = directory.update_for(Some(&held)) else {
+        answered(Answer::Missing);
+        return nothing_yet();
+    };
+    answered(Answer::Update);
+    struct Shared(Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let headers = [
+        ANY_ORIGIN,
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, Body::from(Bytes::from_owner(Shared(update)))).into_response()
+}
+
+fn nothing_yet() -> Response {
+    let headers = [ANY_ORIGIN, (header::RETRY_AFTER, HeaderValue::from_static("1"))];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, "there is no consensus yet").into_response()
+}
+
 async fn consensus(State(directory): State<Arc<Directory>>, request: HeaderMap) -> Response {
     let answered = |answer| directory.metrics().answers.of(answer).increment();
     let Some(consensus) = directory.current() else {
         answered(Answer::Missing);
-        let headers = [ANY_ORIGIN, (header::RETRY_AFTER, HeaderValue::from_static("1"))];
-        return (StatusCode::SERVICE_UNAVAILABLE, headers, "there is no consensus yet").into_response();
+        return nothing_yet();
     };
     let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", consensus.digest())) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

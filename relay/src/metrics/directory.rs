@@ -38,6 +38,8 @@ labels! {
         Unchanged = r#"document="consensus",result="unchanged""#,
         /// That there is none yet.
         Missing = r#"document="consensus",result="missing""#,
+        /// What brings up to date who holds one.
+        Update = r#"document="update",result="sent""#,
         /// The list of authorities.
         Authorities = r#"document="authorities",result="sent""#,
     }

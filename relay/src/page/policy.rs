@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
 /// The policy for a document with these inline scripts, each allowed by its hash. All else comes from the same origin,
-/// but links go to any relay.
+/// but links go to any relay, and the list of relays may come from any authority.
 pub fn for_document(html: &str) -> String {
     let mut scripts = String::new();
     for script in inline_scripts(html) {
@@ -13,7 +13,7 @@ pub fn for_document(html: &str) -> String {
         scripts.push_str(&format!(" 'sha256-{}'", BASE64.encode(&Sha256::digest(script.as_bytes()))));
     }
     format!(
-        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'{scripts}; connect-src 'self' ws: wss:; \
+        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'{scripts}; connect-src 'self' ws: wss: http: https:; \
          img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }

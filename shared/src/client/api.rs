@@ -4,6 +4,9 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::keys::UserKey;
+use crate::netdir::ConsensusDigest;
+use crate::services::UserId;
 use crate::time::UnixTime;
 
 /// Names a contact within one profile.
@@ -39,8 +42,13 @@ pub enum Input {
     LinkMessage(LinkId, Vec<u8>),
     /// The WebSocket failed to open or has closed. Comes once, unless the engine asked with [`Output::CloseLink`].
     LinkClosed(LinkId),
-    /// The consensus that [`Output::FetchConsensus`] asked for; `Err` says in one sentence why there is none.
-    Consensus(Result<Vec<u8>, String>),
+    /// What [`Output::FetchConsensus`] asked for.
+    Consensus {
+        /// Which source it came from.
+        source: usize,
+        /// The document; `Err` says in one sentence why there is none.
+        answer: Result<Vec<u8>, String>,
+    },
     /// The batch is on disk and survives a crash. Batches are answered in the order in which they were given.
     Persisted(BatchId),
     /// The time that `poll_timeout` named has come.
@@ -61,13 +69,28 @@ pub enum Output {
     SendLink(LinkId, Vec<u8>),
     /// Close the WebSocket; nothing more is to be said about it.
     CloseLink(LinkId),
-    /// Fetch the consensus from the directory and answer with [`Input::Consensus`].
-    FetchConsensus,
+    /// Fetch the consensus by HTTP and answer with [`Input::Consensus`]: `GET` of [`CONSENSUS_PATH`], or, where one is held,
+    /// of [`UPDATE_PATH`] and its digest in hexadecimal.
+    FetchConsensus {
+        /// Names the source in the answer.
+        source: usize,
+        /// The source's address, without a slash at the end; without one, the driver's own directory.
+        url: Option<String>,
+        /// The consensus that is held.
+        held: Option<ConsensusDigest>,
+    },
     /// Write these records as one atomic, durable batch and answer with [`Input::Persisted`].
     Persist(BatchId, Vec<Write>),
     /// Tell the person.
     Event(Event),
 }
+
+/// Where a directory serves the whole consensus.
+pub const CONSENSUS_PATH: &str = "/directory/consensus";
+
+/// Where a directory serves what brings the holder of one up to date
+/// ([`ConsensusUpdate`](crate::netdir::ConsensusUpdate)): the digest of the one that is held comes behind it.
+pub const UPDATE_PATH: &str = "/directory/update/";
 
 /// One record to write, or to delete where the value is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +125,13 @@ pub enum Command {
     },
     /// List the complete circuits; answered by [`Event::Circuits`].
     Circuits,
+    /// Publish this profile's key at relays, for those who are given its id; answered by [`Event::KeyPublished`].
+    PublishKey,
+    /// Look up somebody's key; answered by [`Event::KeyFound`].
+    FindKey {
+        /// Whose.
+        id: UserId,
+    },
     /// The message was shown to the person, and need not be reported again after a restart.
     Shown {
         /// The conversation.
@@ -171,9 +201,28 @@ pub enum Event {
         /// One entry for each.
         list: Vec<CircuitInfo>,
     },
+    /// This profile's key can be found by its id for the next days.
+    KeyPublished {
+        /// The profile's id.
+        id: UserId,
+    },
+    /// Somebody's key was found.
+    KeyFound {
+        /// Whose it is.
+        id: UserId,
+        /// The key. It belongs to the id for sure: the id is a hash of it.
+        key: UserKey,
+    },
+    /// This computer's clock is wrong.
+    Clock {
+        /// How many seconds it is behind the time that relays tell; negative where it is ahead.
+        skew_secs: i64,
+        /// The same as a sentence for a person, with what to do about it.
+        message: String,
+    },
     /// Something could not be done.
     Error {
-        /// What it is about, in one word: `invite`, `add`, `send`, `directory`, `network`, `storage`.
+        /// What it is about, in one word: `invite`, `add`, `send`, `key`, `directory`, `network`, `storage`.
         about: String,
         /// One sentence for a person, with what to do about it.
         message: String,
@@ -241,6 +290,12 @@ pub enum Purpose {
     Meeting,
     /// Carries a contact's messages.
     Conversation,
+    /// Fetches the list of relays.
+    Directory,
+    /// Asks a relay for the time.
+    Clock,
+    /// Publishes a key, or looks one up.
+    Keys,
 }
 
 /// One message as a conversation's history keeps it, decoded from a record of the store.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
+use super::requests::Request;
 use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
 use crate::circuit::Circuit;
@@ -37,6 +38,8 @@ pub(super) enum Task {
     Visit(Box<Visit>),
     /// Joined to another client's.
     Talk(Box<Talk>),
+    /// Asks its last hop something.
+    Ask(Box<Request>),
 }
 
 /// Waiting for somebody.
@@ -205,6 +208,7 @@ impl Managed {
                 Some(contact) => (Purpose::Conversation, Some(contact)),
                 None => (Purpose::Invite, None),
             },
+            Task::Ask(request) => (request.purpose(), None),
         };
         let path = self.circuit.path().iter().map(|hop| nickname(&hop.identity)).collect::<Option<_>>()?;
         Some(CircuitInfo { purpose, contact, path })

@@ -8,7 +8,7 @@ use super::api::{ContactId, ContactState, DeliveryState, Event, MAX_NAME_LEN, Me
 use super::circuits::CircuitKey;
 use super::store::{Direction, Key, MessageRecord, Sealed, Store, Then};
 use crate::contact::invite::Invite;
-use crate::crypto::keys::{OnionSecret, RelayIdentity};
+use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::messaging::session::{OlmAccount, OlmSession, SessionError};
@@ -118,12 +118,22 @@ pub(super) enum Part {
     },
 }
 
-/// A secret X25519 key on disk.
+/// A secret key on disk.
 #[derive(Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
 #[serde(transparent)]
 pub(super) struct KeyBytes([u8; 32]);
 
 impl KeyBytes {
+    /// The secret of an Ed25519 key pair.
+    pub(super) fn of_identity(keypair: &IdentityKeypair) -> Self {
+        Self(*keypair.to_seed())
+    }
+
+    /// The Ed25519 key pair of this secret.
+    pub(super) fn identity(&self) -> IdentityKeypair {
+        IdentityKeypair::from_seed(&self.0)
+    }
+
     pub(super) fn of(secret: &OnionSecret) -> Self {
         Self(*secret.to_bytes())
     }

@@ -71,14 +71,15 @@ impl Client {
     }
 
     /// A path for a new circuit, over a guard whose link is open.
-    fn path(&mut self, end: End) -> Result<(LinkId, Vec<RelayIdentity>), NoPath> {
+    pub(super) fn path(&mut self, end: End) -> Result<(LinkId, Vec<RelayIdentity>), NoPath> {
         let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
         if self.directory.consensus.is_none() || building >= MAX_BUILDING {
             return Err(NoPath::NotYet);
         }
+        let now = self.network_now();
         let links = &self.links;
         let link_to = |guard: &RelayIdentity| links.iter().find(|(_, link)| link.guard == *guard && link.is_open());
-        let path = self.relays.path(&mut self.rng, self.now, end, |guard| link_to(guard).is_some())?;
+        let path = self.relays.path(&mut self.rng, now, end, |guard| link_to(guard).is_some())?;
         let link = path.first().and_then(link_to).ok_or(NoPath::NotYet)?;
         Ok((*link.0, path))
     }
@@ -92,7 +93,7 @@ impl Client {
         outdated.into_iter().for_each(|key| self.drop_circuit(key));
     }
 
-    fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
+    pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
         let hops = hops(self.directory.consensus.as_ref()?, path)?;
         let circ = self.links.get_mut(&link)?.new_circ_id();
         let mut cells = Vec::new();
@@ -122,9 +123,12 @@ impl Client {
             Received::Nothing => {}
             Received::Open => self.circuit_open(key),
             Received::Message(message) => self.relay_message(key, *message),
-            Received::Data(stream, data) => self.talk_data(key, stream, &data),
-            // This engine opens no streams to relays.
-            Received::Connected(_) | Received::Ended(..) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+            Received::Data(stream, data) => match self.circuits.get(&key).map(|managed| &managed.task) {
+                Some(Task::Ask(_)) => self.request_data(key, stream, &data),
+                _ => self.talk_data(key, stream, &data),
+            },
+            Received::Connected(_) => {}
+            Received::Ended(_, reason) => self.request_ended(key, reason),
             Received::Destroyed(_) => self.close_circuit(key, None),
         }
     }
@@ -142,6 +146,7 @@ impl Client {
                 self.send_on(key, &message);
             }
             Task::Visit(_) => self.knock(key),
+            Task::Ask(_) => self.begin_request(key),
         }
     }
 
@@ -171,6 +176,7 @@ impl Client {
             Task::Spare | Task::Visit(_) => {}
             Task::Wait(wait) => self.wait_lost(&wait),
             Task::Talk(talk) => self.talk_lost(key, &talk),
+            Task::Ask(request) => self.request_lost(*request),
         }
     }
 
@@ -338,7 +344,7 @@ impl Client {
     fn keep_looking_for(&mut self, id: ContactId) {
         let mut running = self.visits(id).len();
         let now = self.now.instant;
-        self.end_round(id, running);
+        self.end_search_round(id, running);
         let Some(contact) = self.contacts.get(&id) else { return };
         if !contact.search.running {
             if contact.search.next_round > now || !self.links.values().any(super::links::Link::is_open) {
@@ -364,11 +370,11 @@ impl Client {
                 Err(NoPath::OutOfReach | NoPath::TooFew) => {}
             }
         }
-        self.end_round(id, running);
+        self.end_search_round(id, running);
     }
 
     /// Ends a round in which nothing is left to be tried, and nothing under way.
-    fn end_round(&mut self, id: ContactId, running: usize) {
+    fn end_search_round(&mut self, id: ContactId, running: usize) {
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         if contact.search.running && contact.search.queue.is_empty() && running == 0 {
             contact.search.running = false;

@@ -94,7 +94,7 @@ impl Relays {
         Self { guards, second_hops, secure_links, ..Self::default() }
     }
 
-    /// Goes by this consensus and this time from now on. Costs nothing to speak of while both say nothing new.
+    /// Goes by this consensus and this time from now on; the wall clock's is the network's, as far as it is known. Costs nothing to speak of while both say nothing new.
     ///
     /// `true` if circuits that stood before may not stand so any more.
     pub fn keep_up(&mut self, consensus: &Consensus, rng: &mut impl Rng, now: Now) -> bool {

@@ -42,6 +42,11 @@ impl Store {
         self.writes.push(Write { key, value });
     }
 
+    /// Writes a record that is bytes with the current batch.
+    pub(super) fn put_bytes(&mut self, key: String, value: Vec<u8>) {
+        self.writes.push(Write { key, value: Some(value) });
+    }
+
     /// Deletes a record with the current batch.
     pub(super) fn delete(&mut self, key: String) {
         self.writes.push(Write { key, value: None });
@@ -108,11 +113,17 @@ pub(super) struct Sealed {
 }
 
 const PROFILE_KEY: &str = "profile";
+const CONSENSUS_KEY: &str = "consensus";
+const CLOCK_KEY: &str = "clock";
 
 /// Where a record belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Profile,
+    /// The newest consensus, as it was signed.
+    Consensus,
+    /// What is known of the clock.
+    Clock,
     Contact(ContactId),
     Invite(u64),
     /// The `n`th message with a contact.
@@ -124,8 +135,11 @@ impl Key {
         fn number(text: &str) -> Option<u64> {
             (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok())?
         }
-        if key == PROFILE_KEY {
-            return Some(Self::Profile);
+        match key {
+            PROFILE_KEY => return Some(Self::Profile),
+            CONSENSUS_KEY => return Some(Self::Consensus),
+            CLOCK_KEY => return Some(Self::Clock),
+            _ => {}
         }
         let (kind, rest) = key.split_once('/')?;
         match kind {
@@ -144,6 +158,8 @@ impl core::fmt::Display for Key {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Profile => f.write_str(PROFILE_KEY),
+            Self::Consensus => f.write_str(CONSENSUS_KEY),
+            Self::Clock => f.write_str(CLOCK_KEY),
             Self::Contact(ContactId(id)) => write!(f, "contact/{id:016x}"),
             Self::Invite(id) => write!(f, "invite/{id:016x}"),
             Self::Message(ContactId(id), n) => write!(f, "message/{id:016x}/{n:016x}"),
@@ -182,7 +198,9 @@ mod tests {
 
     #[test]
     fn keys_read_back_and_sort_in_order() {
-        for key in [Key::Profile, Key::Contact(ContactId(7)), Key::Invite(u64::MAX), Key::Message(ContactId(1), 2)] {
+        let singles = [Key::Profile, Key::Consensus, Key::Clock];
+        let others = [Key::Contact(ContactId(7)), Key::Invite(u64::MAX), Key::Message(ContactId(1), 2)];
+        for key in singles.into_iter().chain(others) {
             assert_eq!(Key::parse(&key.to_string()), Some(key));
         }
         assert!(Key::Message(ContactId(1), 9).to_string() < Key::Message(ContactId(1), 10).to_string());

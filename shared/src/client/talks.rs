@@ -82,8 +82,8 @@ impl Client {
         }
     }
 
-    /// What a cell of the other client brought is read: it may send more.
-    fn consumed(&mut self, key: CircuitKey, stream: StreamId) {
+    /// What a cell of a stream brought is read: the other end may send more.
+    pub(super) fn consumed(&mut self, key: CircuitKey, stream: StreamId) {
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         let mut cells = Vec::new();
         managed.circuit.consumed(stream, &mut cells);

@@ -100,6 +100,11 @@ macro_rules! public_key {
     };
 }
 
+public_key! {
+    /// A user's Ed25519 key, by which others know them for sure.
+    UserKey
+}
+
 /// An X25519 key pair for one purpose.
 macro_rules! x25519_keys {
     ($(#[$secret_doc:meta])* $secret:ident, $(#[$public_doc:meta])* $public:ident) => {

@@ -1,7 +1,7 @@
 //! The one list of relays, signed by the authorities.
 
 use core::fmt;
-use core::ops::RangeInclusive;
+use core::ops::{Range, RangeInclusive};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -371,7 +371,7 @@ impl Consensus {
     ///
     /// If it is malformed, of another network, or not signed by enough authorities.
     pub fn verify_signatures(bytes: &[u8], authorities: &Authorities) -> Result<Self, ConsensusError> {
-        let Decoded { draft, health, signed, signatures, by_link_key } = Decoded::new(bytes)?;
+        let Decoded { draft, health, signed, signatures, by_link_key, .. } = Decoded::new(bytes)?;
         if draft.network != *authorities.network() {
             return Err(ConsensusError::Network);
         }
@@ -521,6 +521,8 @@ struct Decoded<'a> {
     signed: &'a [u8],
     signatures: Signatures,
     by_link_key: Vec<(LinkPublic, usize)>,
+    relays_at: usize,
+    entries: Vec<Range<usize>>,
 }
 
 impl<'a> Decoded<'a> {
@@ -543,7 +545,8 @@ impl<'a> Decoded<'a> {
         let random = SharedRandom::decode(&mut reader)?;
         let authorities = authorities(&mut reader)?;
         let parameters = parameters(&mut reader)?;
-        let (relays, health) = relays(&mut reader)?;
+        let relays_at = bytes.len() - reader.remaining();
+        let Relays { relays, health, entries } = relays(&mut reader, bytes.len())?;
         let by_link_key = by_link_key(&relays)?;
         let other = Extensions::decode(&mut reader, "the consensus's optional fields", MAX_EXTENSIONS_LEN)?;
         let signed = bytes.get(..bytes.len() - reader.remaining()).unwrap_or_default();
@@ -561,7 +564,31 @@ impl<'a> Decoded<'a> {
             health: BTreeMap::new(),
             other,
         };
-        Ok(Self { draft, health, signed, signatures, by_link_key })
+        Ok(Self { draft, health, signed, signatures, by_link_key, relays_at, entries })
+    }
+}
+
+/// The parts that the encoding of a consensus is made of, as the differences between two are.
+pub(super) struct Sections<'a> {
+    /// All before the number of relays.
+    pub(super) head: &'a [u8],
+    /// Each relay's entry and health, by ascending identity.
+    pub(super) relays: Vec<(RelayIdentity, &'a [u8])>,
+    /// All behind the relays.
+    pub(super) tail: &'a [u8],
+}
+
+impl<'a> Sections<'a> {
+    /// The parts of an encoding.
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, ConsensusError> {
+        let Decoded { draft, relays_at, entries, .. } = Decoded::new(bytes)?;
+        let end = entries.last().map_or(relays_at + 2, |entry| entry.end);
+        let relays = draft.relays.iter().zip(entries);
+        Ok(Self {
+            head: bytes.get(..relays_at).unwrap_or_default(),
+            relays: relays.map(|(relay, at)| (relay.identity, bytes.get(at).unwrap_or_default())).collect(),
+            tail: bytes.get(end..).unwrap_or_default(),
+        })
     }
 }
 
@@ -618,24 +645,40 @@ pub(super) fn parameters(reader: &mut Reader<'_>) -> Result<BTreeMap<String, i64
     Ok(parameters)
 }
 
-fn relays(reader: &mut Reader<'_>) -> Result<(Vec<RelayEntry>, Vec<u8>), ConsensusError> {
-    let len = count("the list of relays", usize::from(reader.u16()?), MAX_RELAYS)?;
-    let room = len.min(reader.remaining() / RelayEntry::MIN_LEN);
-    let mut relays: Vec<RelayEntry> = Vec::with_capacity(room);
-    let mut healths = Vec::with_capacity(room);
-    for _ in 0..len {
-        let relay = RelayEntry::decode(reader)?;
-        if relays.last().is_some_and(|last| last.identity >= relay.identity) {
+/// The relays of a consensus, and where in its encoding each one's entry and health stand.
+struct Relays {
+    relays: Vec<RelayEntry>,
+    health: Vec<u8>,
+    entries: Vec<Range<usize>>,
+}
+
+/// Reads the relays of an encoding of `len` bytes.
+fn relays(reader: &mut Reader<'_>, len: usize) -> Result<Relays, ConsensusError> {
+    let count = count("the list of relays", usize::from(reader.u16()?), MAX_RELAYS)?;
+    let room = count.min(reader.remaining() / RelayEntry::MIN_LEN);
+    let (relays, health) = (Vec::with_capacity(room), Vec::with_capacity(room));
+    let mut list = Relays { relays, health, entries: Vec::with_capacity(room) };
+    for _ in 0..count {
+        let begin = len - reader.remaining();
+        let (relay, health) = listed_relay(reader)?;
+        if list.relays.last().is_some_and(|last| last.identity >= relay.identity) {
             return Err(ConsensusError::Order("relays"));
         }
-        let health = reader.u8()?;
-        if health > 100 {
-            return Err(DecodeError::Invalid("a relay's health").into());
-        }
-        relays.push(relay);
-        healths.push(health);
+        list.relays.push(relay);
+        list.health.push(health);
+        list.entries.push(begin..len - reader.remaining());
     }
-    Ok((relays, healths))
+    Ok(list)
+}
+
+/// Reads a relay's entry and health.
+pub(super) fn listed_relay(reader: &mut Reader<'_>) -> Result<(RelayEntry, u8), DecodeError> {
+    let relay = RelayEntry::decode(reader)?;
+    let health = reader.u8()?;
+    if health > 100 {
+        return Err(DecodeError::Invalid("a relay's health"));
+    }
+    Ok((relay, health))
 }
 
 fn by_link_key(relays: &[RelayEntry]) -> Result<Vec<(LinkPublic, usize)>, ConsensusError> {

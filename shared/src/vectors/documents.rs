@@ -8,8 +8,8 @@ use super::fields::{Bytes, EntryFields};
 use super::{Outcome, same, same_bytes, text};
 use crate::crypto::keys::IdentityKeypair;
 use crate::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDigest, ConsensusDraft, ListedAuthority,
-    SharedRandom, Validity,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDigest, ConsensusDraft, ConsensusUpdate, Difference,
+    ListedAuthority, SharedRandom, Validity,
 };
 use crate::time::UnixTime;
 
@@ -69,6 +69,37 @@ pub(super) fn authorities(seeds: &[Bytes]) -> Result<(Vec<AuthorityKeypair>, Aut
 
 pub(super) fn optional(bytes: Option<&Bytes>) -> Result<Option<[u8; 32]>, String> {
     bytes.map(Bytes::array).transpose()
+}
+
+/// An update, and the two whole documents that it leads from and to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateFields {
+    update: String,
+    authority_seeds: Vec<Bytes>,
+    base: Bytes,
+    consensus: Bytes,
+}
+
+impl UpdateFields {
+    pub(super) fn check(&self, bytes: &[u8]) -> Outcome {
+        let (_, authorities) = authorities(&self.authority_seeds)?;
+        let (base, consensus) = (self.base.get()?, self.consensus.get()?);
+        let held = Consensus::verify_signatures(&base, &authorities).map_err(text)?;
+        Consensus::verify_signatures(&consensus, &authorities).map_err(text)?;
+        let update = match self.update.as_str() {
+            "Unchanged" => ConsensusUpdate::Unchanged,
+            "Whole" => ConsensusUpdate::Whole(&consensus),
+            "Difference" => {
+                ConsensusUpdate::Difference(Difference::between(held.digest(), &base, &consensus).map_err(text)?)
+            }
+            other => return Err(format!("{other:?} is no kind of update")),
+        };
+        same_bytes(&update.encode(), bytes)?;
+        let made = ConsensusUpdate::decode(bytes).and_then(|update| update.apply(Some(&held))).map_err(text)?;
+        same_bytes(&made.unwrap_or(base), &consensus)?;
+        Ok(vec![format!("update {}", self.update)])
+    }
 }
 
 impl RandomFields {

@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use super::documents::ConsensusFields;
+use super::documents::{ConsensusFields, UpdateFields};
 use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, RelayFields};
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::{Assembler, Fragment, split};
@@ -11,6 +11,7 @@ use crate::cell::message::Cookie;
 use crate::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason};
 use crate::client::api::MessageId;
 use crate::contact::invite::Invite;
+use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity};
 use crate::link::handshake::{Kind, prologue};
@@ -107,6 +108,11 @@ pub(super) enum Message {
         family_seed: Option<Bytes>,
     },
     Consensus(ConsensusFields),
+    ConsensusUpdate(UpdateFields),
+    UserRecord {
+        key: Bytes,
+        id: Bytes,
+    },
     Authorities {
         network: Bytes,
         quorum: usize,
@@ -276,6 +282,14 @@ impl Message {
                 Ok(vec!["descriptor".to_owned()])
             }
             Self::Consensus(fields) => fields.check(bytes),
+            Self::ConsensusUpdate(fields) => fields.check(bytes),
+            Self::UserRecord { key, id } => {
+                let record = UserRecord { key: key.array::<32>()?.into() };
+                same_bytes(&record.encode(), bytes)?;
+                same("the record", UserRecord::decode(bytes).map_err(text)?, record)?;
+                same_bytes(&record.id().0, &id.get()?)?;
+                Ok(vec!["user record".to_owned()])
+            }
             Self::Authorities { network, quorum, authorities } => {
                 let list = authorities.iter().map(|authority| {
                     let nickname = authority.nickname.parse().map_err(text)?;

@@ -89,6 +89,11 @@ impl Session {
         value(self.agent.post(self.address(command)).send_json(body)?)
     }
 
+    /// Has something removed.
+    pub(super) fn delete(&self, command: &str) -> Result<Value, WebDriverError> {
+        value(self.agent.delete(self.address(command)).call()?)
+    }
+
     /// Ends the browser; it does not matter if it has ended before.
     pub(super) fn quit(&self) {
         let _ = self.agent.delete(&self.url).call();

@@ -48,6 +48,25 @@ pub enum Event {
         /// One entry for each.
         list: Vec<Circuit>,
     },
+    /// One's own key can be found.
+    KeyPublished {
+        /// By whom this is given.
+        id: String,
+    },
+    /// Somebody's key.
+    Key {
+        /// Under which it was published.
+        id: String,
+        /// The key, in hexadecimal.
+        key: String,
+    },
+    /// The clock of this machine is wrong.
+    Clock {
+        /// By so many seconds.
+        skew_secs: i64,
+        /// One sentence for a person.
+        message: String,
+    },
     /// Something could not be done.
     Error {
         /// What it is about.

@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use allium_shared::client::Client;
 use allium_shared::client::api::{BatchId, Command, Event, Input, LinkId, Output, Write};
-use allium_shared::client::{Client, Config};
-use allium_shared::time::Instant;
+use allium_shared::time::{Instant, Now};
 use rand_core::Rng;
 
 use super::Node;
+use super::directory::Press;
 use super::net::{Net, Owner};
 use super::schedule::{End, Happening, Kind};
 
 /// What clients need of the world beside the network.
 pub(super) struct World<'a> {
-    pub(super) config: &'a Config,
-    pub(super) consensus: &'a [u8],
+    pub(super) press: &'a Press,
     pub(super) find: &'a dyn Fn(&str) -> Option<usize>,
 }
 
@@ -31,6 +31,10 @@ pub(super) struct ClientNode {
     pub(super) disk: BTreeMap<String, Vec<u8>>,
     pub(super) peak_links: usize,
     pub(super) life: u32,
+    /// How many milliseconds its wall clock is ahead.
+    pub(super) ahead: i64,
+    /// How often it has asked for the consensus directly.
+    pub(super) fetches: usize,
     writing: VecDeque<(BatchId, Vec<Write>)>,
     written_at: Instant,
     reported_at: Instant,
@@ -49,6 +53,8 @@ impl ClientNode {
             disk: BTreeMap::new(),
             peak_links: 0,
             life: 0,
+            ahead: 0,
+            fetches: 0,
             writing: VecDeque::new(),
             written_at: Instant::from_millis(0),
             reported_at: Instant::from_millis(0),
@@ -63,8 +69,15 @@ impl ClientNode {
         net.rng.fill_bytes(&mut seed);
         let records = self.disk.clone().into_iter().collect();
         self.lives.push(self.events.len());
-        self.client = Some(Client::new(world.config.clone(), records, seed, net.clock()).expect("a profile"));
+        let now = self.clock(net);
+        self.client = Some(Client::new(world.press.config(), records, seed, now).expect("a profile"));
         self.drain(net, world);
+    }
+
+    /// Its clocks.
+    fn clock(&self, net: &Net) -> Now {
+        let Now { instant, unix } = net.clock();
+        Now { instant, unix: unix.shifted(self.ahead) }
     }
 
     /// Kills the engine as `kill -9` would: what is on the disk stays.
@@ -118,8 +131,9 @@ impl ClientNode {
     }
 
     pub(super) fn input(&mut self, net: &mut Net, world: &World<'_>, input: Input) {
+        let now = self.clock(net);
         if let Some(client) = &mut self.client {
-            client.handle(net.clock(), input);
+            client.handle(now, input);
             self.drain(net, world);
         }
     }
@@ -160,9 +174,11 @@ impl ClientNode {
                         net.hang_up(end);
                     }
                 }
-                Output::FetchConsensus => {
+                Output::FetchConsensus { source, held, .. } => {
+                    self.fetches += 1;
+                    let (now, answer) = (self.clock(net), world.press.answer(held.as_ref()));
                     if let Some(client) = &mut self.client {
-                        client.handle(net.clock(), Input::Consensus(Ok(world.consensus.to_vec())));
+                        client.handle(now, Input::Consensus { source, answer });
                     }
                 }
                 Output::Persist(batch, writes) => {
@@ -186,7 +202,9 @@ impl ClientNode {
         // As `allium chat` does: what is printed need not be printed again.
         if let (Event::Message { contact, id, .. }, Some(client)) = (&event, &mut self.client) {
             let (contact, id) = (*contact, *id);
-            client.handle(net.clock(), Input::Command(Command::Shown { contact, id }));
+            let Now { instant, unix } = net.clock();
+            let now = Now { instant, unix: unix.shifted(self.ahead) };
+            client.handle(now, Input::Command(Command::Shown { contact, id }));
         }
         self.events.push(event);
     }

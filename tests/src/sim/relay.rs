@@ -1,7 +1,7 @@
 //! A simulated relay: the real links and circuits, and a switch between them that a test may bribe.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use allium_shared::cell::message::Cookie;
@@ -14,12 +14,13 @@ use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
 use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
-use allium_shared::relay::services::{Document, Mirror, RelayServices};
+use allium_shared::relay::services::RelayServices;
 use allium_shared::relay::user_keys::UserKeys;
-use allium_shared::time::Instant;
+use allium_shared::time::{Instant, Now};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
+use super::directory::Mirrored;
 use super::net::{Net, Owner};
 use super::observer::Joint;
 use super::report::RelayPeak;
@@ -56,23 +57,6 @@ impl Directory {
     }
 }
 
-/// The consensus as relays give it out, from the moment on in which there is one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Mirrored(Arc<Mutex<Option<Arc<Vec<u8>>>>>);
-
-impl Mirrored {
-    pub(super) fn set(&self, consensus: Vec<u8>) {
-        *self.0.lock().expect("nobody panics with it") = Some(Arc::new(consensus));
-    }
-}
-
-impl Mirror for Mirrored {
-    fn update(&self, _: Option<&[u8; 32]>) -> Option<Document> {
-        let consensus = self.0.lock().expect("nobody panics with it").clone();
-        consensus.map(|consensus| consensus as Document)
-    }
-}
-
 /// Whether a relay runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayState {
@@ -91,6 +75,12 @@ pub(super) struct RelayNode {
     pub(super) mischief: Option<Mischief>,
     /// Relays that it was asked to open a link to and did not know.
     pub(super) strangers: Vec<RelayIdentity>,
+    /// Its copy of the directory.
+    pub(super) mirror: Mirrored,
+    /// Whether it takes no newer consensus.
+    pub(super) is_behind: bool,
+    /// How many milliseconds its clock is ahead.
+    pub(super) ahead: i64,
     pub(super) memory: Arc<Memory>,
     links: BTreeMap<End, Line>,
     by_relay: HashMap<RelayIdentity, End>,
@@ -107,7 +97,7 @@ struct Line {
 }
 
 impl RelayNode {
-    pub(super) fn new(n: usize, network: [u8; 32], land: &Land, mirror: Mirrored, rng: &mut ChaCha20Rng) -> Self {
+    pub(super) fn new(n: usize, network: [u8; 32], land: &Land, rng: &mut ChaCha20Rng) -> Self {
         let identity = IdentityKeypair::generate(rng).identity();
         let (link, onion) = (LinkSecret::generate(rng), OnionSecret::generate(rng));
         let mut entry = RelayEntry::new(
@@ -119,7 +109,8 @@ impl RelayNode {
             format!("ws://{}:{}/link", land.address(n), 10_000 + n).parse().expect("an address"),
         );
         entry.family = (land.family)(n).map(|family| [family; 32].into());
-        let services = Arc::new(RelayServices::new(Box::new(mirror), UserKeys::new(), true));
+        let mirror = Mirrored::default();
+        let services = Arc::new(RelayServices::new(Box::new(mirror.clone()), UserKeys::new(), true));
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         let keys = Arc::new(LinkKeys { network, link, circuits });
         Self {
@@ -130,6 +121,9 @@ impl RelayNode {
             peak: RelayPeak::default(),
             mischief: None,
             strangers: Vec::new(),
+            mirror,
+            is_behind: false,
+            ahead: 0,
             memory: Arc::new(Memory::new(QUEUE_MEMORY)),
             links: BTreeMap::new(),
             by_relay: HashMap::new(),
@@ -230,7 +224,8 @@ impl RelayNode {
     fn message(&mut self, net: &mut Net, end: End, mut message: Vec<u8>, desk: &mut Desk<'_>) {
         let Some(line) = self.links.get_mut(&end) else { return };
         desk.touched.push(end);
-        match line.link.handle_message(net.clock(), &mut message, &mut desk.switch(end, &mut self.cookies)) {
+        let clock = Now { instant: net.now, unix: net.clock().unix.shifted(self.ahead) };
+        match line.link.handle_message(clock, &mut message, &mut desk.switch(end, &mut self.cookies)) {
             Ok(Progress::Established(Some(peer))) => {
                 line.peer = Some(peer);
                 self.by_relay.entry(peer).or_insert(end);

@@ -56,6 +56,8 @@ pub(super) enum Happening {
     Disaster(u32, Disaster),
     /// Whoever drives the simulation wanted to be told.
     Appointment(u64),
+    /// The authority makes a consensus, by the order of this number.
+    Publication(u64),
 }
 
 impl Happening {
@@ -74,6 +76,7 @@ impl Happening {
             Self::Restart(_) => (Kind::Restart, 0),
             Self::Disaster(..) => (Kind::Disaster, 0),
             Self::Appointment(token) => (Kind::Appointment, *token),
+            Self::Publication(_) => (Kind::Publication, 0),
         }
     }
 }
@@ -106,6 +109,8 @@ pub enum Kind {
     Disaster,
     /// Whoever drives the simulation had something to do.
     Appointment,
+    /// The authority made a consensus.
+    Publication,
     /// A client told its person something; the size is the length of a message's text.
     Event,
 }

@@ -21,6 +21,7 @@ mod metrics;
 mod network;
 mod onion_keys;
 mod page;
+mod page_worker;
 mod secure;
 mod services;
 mod soak;

@@ -1,9 +1,12 @@
 //! What relays do for clients at the end of their circuits: the directory, the time, and records of users.
 
 use allium_shared::cell::message::{EndReason, Service};
+use allium_shared::netdir::ConsensusUpdate;
 use allium_shared::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer, read_time};
+use allium_tests::chat::{Chat, Event, PATIENCE};
 use allium_tests::network::{self, Network, Options};
 use allium_tests::peer::{self, Directory, Peer};
+use serde_json::json;
 
 const PATH: [&str; 3] = ["relay1", "relay2", "relay3"];
 
@@ -22,7 +25,9 @@ fn the_last_relay_serves_a_client_without_knowing_it() {
     let network = Network::start(&Options { relays: 3, authorities: 1, ..Options::default() });
     let directory = Directory::fetch(&network.url());
 
-    let fetched = directory.with(&ask(&directory, Service::Directory, b""));
+    let update = ask(&directory, Service::Directory, b"");
+    let whole = ConsensusUpdate::decode(&update).unwrap().apply(None).unwrap().unwrap();
+    let fetched = directory.with(&whole);
     assert!(!directory.consensus().is_newer_than(fetched.consensus()));
     assert_eq!(fetched.relay(PATH[1]), directory.relay(PATH[1]));
 
@@ -45,6 +50,56 @@ fn the_last_relay_serves_a_client_without_knowing_it() {
         assert_eq!(peer.ask(circ, service, argument), (Vec::new(), reason as u8), "{service:?}");
     }
     assert_eq!(peer.ask(circ, Service::Time, b"").1, EndReason::Done as u8);
+}
+
+#[test]
+fn who_holds_the_newest_list_is_told_so() {
+    let network = Network::start(&Options { relays: 3, authorities: 1, ..Options::default() });
+    let directory = Directory::fetch(&network.url());
+    let update = |digest: &str| {
+        let url = format!("{}/directory/update/{digest}", network.url().trim_end_matches('/'));
+        let mut answer = ureq::get(&url).call().map_err(|error| error.to_string())?;
+        answer.body_mut().read_to_vec().map_err(|error| error.to_string())
+    };
+    // From here to there a newer one may have come: then it is what is different.
+    let given = update(&directory.consensus().digest().to_string()).unwrap();
+    let made = ConsensusUpdate::decode(&given).unwrap().apply(Some(directory.consensus())).unwrap();
+    if let Some(newer) = made {
+        assert!(directory.with(&newer).consensus().is_newer_than(directory.consensus()));
+    }
+    let whole = update(&"0".repeat(64)).unwrap();
+    let whole = ConsensusUpdate::decode(&whole).unwrap().apply(None).unwrap().unwrap();
+    assert!(!directory.consensus().is_newer_than(directory.with(&whole).consensus()));
+    assert!(update("0").unwrap_err().contains("400"));
+}
+
+#[test]
+fn what_one_client_publishes_another_finds() {
+    let network = Network::start(&Options { relays: 6, authorities: 1, ..Options::default() });
+    let (ada, ben) = (Chat::open("ada", &network.url()), Chat::open("ben", &network.url()));
+    let mark = ada.mark();
+    ada.say(&json!({ "do": "publish-key" }));
+    let id = ada.expect(mark, PATIENCE, "a published key", |event| match event {
+        Event::KeyPublished { id } => Some(id.clone()),
+        _ => None,
+    });
+    let find = |chat: &Chat| {
+        let mark = chat.mark();
+        chat.say(&json!({ "do": "find-key", "id": &id }));
+        chat.expect(mark, PATIENCE, "a key", |event| match event {
+            Event::Key { id: of, key } if *of == id => Some(key.clone()),
+            _ => None,
+        })
+    };
+    let key = find(&ben);
+    assert_eq!((key.len(), &find(&ada)), (64, &key));
+    let mark = ben.mark();
+    ben.say(&json!({ "do": "find-key", "id": "07".repeat(32) }));
+    ben.await_error(mark, "key");
+    // The key is the profile's, and stays with it.
+    ada.kill();
+    ada.restart();
+    assert_eq!(find(&ada), key);
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn second_hops_stay_for_days_whatever_a_contact_does() {
         (0..RELAYS).for_each(|n| sim.kill_relay(n));
         sim.run_for(Duration::from_secs(PAUSE));
         (0..RELAYS).for_each(|n| sim.restart_relay(n));
-        sim.renew_consensus();
+        sim.publish();
         (0..2).for_each(|n| sim.start_client(n));
     }
     assert!(seen > 500, "only {seen} circuits were looked at");

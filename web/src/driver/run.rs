@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 
-use allium_shared::client::api::{Input, LinkId, Output};
+use allium_shared::client::api::{CONSENSUS_PATH, Input, LinkId, Output, UPDATE_PATH};
 use allium_shared::client::{Client, Config, history_entry};
-use allium_shared::netdir::Authorities;
+use allium_shared::netdir::{Authorities, ConsensusDigest};
 use allium_shared::time::{Instant, Now, UnixTime};
 use futures_channel::mpsc;
 use futures_util::future::{Either, pending, ready, select};
 use futures_util::{Stream, StreamExt as _, stream};
 use gloo_timers::future::TimeoutFuture;
+use js_sys::Reflect;
+use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
@@ -150,7 +152,7 @@ impl Run {
                     }
                 }
                 Output::CloseLink(link) => drop(self.sockets.remove(&link)),
-                Output::FetchConsensus => self.fetch_consensus(),
+                Output::FetchConsensus { source, url, held } => self.fetch_consensus(source, url, held),
                 Output::Persist(batch, writes) => self.writer.write(batch, writes),
                 Output::Event(event) => events.push(event),
             }
@@ -168,11 +170,17 @@ impl Run {
         }
     }
 
-    fn fetch_consensus(&self) {
+    fn fetch_consensus(&self, source: usize, url: Option<String>, held: Option<ConsensusDigest>) {
         let inputs = self.inputs.clone();
         spawn_local(async move {
-            let consensus = directory::fetch(directory::CONSENSUS).await;
-            let _ = inputs.unbounded_send(Input::Consensus(consensus));
+            // Without an address it is the server that served the page.
+            let directory = url.unwrap_or_default();
+            let address = match held {
+                Some(digest) => format!("{directory}{UPDATE_PATH}{digest}"),
+                None => format!("{directory}{CONSENSUS_PATH}"),
+            };
+            let answer = directory::fetch(&address).await;
+            let _ = inputs.unbounded_send(Input::Consensus { source, answer });
         });
     }
 }
@@ -184,7 +192,8 @@ struct Clock {
 
 impl Clock {
     fn new() -> Self {
-        Self { performance: web_sys::window().and_then(|window| window.performance()) }
+        let performance = Reflect::get(&js_sys::global(), &"performance".into()).ok();
+        Self { performance: performance.and_then(|performance| performance.dyn_into().ok()) }
     }
 
     fn now(&self) -> Now {

@@ -1,6 +1,4 @@
-//! The engine cannot run in this browser, or not now.
-
-use std::rc::Rc;
+//! The engine cannot run in this browser, or not now, or not any more.
 
 use yew::prelude::*;
 
@@ -9,10 +7,13 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    pub reason: Rc<str>,
+    /// What has happened.
+    pub title: AttrValue,
+    /// Why, and what to do about it.
+    pub reason: AttrValue,
 }
 
-/// Says why, and what to do about it.
+/// Says so.
 #[component]
 pub fn Failed(props: &Props) -> Html {
     let reload = Callback::from(|_: MouseEvent| {
@@ -23,8 +24,8 @@ pub fn Failed(props: &Props) -> Html {
     html! {
         <main class="lone" role="alert">
             <Logo class="lone-logo" bloom={Bloom::Bud} />
-            <h1>{ strings::FAILED_TITLE }</h1>
-            <p data-testid="failed">{ &*props.reason }</p>
+            <h1>{ &props.title }</h1>
+            <p data-testid="failed">{ &props.reason }</p>
             <button class="button primary" type="button" onclick={reload}>{ strings::RELOAD }</button>
         </main>
     }

@@ -199,3 +199,11 @@ fn a_tab_that_gets_its_turn_forgets_what_it_knew_but_not_the_invite_it_was_opene
     assert!(state.contacts().is_empty());
     assert!(state.offered.is_some());
 }
+
+#[test]
+fn a_worker_that_has_ended_is_told() {
+    let mut state = running();
+    state.apply(Action::Notice(Notice::Crashed));
+    assert_eq!(state.phase, Phase::Crashed);
+    assert!(!state.is_ready());
+}

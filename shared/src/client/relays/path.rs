@@ -105,8 +105,7 @@ impl Relays {
 
     /// Up to `count` relays behind a guard, the first of them from the set of second hops.
     fn middles(&self, rng: &mut impl Rng, now: Instant, taken: &[Index], count: usize) -> Vec<Index> {
-        let mut failing: Vec<Index> = self.failures.all(now).filter_map(|relay| self.table.index(relay)).collect();
-        failing.sort_unstable();
+        let failing = self.failing(now);
         let mut longest = Vec::new();
         for _ in 0..TRIES {
             let mut path = taken.to_vec();
@@ -127,6 +126,13 @@ impl Relays {
             }
         }
         longest
+    }
+
+    /// Relays that failed a short while ago, ascending.
+    fn failing(&self, now: Instant) -> Vec<Index> {
+        let mut failing: Vec<Index> = self.failures.all(now).filter_map(|relay| self.table.index(relay)).collect();
+        failing.sort_unstable();
+        failing
     }
 
     fn fill_second_hops(&mut self, rng: &mut impl Rng, now: Now, guard: Index) {
@@ -174,8 +180,7 @@ impl Relays {
         count: usize,
         exclude: &[RelayIdentity],
     ) -> Vec<RelayIdentity> {
-        let mut failing: Vec<Index> = self.failures.all(now).filter_map(|relay| self.table.index(relay)).collect();
-        failing.sort_unstable();
+        let failing = self.failing(now);
         let in_use: Vec<Index> = self.primary_indices().collect();
         let mut taken: Vec<Index> = self.guards.usable().map(|(_, index)| index).collect();
         taken.extend(exclude.iter().filter_map(|relay| self.table.index(relay)));
@@ -187,6 +192,15 @@ impl Relays {
             chosen.extend(self.table.identity(index));
         }
         chosen
+    }
+
+    /// Chooses a relay of any role that is related to none of `others`, and not to all guards in use.
+    pub fn stranger_to(&self, rng: &mut impl Rng, now: Instant, others: &[RelayIdentity]) -> Option<RelayIdentity> {
+        let others: Vec<Index> = others.iter().filter_map(|relay| self.table.index(relay)).collect();
+        let guards: Vec<Index> = self.primary_indices().collect();
+        let in_reach = |index| guards.is_empty() || guards.iter().any(|guard| !self.table.related(index, *guard));
+        let fits = |index: Index| self.table.unrelated(index, &others) && in_reach(index);
+        self.table.identity(self.table.choose(rng, None, &self.failing(now), fits)?)
     }
 }
 

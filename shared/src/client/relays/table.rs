@@ -135,20 +135,21 @@ impl Table {
         others.iter().all(|other| !self.related(relay, *other))
     }
 
-    /// Chooses among the relays with a role that `fit`, each as likely as its weight says, in one pass.
+    /// Chooses among the relays, with a role if one is given, that `fit`, each as likely as its weight says, in one pass.
     ///
     /// One of `failing`, which ascend, is chosen only where there is no other, and one without any weight only where there
     /// is none with weight at all.
     pub(super) fn choose(
         &self,
         rng: &mut impl Rng,
-        role: Role,
+        role: impl Into<Option<Role>>,
         failing: &[Index],
         fit: impl Fn(Index) -> bool,
     ) -> Option<Index> {
+        let role = role.into();
         let [mut good, mut bad, mut good_weightless, mut bad_weightless] = [const { Lot::new() }; 4];
         for (index, relay) in self.relays.iter().enumerate() {
-            if !relay.roles.contains(role) || !fit(index) {
+            if role.is_some_and(|role| !relay.roles.contains(role)) || !fit(index) {
                 continue;
             }
             match (relay.weight, failing.binary_search(&index).is_ok()) {

@@ -526,6 +526,22 @@ fn where_links_have_to_be_secure_guards_without_such_an_address_are_passed_over_
 }
 
 #[test]
+fn who_is_asked_is_a_stranger_to_those_asked_before_and_within_reach() {
+    let rng = &mut rng(25);
+    let list = random_network(3, 60);
+    let entries: BTreeMap<_, _> = list.iter().map(|relay| (relay.identity, relay.clone())).collect();
+    let mut relays = ready(&consensus(list, &[], 0), rng, at(0));
+    let primary = relays.primary_guards(rng, at(0).instant, |_| false);
+    let mut asked = Vec::new();
+    while let Some(next) = relays.stranger_to(rng, at(0).instant, &asked) {
+        assert!(asked.iter().all(|other| !related(&entries[&next], &entries[other], 16)));
+        assert!(primary.iter().any(|guard| !related(&entries[&next], &entries[guard], 16)));
+        asked.push(next);
+    }
+    assert!(asked.len() > 5, "{asked:?}");
+}
+
+#[test]
 fn a_client_keeps_to_twenty_guards_at_most() {
     let rng = &mut rng(13);
     let consensus = consensus(strangers(100), &[], 0);

@@ -1,0 +1,334 @@
+//! Publishing this profile's key at relays, and looking up others'.
+//!
+//! A record is kept by the relays that come first in an order that its id makes of all relays. Each of them is asked over a
+//! circuit of its own: it learns that somebody has published a key, or looks for one, and not who.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Client;
+use super::api::Event;
+use super::contacts::KeyBytes;
+use super::requests::{Answer, Ask};
+use crate::contact::user_record::UserRecord;
+use crate::crypto::derive::derive;
+use crate::crypto::keys::{IdentityKeypair, RelayIdentity, UserKey};
+use crate::netdir::Consensus;
+use crate::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer};
+use crate::time::Instant;
+
+/// How many relays keep a record.
+pub const KEY_SERVERS: usize = 3;
+
+/// How often one of them is asked.
+const TRIES: u32 = 3;
+
+/// The pause before a relay is asked again; it grows with each time.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long it may take in all, waiting for circuits and the time included.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Keys that may be looked for at once.
+const MAX_SEARCHES: usize = 16;
+
+/// Nonces that are tried in one go: a millisecond or so, so that circuits do not wait for it.
+const SLICE: u64 = 1024;
+
+/// The relays that keep what a user publishes, in the order in which they are asked.
+pub fn key_servers(consensus: &Consensus, id: &UserId) -> Vec<RelayIdentity> {
+    let rank = |relay: RelayIdentity| (derive("key server rank", &[&id.0, relay.as_bytes()]), relay);
+    let mut ranked: Vec<_> = consensus.relays().iter().map(|relay| rank(relay.identity)).collect();
+    let first = KEY_SERVERS.min(ranked.len());
+    if first < ranked.len() {
+        ranked.select_nth_unstable(first);
+    }
+    ranked.truncate(first);
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, relay)| relay).collect()
+}
+
+/// What is under way with keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    publishing: Option<Publishing>,
+    searches: BTreeMap<UserId, Search>,
+}
+
+#[derive(Debug)]
+struct Publishing {
+    record: UserRecord,
+    step: Step,
+    until: Instant,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The network's time has to be known: the own clock's day is nobody's business.
+    AwaitTime,
+    Work {
+        day: u32,
+        from: u64,
+    },
+    Ask {
+        argument: Vec<u8>,
+        servers: Vec<Server>,
+    },
+}
+
+/// A relay that is asked.
+#[derive(Debug)]
+struct Server {
+    relay: RelayIdentity,
+    tries: u32,
+    next: Instant,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    UnderWay,
+    /// It has the record, or of a search: it has said that it has not.
+    Done,
+    GivenUp,
+}
+
+impl Server {
+    const fn new(relay: RelayIdentity, now: Instant) -> Self {
+        Self { relay, tries: 0, next: now, state: State::Waiting }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.state == State::Waiting && self.next <= now
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.tries += 1;
+        self.next = now + PAUSE * self.tries;
+        self.state = if self.tries < TRIES { State::Waiting } else { State::GivenUp };
+    }
+
+    const fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::GivenUp)
+    }
+}
+
+#[derive(Debug)]
+struct Search {
+    /// None until there is a list of relays.
+    servers: Vec<Server>,
+    until: Instant,
+}
+
+impl Client {
+    /// This profile's record.
+    pub(super) fn own_record(&self) -> Option<UserRecord> {
+        let identity = self.profile.identity.as_ref()?.identity().identity();
+        Some(UserRecord { key: UserKey::from(*identity.as_bytes()) })
+    }
+
+    /// Gives a profile that has none its key.
+    pub(super) fn begin_identity(&mut self) {
+        if self.profile.identity.is_none() {
+            let keypair = IdentityKeypair::generate(&mut self.rng);
+            self.profile.identity = Some(KeyBytes::of_identity(&keypair));
+            self.put_profile();
+        }
+    }
+
+    pub(super) fn publish_key(&mut self) {
+        // One that is under way answers for both.
+        if self.keys.publishing.is_none()
+            && let Some(record) = self.own_record()
+        {
+            let until = self.now.instant + PATIENCE;
+            self.keys.publishing = Some(Publishing { record, step: Step::AwaitTime, until });
+        }
+    }
+
+    pub(super) fn find_key(&mut self, id: UserId) {
+        if self.keys.searches.len() >= MAX_SEARCHES && !self.keys.searches.contains_key(&id) {
+            return self.error("key", format!("{MAX_SEARCHES} keys are already being looked for. Try again later."));
+        }
+        let until = self.now.instant + PATIENCE;
+        self.keys.searches.entry(id).or_insert(Search { servers: Vec::new(), until });
+    }
+
+    /// Brings what is under way with keys a step further.
+    pub(super) fn keep_keys(&mut self) {
+        self.keep_publishing();
+        let ids: Vec<_> = self.keys.searches.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.keep_searching(id));
+    }
+
+    fn keep_publishing(&mut self) {
+        let now = self.now.instant;
+        let Some(publishing) = &mut self.keys.publishing else { return };
+        let record = publishing.record;
+        if publishing.until <= now {
+            return self.end_publishing();
+        }
+        match &mut publishing.step {
+            Step::AwaitTime => {
+                if let Some(time) = self.clock.known_time(self.now.unix) {
+                    publishing.step = Step::Work { day: day(time), from: 0 };
+                }
+            }
+            Step::Work { day, from } => {
+                let (day, bytes) = (*day, record.encode());
+                let Some(nonce) = Publication::work(day, &bytes).search(WORK_BITS, *from, SLICE) else {
+                    *from += SLICE;
+                    return;
+                };
+                let Some(consensus) = &self.directory.consensus else { return };
+                let argument = Publication { nonce, day, record: &bytes }.encode();
+                let servers = key_servers(consensus, &record.id());
+                let servers = servers.into_iter().map(|relay| Server::new(relay, now)).collect();
+                publishing.step = Step::Ask { argument, servers };
+                self.ask_to_publish();
+            }
+            Step::Ask { servers, .. } => {
+                if servers.iter().all(Server::is_over) {
+                    self.end_publishing();
+                } else {
+                    self.ask_to_publish();
+                }
+            }
+        }
+    }
+
+    fn ask_to_publish(&mut self) {
+        if !self.has_circuits() {
+            return;
+        }
+        let now = self.now.instant;
+        let Some(Publishing { step: Step::Ask { argument, servers }, .. }) = &mut self.keys.publishing else { return };
+        let argument = argument.clone();
+        let due: Vec<_> = servers.iter().filter(|server| server.is_due(now)).map(|server| server.relay).collect();
+        for relay in due {
+            self.mark_publishing(relay, State::UnderWay);
+            if !self.ask(relay, Ask::PublishKey(argument.clone())) {
+                let never = self.relays.is_out_of_reach(&relay);
+                self.mark_publishing(relay, if never { State::GivenUp } else { State::Waiting });
+            }
+        }
+    }
+
+    fn mark_publishing(&mut self, relay: RelayIdentity, state: State) {
+        if let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.keys.publishing {
+            servers.iter_mut().filter(|server| server.relay == relay).for_each(|server| server.state = state);
+        }
+    }
+
+    /// A relay has the record now, or will not take it.
+    pub(super) fn publish_answered(&mut self, answer: &Answer) {
+        let now = self.now.instant;
+        let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.keys.publishing else { return };
+        let Some(server) = servers.iter_mut().find(|server| server.relay == answer.relay) else { return };
+        match &answer.result {
+            Ok(bytes) if *bytes == [STORED] => server.state = State::Done,
+            _ => server.failed(now),
+        }
+        if servers.iter().all(Server::is_over) {
+            self.end_publishing();
+        }
+    }
+
+    fn end_publishing(&mut self) {
+        let Some(Publishing { record, step, .. }) = self.keys.publishing.take() else { return };
+        let kept =
+            matches!(step, Step::Ask { servers, .. } if servers.iter().any(|server| server.state == State::Done));
+        if kept {
+            self.event(Event::KeyPublished { id: record.id() });
+        } else {
+            let message = "Your key could not be published: no relay has taken it. Try again later.";
+            self.error("key", message.to_owned());
+        }
+    }
+
+    fn keep_searching(&mut self, id: UserId) {
+        let now = self.now.instant;
+        let circuits = self.has_circuits();
+        let Some(search) = self.keys.searches.get_mut(&id) else { return };
+        if search.until <= now {
+            return self.end_search(id);
+        }
+        let Some(consensus) = self.directory.consensus.as_ref().filter(|_| circuits) else { return };
+        if search.servers.is_empty() {
+            let servers = key_servers(consensus, &id);
+            search.servers = servers.into_iter().map(|relay| Server::new(relay, now)).collect();
+        }
+        if search.servers.iter().all(Server::is_over) {
+            return self.end_search(id);
+        }
+        // In turn: the next is asked when the one before has nothing.
+        if search.servers.iter().any(|server| server.state == State::UnderWay) {
+            return;
+        }
+        let Some(server) = search.servers.iter_mut().find(|server| server.is_due(now)) else { return };
+        let relay = server.relay;
+        server.state = State::UnderWay;
+        if !self.ask(relay, Ask::FindKey(id)) {
+            let never = self.relays.is_out_of_reach(&relay);
+            if let Some(server) = self.search_server(id, relay) {
+                server.state = if never { State::GivenUp } else { State::Waiting };
+            }
+        }
+    }
+
+    fn search_server(&mut self, id: UserId, relay: RelayIdentity) -> Option<&mut Server> {
+        self.keys.searches.get_mut(&id)?.servers.iter_mut().find(|server| server.relay == relay)
+    }
+
+    /// A relay has said what it has of a user, or nothing at all.
+    pub(super) fn find_answered(&mut self, id: UserId, answer: &Answer) {
+        let now = self.now.instant;
+        let Some(server) = self.search_server(id, answer.relay) else { return };
+        let read = answer.result.as_ref().ok().and_then(|bytes| read_key_answer(&id, bytes).ok());
+        match read {
+            None => server.failed(now),
+            Some(None) => server.state = State::Done,
+            Some(Some(record)) => {
+                let record = UserRecord::decode(record);
+                self.keys.searches.remove(&id);
+                match record {
+                    Ok(record) => self.event(Event::KeyFound { id, key: record.key }),
+                    Err(_) => {
+                        let message = "The key was found, but a newer version of Allium has published it: update.";
+                        self.error("key", message.to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    fn end_search(&mut self, id: UserId) {
+        let Some(search) = self.keys.searches.remove(&id) else { return };
+        let denied = search.servers.iter().any(|server| server.state == State::Done);
+        let message = if denied {
+            "Nobody has published a key under this id in the last days. Check the id, or ask for the key to be published \
+             again."
+        } else {
+            "The key could not be looked up: no relay has answered. Try again later."
+        };
+        self.error("key", message.to_owned());
+    }
+
+    /// When to look after the keys again.
+    pub(super) fn keys_timeout(&self) -> Option<Instant> {
+        let now = self.now.instant;
+        let next = |servers: &[Server]| {
+            let waiting = servers.iter().filter(|server| server.state == State::Waiting).map(|server| server.next);
+            waiting.filter(|next| *next > now).min()
+        };
+        let publishing = self.keys.publishing.as_ref().map(|publishing| match &publishing.step {
+            Step::Work { .. } => now,
+            Step::AwaitTime => publishing.until,
+            Step::Ask { servers, .. } => next(servers).map_or(publishing.until, |next| next.min(publishing.until)),
+        });
+        let searches = self.keys.searches.values();
+        let searches = searches.map(|search| next(&search.servers).map_or(search.until, |next| next.min(search.until)));
+        publishing.into_iter().chain(searches).min()
+    }
+}

@@ -1,0 +1,79 @@
+//! What travels between the page and its worker arrives as it was sent.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use allium_shared::client::api::{
+    CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, Progress,
+    Purpose,
+};
+use allium_shared::time::UnixTime;
+use gloo_timers::future::TimeoutFuture;
+use wasm_bindgen_test::wasm_bindgen_test;
+use web_sys::MessageChannel;
+
+use super::{Notice, Request, port};
+use crate::storage::StorageError;
+
+/// One that no number of JavaScript's can hold.
+const CONTACT: ContactId = ContactId(u64::MAX);
+
+const ID: MessageId = MessageId([0xab; 16]);
+
+fn notices() -> Vec<Notice> {
+    let (text, at) = ("two\nlines \u{2028} \\ \" 👩‍👩‍👧‍👦".to_owned(), UnixTime::from_millis(1_800_000_000_123));
+    let state = DeliveryState::Delivered;
+    let entry = HistoryEntry { contact: CONTACT, id: ID, text: text.clone(), at, outgoing: Some(state) };
+    let circuit = CircuitInfo { purpose: Purpose::Conversation, contact: Some(CONTACT), path: vec![text.clone()] };
+    let events = vec![
+        Event::Progress { step: Progress::Ready },
+        Event::Invite { id: InviteId(1), fragment: text.clone() },
+        Event::Contact { id: CONTACT, name: text.clone(), state: ContactState::Offline },
+        Event::Message { contact: CONTACT, id: ID, text: text.clone(), received_at: at },
+        Event::Outgoing { contact: CONTACT, id: ID, text: text.clone(), queued_at: at, state },
+        Event::Circuits { list: vec![circuit] },
+        Event::Error { about: "send".into(), message: text.clone() },
+    ];
+    vec![
+        Notice::Started,
+        Notice::Elsewhere,
+        Notice::History(vec![entry.clone(), HistoryEntry { outgoing: None, ..entry }]),
+        Notice::Events(events),
+        Notice::DirectoryTrouble(text.clone()),
+        Notice::StorageTrouble(Some(StorageError::Full)),
+        Notice::StorageTrouble(None),
+        Notice::Failed(text),
+    ]
+}
+
+#[wasm_bindgen_test]
+async fn notices_arrive_in_their_order_also_those_sent_before_anybody_listens() {
+    let channel = MessageChannel::new().unwrap();
+    let (sent, heard) = (notices(), Rc::new(RefCell::new(Vec::<Notice>::new())));
+    let (before, after) = sent.split_at(3);
+    before.iter().for_each(|notice| port::send(&channel.port1(), notice));
+    let _listener = port::listen(&channel.port2(), {
+        let heard = Rc::clone(&heard);
+        move |notice| heard.borrow_mut().push(notice.unwrap())
+    });
+    after.iter().for_each(|notice| port::send(&channel.port1(), notice));
+    for _ in 0..100 {
+        if heard.borrow().len() >= sent.len() {
+            break;
+        }
+        TimeoutFuture::new(10).await;
+    }
+    assert_eq!(*heard.borrow(), sent);
+}
+
+#[wasm_bindgen_test]
+fn requests_survive_the_way() {
+    let add = Command::Add { link: "#x".into(), name: "Ada".into(), introduce_as: None };
+    let send = Command::Send { to: CONTACT, text: "\0\u{fffd}".into() };
+    let shown = Command::Shown { contact: CONTACT, id: ID };
+    let commands = [Command::Invite, add, send, Command::Circuits, shown].map(Request::Command);
+    for request in commands.into_iter().chain([Request::TakeOver]) {
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    }
+}
