@@ -1,9 +1,11 @@
-//! What is measured, natively and in a browser: the protocol's work per cell, per handshake, per record and per consensus.
+//! What is measured, natively and in a browser: the protocol's work per cell, per handshake, per record and per consensus, and
+//! a client's choice of relays.
 //!
 //! Without a clock of its own, so that the same cases are compiled for both.
 
 use std::hint::black_box;
 
+use allium_shared::client::relays::{End, Relays};
 use allium_shared::crypto::cgo::{
     BODY_LEN, Body, ClientBackward, ClientForward, RelayBackward, RelayForward, SEED_LEN,
 };
@@ -11,10 +13,10 @@ use allium_shared::crypto::handshake::{ClientHandshake, HandshakeError, ServerPu
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkStep, RelayAddressee, Responder};
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, MAX_RELAYS, RelayEntry, Role, Validity,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, MAX_RELAYS, RelayEntry, Role, Roles, Validity,
 };
 use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
-use allium_shared::time::UnixTime;
+use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -114,6 +116,7 @@ pub fn all() -> Vec<Case> {
         }
     }
     cases.extend([link_handshake("XK", true), link_handshake("NK", false)]);
+    cases.extend(paths().unwrap_or_default());
     cases.push(work());
     cases.extend(consensus());
     cases
@@ -281,6 +284,46 @@ fn link_handshake(name: &str, relay: bool) -> Case {
     repeat("link handshake, both sides", name, None, move || {
         let _ = black_box(links(relay));
     })
+}
+
+/// A client's choices in the largest network that there can be, of relays that are all strangers to each other.
+fn paths() -> Option<Vec<Case>> {
+    let consensus = largest_consensus()?;
+    let now = Now { instant: Instant::from_millis(0), unix: UnixTime::from_millis(0) };
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let mut relays = Relays::new(Vec::new(), Vec::new(), false);
+    relays.keep_up(&consensus, &mut rng, now);
+    for guard in relays.primary_guards(&mut rng, now.instant, |_| false) {
+        relays.link_opened(guard, &mut rng, now);
+    }
+    let chooses = repeat("paths", "path of 3 among 10,000 relays", None, move || {
+        let _ = black_box(relays.path(&mut rng, now, End::Any, |_| true));
+    });
+    let mut rng = ChaCha20Rng::seed_from_u64(6);
+    let takes_up = repeat("paths", "new list of 10,000 relays", None, move || {
+        black_box(Relays::new(Vec::new(), Vec::new(), false)).keep_up(&consensus, &mut rng, now);
+    });
+    Some(vec![chooses, takes_up])
+}
+
+fn largest_consensus() -> Option<Consensus> {
+    let signer = AuthorityKeypair::new(IdentityKeypair::from_seed(&[1; 32]));
+    let authority =
+        Authority { nickname: "a".parse().ok()?, key: signer.identity(), url: "http://127.0.0.1:1".to_owned() };
+    let authorities = Authorities::new(vec![authority]).ok()?;
+    let relays = (0..MAX_RELAYS as u32).map(|n| {
+        let key = |kind: u8| std::array::from_fn(|index| n.to_be_bytes().get(index).copied().unwrap_or(kind));
+        let [a, b] = (n as u16).to_be_bytes();
+        let roles: Roles = [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect();
+        let url = format!("ws://{}.{b}.0.1:9001/link", 1 + a).parse().ok()?;
+        let nickname = format!("relay{n}").parse().ok()?;
+        let mut relay = RelayEntry::new(key(0).into(), key(1).into(), key(2).into(), roles, nickname, url);
+        relay.weight = 1 + n;
+        Some(relay)
+    });
+    let validity = Validity { valid_after: 0, fresh_until: 1, valid_until: 2 };
+    let draft = ConsensusDraft::new(*authorities.network(), validity, relays.collect::<Option<_>>()?);
+    Consensus::verify_signatures(&draft.sign(&[&signer]).ok()?, &authorities).ok()
 }
 
 /// Both ends of a link.

@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! - [`api`]: what goes in and what comes out
-//! - `relays`: guards, paths, and which relays have failed
+//! - [`relays`]: guards, second hops, paths, and which relays have failed
 //! - `links`: links to guards
 //! - `circuits`: the circuits and their tasks
 //! - `meetings`: waiting for and looking for contacts
@@ -34,7 +34,7 @@ use self::contacts::{Contact, ContactRecord, Invited, KeyBytes, OpenInvite, Outg
 use self::directory::Directory;
 use self::keys::Keys;
 use self::links::Link;
-use self::relays::Relays;
+use self::relays::{Guard, Relays, SecondHop};
 use self::store::{Direction, Key, MessageRecord, Store, Then};
 use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
@@ -52,7 +52,7 @@ mod directory;
 mod keys;
 mod links;
 mod meetings;
-mod relays;
+pub mod relays;
 mod requests;
 mod store;
 mod talks;
@@ -136,7 +136,9 @@ pub struct Client {
 /// The record of the profile itself.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Profile {
-    guards: Vec<RelayIdentity>,
+    guards: Vec<Guard>,
+    #[serde(default)]
+    second_hops: Vec<SecondHop>,
     next_contact: u64,
     next_invite: u64,
     /// The secret of the key by which others may know this profile.
@@ -165,7 +167,7 @@ impl Client {
             directory: Directory::new(consensus, now.instant),
             clock: NetworkClock::new(restored.clock, now),
             keys: Keys::default(),
-            relays: Relays::new(restored.profile.guards.clone(), secure_links),
+            relays: Relays::new(restored.profile.guards.clone(), restored.profile.second_hops.clone(), secure_links),
             links: BTreeMap::new(),
             circuits: BTreeMap::new(),
             contacts: restored.contacts,
@@ -369,10 +371,8 @@ impl Client {
             return self.close_link(id);
         };
         if !was_open && link.is_open() {
-            let guard = link.guard;
-            if self.relays.link_opened(guard) {
-                self.put_profile();
-            }
+            let (guard, now) = (link.guard, self.network_now());
+            self.relays.link_opened(guard, &mut self.rng, now);
         }
         for cell in cells {
             self.cell(id, cell);
@@ -388,7 +388,7 @@ impl Client {
         let reached = managed.circuit.reached();
         let received = managed.circuit.handle(&mut self.rng, cell, &mut cells);
         if managed.circuit.reached() > reached {
-            managed.deadline = Some(self.now.instant + HOP_TIME);
+            managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
             if let Some(hop) = managed.circuit.path().get(reached) {
                 self.relays.works(&hop.identity);
             }
@@ -474,6 +474,12 @@ impl Client {
         self.keep_circuits();
         self.keep_clock();
         self.keep_keys();
+        if self.relays.take_changed() {
+            self.put_profile();
+        }
+        if let Some(message) = self.relays.complaint(self.now.instant) {
+            self.error("network", message);
+        }
         self.report_progress();
         loop {
             let follows = self.store.flush(&mut self.outputs);
@@ -526,11 +532,18 @@ impl Client {
     fn keep_links(&mut self) {
         let Some(consensus) = &self.directory.consensus else { return };
         let now = self.now.instant;
-        let places = self.invites.values().flat_map(|invite| &invite.places).map(|(relay, _)| *relay);
-        let invited_to: Vec<_> = places.collect();
-        let primary = self.relays.primary_guards(consensus, &mut self.rng, now, &invited_to);
+        let network_now = self.network_now();
+        let outdated = self.relays.keep_up(consensus, &mut self.rng, network_now);
+        let invites = &self.invites;
+        let invited_to =
+            |relay: &RelayIdentity| invites.values().flat_map(|invite| &invite.places).any(|(place, _)| place == relay);
+        let primary = self.relays.primary_guards(&mut self.rng, now, invited_to);
         for guard in &primary {
-            if self.links.values().any(|link| link.guard == *guard) {
+            if let Some(link) = self.links.values().find(|link| link.guard == *guard) {
+                // Of a guard whose time was over, and which was drawn again.
+                if link.is_open() && !self.relays.keeps_guard(guard) {
+                    self.relays.link_opened(*guard, &mut self.rng, network_now);
+                }
                 continue;
             }
             let Some(relay) = consensus.relay(guard) else { continue };
@@ -553,6 +566,9 @@ impl Client {
             self.links.remove(&id);
             self.outputs.push_back(Output::CloseLink(id));
         }
+        if outdated {
+            self.drop_outdated_spares();
+        }
     }
 
     fn report_progress(&mut self) {
@@ -571,6 +587,7 @@ impl Client {
 
     fn put_profile(&mut self) {
         self.profile.guards = self.relays.guards().to_vec();
+        self.profile.second_hops = self.relays.second_hops().to_vec();
         self.store.put(Key::Profile.to_string(), &self.profile);
     }
 

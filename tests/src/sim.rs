@@ -70,6 +70,43 @@ pub enum Node {
     Outsider(usize),
 }
 
+/// Where the relays stand, whose they are, and what the network's parameters say.
+#[derive(Clone, Debug)]
+pub struct Land {
+    /// How many relays there are.
+    pub relays: usize,
+    /// The subnet of each relay.
+    pub subnet: fn(usize) -> u16,
+    /// The family of each relay, if it has one.
+    pub family: fn(usize) -> Option<u8>,
+    /// The parameters of the consensus.
+    pub parameters: Vec<(&'static str, i64)>,
+}
+
+impl Land {
+    /// So many relays of which no two are related.
+    pub fn of_strangers(relays: usize) -> Self {
+        Self {
+            relays,
+            subnet: |n| u16::try_from(n).expect("at most 65,536 relays"),
+            family: |_| None,
+            parameters: Vec::new(),
+        }
+    }
+
+    fn address(&self, n: usize) -> std::net::Ipv4Addr {
+        let [a, b] = (self.subnet)(n).to_be_bytes();
+        // From 11.0.0.0 on, since 10.0.0.0 and below are not everybody's.
+        [11_u8.wrapping_add(a), b, (n >> 8) as u8, n as u8].into()
+    }
+
+    /// Whether no circuit may have both relays.
+    pub fn related(&self, a: usize, b: usize) -> bool {
+        let family = (self.family)(a);
+        a == b || (self.subnet)(a) == (self.subnet)(b) || (family.is_some() && family == (self.family)(b))
+    }
+}
+
 /// A simulated network.
 pub struct Sim {
     net: Net,
@@ -78,6 +115,7 @@ pub struct Sim {
     posts: Vec<Post>,
     directory: Directory,
     press: Press,
+    land: Land,
     network: [u8; 32],
     appointments: Vec<u64>,
     /// Counts the weather's changes: what an earlier weather ordered does not come any more.
@@ -92,10 +130,15 @@ impl Sim {
 
     /// The same in any weather.
     pub fn with_weather(seed: u64, relays: usize, clients: usize, weather: Weather) -> Self {
+        Self::in_land(seed, Land::of_strangers(relays), clients, weather)
+    }
+
+    /// The same with relays that may be related.
+    pub fn in_land(seed: u64, land: Land, clients: usize, weather: Weather) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let press = Press::new(&mut rng);
+        let press = Press::new(&mut rng, &land.parameters);
         let network = *press.authorities.network().as_bytes();
-        let relays: Vec<_> = (0..relays).map(|n| RelayNode::new(n, network, &mut rng)).collect();
+        let relays: Vec<_> = (0..land.relays).map(|n| RelayNode::new(n, network, &land, &mut rng)).collect();
         let mut sim = Self {
             net: Net::new(rng, weather),
             directory: Directory::new(relays.iter().map(|relay| &relay.entry)),
@@ -103,6 +146,7 @@ impl Sim {
             clients: (0..clients).map(ClientNode::new).collect(),
             posts: Vec::new(),
             press,
+            land,
             network,
             appointments: Vec::new(),
             season: 0,
@@ -115,6 +159,11 @@ impl Sim {
             sim.order_disaster(disaster);
         }
         sim
+    }
+
+    /// Where the relays stand.
+    pub fn land(&self) -> &Land {
+        &self.land
     }
 
     /// Changes the weather; links that are open keep their latency.

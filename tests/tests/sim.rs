@@ -28,6 +28,8 @@ mod loss;
 mod malice;
 #[path = "sim/observer.rs"]
 mod observer;
+#[path = "sim/paths.rs"]
+mod paths;
 #[path = "sim/services.rs"]
 mod services;
 #[path = "sim/soak.rs"]

@@ -1,6 +1,7 @@
 //! The client's circuits and what each of them is for.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use super::requests::Request;
@@ -84,19 +85,22 @@ pub(super) struct Talk {
     pub(super) ping_at: Instant,
     /// Since when a ping has been without an answer.
     pub(super) unanswered: Option<Instant>,
+    /// For how long one may be.
+    pub(super) patience: Duration,
     pub(super) pings: u32,
     /// The next message to send on this circuit.
     pub(super) next_to_send: u64,
 }
 
 impl Talk {
-    pub(super) fn new(contact: Option<ContactId>, phase: Phase, now: Instant) -> Self {
+    pub(super) fn new(contact: Option<ContactId>, phase: Phase, patience: Duration, now: Instant) -> Self {
         Self {
             contact,
             phase,
             reader: FrameReader::default(),
             ping_at: now,
             unanswered: None,
+            patience,
             pings: 0,
             next_to_send: 0,
         }

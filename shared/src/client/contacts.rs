@@ -12,6 +12,7 @@ use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::messaging::session::{OlmAccount, OlmSession, SessionError};
+use crate::netdir::{Consensus, ConsensusDigest, Role};
 use crate::rendezvous::{Meeting, MeetingSecret};
 use crate::time::{Instant, UnixTime};
 
@@ -60,6 +61,41 @@ pub(super) struct Met {
     pub(super) session: OlmSession,
     pub(super) send: Chain,
     pub(super) receive: Chain,
+    #[serde(skip)]
+    pub(super) ranking: Ranking,
+}
+
+/// The relays where the two may meet, in their order: of the generations that are wanted, by one consensus.
+///
+/// To rank them costs a hash for each relay of the network, so it is done once.
+#[derive(Debug, Default)]
+pub(super) struct Ranking {
+    digest: Option<ConsensusDigest>,
+    /// Generations with the first of their relays.
+    ranked: Vec<(u64, Vec<RelayIdentity>)>,
+}
+
+/// How many relays of a generation are remembered, of which only the first matter.
+const RANKED: usize = 16;
+
+impl Met {
+    /// The first relays of a generation's ranking.
+    pub(super) fn ranked(&mut self, generation: u64, consensus: &Consensus) -> &[RelayIdentity] {
+        let Self { root, ranking, generation: current, .. } = self;
+        if ranking.digest != Some(consensus.digest()) {
+            *ranking = Ranking { digest: Some(consensus.digest()), ranked: Vec::new() };
+        }
+        let at = ranking.ranked.iter().position(|(of, _)| *of == generation).unwrap_or_else(|| {
+            ranking.ranked.retain(|(of, _)| *of == *current || of.checked_add(1) == Some(*current));
+            let relays = consensus.with_role(Role::Rendezvous).map(|relay| relay.identity);
+            let mut ranked = root.rank(generation, relays);
+            ranked.truncate(RANKED);
+            ranked.shrink_to_fit();
+            ranking.ranked.push((generation, ranked));
+            ranking.ranked.len() - 1
+        });
+        ranking.ranked.get(at).map_or(&[], |(_, ranked)| ranked)
+    }
 }
 
 /// Which of the two waits, with the X25519 key for its handshakes.

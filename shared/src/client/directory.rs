@@ -18,7 +18,7 @@ use super::{Client, Restored};
 use crate::crypto::keys::RelayIdentity;
 use crate::link::Padding;
 use crate::netdir::{Authorities, Consensus, ConsensusDigest, ConsensusError, ConsensusUpdate, Validity};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Instant, Now, UnixTime};
 
 /// How many relays are asked in one round.
 const MIRRORS: usize = 4;
@@ -371,6 +371,11 @@ impl Client {
         let at = from + self.rng.next_u64() % (to - from).max(1);
         let due = self.now.instant + Duration::from_millis(at - time);
         self.directory.begin_round(due);
+    }
+
+    /// Both clocks, the wall clock's put right as far as the network's time is known.
+    pub(super) fn network_now(&self) -> Now {
+        Now { unix: self.network_time().0, ..self.now }
     }
 
     /// The network's time as far as it is known, and how wrong it may be.

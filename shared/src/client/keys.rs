@@ -209,7 +209,8 @@ impl Client {
         for relay in due {
             self.mark_publishing(relay, State::UnderWay);
             if !self.ask(relay, Ask::PublishKey(argument.clone())) {
-                self.mark_publishing(relay, State::Waiting);
+                let never = self.relays.is_out_of_reach(&relay);
+                self.mark_publishing(relay, if never { State::GivenUp } else { State::Waiting });
             }
         }
     }
@@ -268,10 +269,11 @@ impl Client {
         let Some(server) = search.servers.iter_mut().find(|server| server.is_due(now)) else { return };
         let relay = server.relay;
         server.state = State::UnderWay;
-        if !self.ask(relay, Ask::FindKey(id))
-            && let Some(server) = self.search_server(id, relay)
-        {
-            server.state = State::Waiting;
+        if !self.ask(relay, Ask::FindKey(id)) {
+            let never = self.relays.is_out_of_reach(&relay);
+            if let Some(server) = self.search_server(id, relay) {
+                server.state = if never { State::GivenUp } else { State::Waiting };
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use rand_core::Rng;
 use super::api::{ContactId, ContactState, Event, InviteId, LinkId};
 use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, Place, Talk, Task, Visit, Wait, WaitState};
 use super::contacts::{Contact, KeyBytes, OpenInvite, Part, Stage};
-use super::relays::{OWN_HOPS, hop, hops, jitter};
+use super::relays::{End, NoPath, hop, hops, jitter};
 use super::store::{Key, Then};
+use super::talks::PING_TIME;
 use super::{Client, HOP_TIME, SPARES};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment, split};
@@ -20,7 +21,6 @@ use crate::crypto::handshake::{
     self, CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic,
 };
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
-use crate::netdir::Role;
 use crate::rendezvous::{MEETINGS, Meeting};
 
 /// Circuits that may be under construction at once.
@@ -37,6 +37,10 @@ const ROUND_PAUSE: (Duration, Duration) = (Duration::from_millis(300), Duration:
 
 /// How long a handshake through a rendezvous relay may take, or what two joined clients say first.
 const MEETING_TIME: Duration = Duration::from_secs(6);
+
+/// What to say when no invite can be made.
+const TOO_FEW_PLACES: &str = "There are too few relays where a visitor could meet you: none of them may have one operator or \
+                              stand in one subnet with those that lead there. Try again later.";
 
 impl Contact {
     /// Whether we are the one who waits.
@@ -59,48 +63,37 @@ impl Client {
         }
         let spares = self.circuits.values().filter(|managed| matches!(managed.task, Task::Spare)).count();
         for _ in spares..SPARES {
-            let Some((link, path)) = self.own_path(OWN_HOPS, None) else { break };
+            let Ok((link, path)) = self.path(End::Any) else { break };
             if self.build(link, &path, Task::Spare).is_none() {
                 break;
             }
         }
     }
 
-    /// A path of `count` own hops over a guard whose link is open; `last`, if given, is the last of them.
-    pub(super) fn own_path(
-        &mut self,
-        count: usize,
-        last: Option<RelayIdentity>,
-    ) -> Option<(LinkId, Vec<RelayIdentity>)> {
-        let consensus = self.directory.consensus.as_ref()?;
-        let (link, guard) = self.relays.guards().iter().find_map(|guard| {
-            consensus.relay(guard)?;
-            let usable = |(_, link): &(&LinkId, &super::links::Link)| link.guard == *guard && link.is_open();
-            let (id, _) = self.links.iter().find(usable).filter(|_| Some(*guard) != last)?;
-            Some((*id, *guard))
-        })?;
-        let mut exclude = vec![guard];
-        exclude.extend(last);
-        let middles = count - exclude.len();
-        let mut path = self.relays.middles(consensus, &mut self.rng, self.now.instant, middles, &exclude);
-        if path.len() < middles {
-            return None;
+    /// A path for a new circuit, over a guard whose link is open.
+    pub(super) fn path(&mut self, end: End) -> Result<(LinkId, Vec<RelayIdentity>), NoPath> {
+        let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
+        if self.directory.consensus.is_none() || building >= MAX_BUILDING {
+            return Err(NoPath::NotYet);
         }
-        path.insert(0, guard);
-        path.extend(last);
-        Some((link, path))
+        let now = self.network_now();
+        let links = &self.links;
+        let link_to = |guard: &RelayIdentity| links.iter().find(|(_, link)| link.guard == *guard && link.is_open());
+        let path = self.relays.path(&mut self.rng, now, end, |guard| link_to(guard).is_some())?;
+        let link = path.first().and_then(link_to).ok_or(NoPath::NotYet)?;
+        Ok((*link.0, path))
     }
 
-    /// A path of three own hops, and behind them a relay that somebody else chose.
-    fn path_to(&mut self, relay: RelayIdentity) -> Option<(LinkId, Vec<RelayIdentity>)> {
-        self.own_path(OWN_HOPS + 1, Some(relay))
+    /// Drops circuits that are kept ready and would not be built like this today.
+    pub(super) fn drop_outdated_spares(&mut self) {
+        let outdated =
+            |managed: &Managed| matches!(managed.task, Task::Spare) && !self.relays.stands(managed.circuit.path());
+        let outdated: Vec<_> =
+            self.circuits.iter().filter(|(_, managed)| outdated(managed)).map(|(key, _)| *key).collect();
+        outdated.into_iter().for_each(|key| self.drop_circuit(key));
     }
 
     pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
-        let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
-        if building >= MAX_BUILDING {
-            return None;
-        }
         let hops = hops(self.directory.consensus.as_ref()?, path)?;
         let circ = self.links.get_mut(&link)?.new_circ_id();
         let mut cells = Vec::new();
@@ -109,7 +102,7 @@ impl Client {
         self.next_circuit += 1;
         self.links.get_mut(&link)?.circuits.insert(circ, key);
         self.send_cells(link, &cells);
-        let deadline = Some(self.now.instant + HOP_TIME);
+        let deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
         self.circuits.insert(key, Managed { circuit, link, task, deadline });
         Some(key)
     }
@@ -148,7 +141,7 @@ impl Client {
             Task::Spare | Task::Talk(_) => managed.deadline = None,
             Task::Wait(wait) => {
                 wait.state = WaitState::Establishing;
-                managed.deadline = Some(self.now.instant + HOP_TIME);
+                managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
                 let message = RelayMessage::EstablishRendezvous(wait.meeting.cookie);
                 self.send_on(key, &message);
             }
@@ -169,7 +162,7 @@ impl Client {
             if let Some(hop) = managed.circuit.path().get(at) {
                 let relay = hop.identity;
                 // A guard that will not have us wait at it may still be a good guard.
-                if !(refused && self.relays.guards().contains(&relay)) {
+                if !(refused && self.relays.keeps_guard(&relay)) {
                     self.relays.failed(relay, now);
                 }
                 // A guard that does not even answer a CREATE holds up everything: its link goes too.
@@ -206,23 +199,41 @@ impl Client {
             let meetings: Vec<_> = invite.invite(self.network_prefix()).meetings().collect();
             for meeting in meetings {
                 let place = Place::Invite { invite: id, relay: meeting.relay };
-                if !self.is_waiting(place) && !self.relays.is_failing(&meeting.relay, now) {
-                    self.wait_at(place, meeting);
+                if self.is_waiting(place) || self.relays.is_failing(&meeting.relay, now) {
+                    continue;
+                }
+                match self.wait_at(place, meeting) {
+                    Ok(()) | Err(NoPath::NotYet) => {}
+                    Err(reason) => self.unreachable_place(id, place, reason),
                 }
             }
         }
     }
 
+    /// There is no way to a place where an invite was to wait. One that nobody has seen yet goes elsewhere.
+    fn unreachable_place(&mut self, id: u64, place: Place, reason: NoPath) {
+        let (Place::Invite { relay, .. }, Some(invite)) = (place, self.invites.get_mut(&id)) else { return };
+        if invite.published {
+            return;
+        }
+        invite.places.retain(|(place, _)| *place != relay);
+        if reason == NoPath::TooFew {
+            self.invites.remove(&id);
+            self.error("invite", TOO_FEW_PLACES.to_owned());
+        }
+    }
+
     fn fill_places(&mut self, id: u64) {
         let Some(invite) = self.invites.get_mut(&id) else { return };
-        let Some(consensus) = self.directory.consensus.as_ref().filter(|_| !invite.published) else { return };
+        if invite.published || self.directory.consensus.is_none() {
+            return;
+        }
         let taken: Vec<_> = invite.places.iter().map(|(relay, _)| *relay).collect();
         let count = INVITE_RELAYS.saturating_sub(taken.len());
-        let chosen = self.relays.meeting_places(consensus, &mut self.rng, self.now.instant, count, &taken);
+        let chosen = self.relays.meeting_places(&mut self.rng, self.now.instant, count, &taken);
         if chosen.len() < count {
             self.invites.remove(&id);
-            let message = "There are too few relays where a visitor could meet you. Try again later.";
-            return self.error("invite", message.to_owned());
+            return self.error("invite", TOO_FEW_PLACES.to_owned());
         }
         for relay in chosen {
             let mut cookie = [0; 20];
@@ -253,21 +264,19 @@ impl Client {
         let mut waiting =
             self.waits().filter(|(_, place)| matches!(place, Place::Contact { contact, .. } if *contact == id)).count();
         let Some(consensus) = &self.directory.consensus else { return };
-        let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
+        let Some(met) = self.contacts.get_mut(&id).and_then(Contact::met_mut) else { return };
         if waiting >= MEETINGS {
             return;
         }
-        let relays = consensus.with_role(Role::Rendezvous).map(|relay| relay.identity);
-        let meetings: Vec<_> = met
-            .root
-            .rank(generation, relays)
-            .into_iter()
-            .filter(|relay| !self.relays.is_failing(relay, self.now.instant))
-            .map(|relay| met.root.meeting(generation, relay))
-            .collect();
-        for meeting in meetings {
-            let place = Place::Contact { contact: id, generation, relay: meeting.relay };
-            if waiting < MEETINGS && !self.is_waiting(place) && self.wait_at(place, meeting) {
+        let relays = met.ranked(generation, consensus).to_vec();
+        for relay in relays {
+            let place = Place::Contact { contact: id, generation, relay };
+            let failing = self.relays.is_failing(&relay, self.now.instant);
+            if waiting >= MEETINGS || failing || self.is_waiting(place) {
+                continue;
+            }
+            let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
+            if self.wait_at(place, met.root.meeting(generation, relay)).is_ok() {
                 waiting += 1;
             }
         }
@@ -284,16 +293,15 @@ impl Client {
         self.waits().any(|(_, other)| other == place)
     }
 
-    fn wait_at(&mut self, place: Place, meeting: Meeting) -> bool {
-        let path = match place {
-            // We chose the relay ourselves: it is the third hop.
-            Place::Invite { .. } => self.own_path(OWN_HOPS, Some(meeting.relay)),
+    fn wait_at(&mut self, place: Place, meeting: Meeting) -> Result<(), NoPath> {
+        let (link, path) = match place {
+            // We chose the relay ourselves: it is the last of our own hops.
+            Place::Invite { .. } => self.path(End::Own(meeting.relay)),
             // The contact knows the secret that ranks the relays, and might run one that is ranked first.
-            Place::Contact { .. } => self.path_to(meeting.relay),
-        };
-        let Some((link, path)) = path else { return false };
+            Place::Contact { .. } => self.path(End::Others(meeting.relay)),
+        }?;
         let wait = Wait { place, meeting, state: WaitState::Building };
-        self.build(link, &path, Task::Wait(wait)).is_some()
+        self.build(link, &path, Task::Wait(wait)).map(|_| ()).ok_or(NoPath::NotYet)
     }
 
     fn wait_lost(&mut self, wait: &Wait) {
@@ -334,61 +342,71 @@ impl Client {
     // ---- looking ----
 
     fn keep_looking_for(&mut self, id: ContactId) {
-        let running = self.visits(id).len();
+        let mut running = self.visits(id).len();
         let now = self.now.instant;
-        let Some(contact) = self.contacts.get_mut(&id) else { return };
-        if contact.search.running && contact.search.queue.is_empty() && running == 0 {
-            contact.search.running = false;
-            let pause = (ROUND_PAUSE.0 * (1 << contact.search.rounds.min(8))).min(ROUND_PAUSE.1);
-            contact.search.rounds += 1;
-            contact.search.next_round = now + jitter(pause, pause * 3 / 2, &mut self.rng);
-            self.complain(id);
-        }
+        self.end_search_round(id, running);
         let Some(contact) = self.contacts.get(&id) else { return };
         if !contact.search.running {
             if contact.search.next_round > now || !self.links.values().any(super::links::Link::is_open) {
                 return;
             }
-            let queue = self.round(contact);
+            let queue = self.round(id);
             if let Some(contact) = self.contacts.get_mut(&id) {
                 contact.search.running = true;
                 contact.search.queue = queue;
             }
         }
-        let mut running = running;
         for _ in 0..self.contacts.get(&id).map_or(0, |contact| contact.search.queue.len()) {
             let Some(contact) = self.contacts.get_mut(&id).filter(|_| running < VISITS) else { return };
             let Some(meetings) = contact.search.queue.pop_front() else { return };
-            if self.visit(id, &meetings) {
-                running += 1;
-            } else if let Some(contact) = self.contacts.get_mut(&id) {
-                // Not now: the only open link leads to this very relay, or too much is being built.
-                contact.search.queue.push_back(meetings);
+            match self.visit(id, &meetings) {
+                Ok(()) => running += 1,
+                Err(NoPath::NotYet) => {
+                    if let Some(contact) = self.contacts.get_mut(&id) {
+                        contact.search.queue.push_back(meetings);
+                    }
+                }
+                // Not in this round.
+                Err(NoPath::OutOfReach | NoPath::TooFew) => {}
             }
+        }
+        self.end_search_round(id, running);
+    }
+
+    /// Ends a round in which nothing is left to be tried, and nothing under way.
+    fn end_search_round(&mut self, id: ContactId, running: usize) {
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        if contact.search.running && contact.search.queue.is_empty() && running == 0 {
+            contact.search.running = false;
+            let pause = (ROUND_PAUSE.0 * (1 << contact.search.rounds.min(8))).min(ROUND_PAUSE.1);
+            contact.search.rounds += 1;
+            contact.search.next_round = self.now.instant + jitter(pause, pause * 3 / 2, &mut self.rng);
+            self.complain(id);
         }
     }
 
     /// All that is to be tried in one round: for each relay, in the ranking's order, this generation and the one before.
     /// (The host is one behind when the visitor's last word did not reach it.)
-    fn round(&self, contact: &Contact) -> VecDeque<Vec<(u64, Meeting)>> {
-        let Some(consensus) = &self.directory.consensus else { return VecDeque::new() };
-        let mut queue: Vec<Vec<(u64, Meeting)>> = match &contact.record.stage {
+    fn round(&mut self, id: ContactId) -> VecDeque<Vec<(u64, Meeting)>> {
+        let contact = self.contacts.get_mut(&id);
+        let (Some(consensus), Some(contact)) = (&self.directory.consensus, contact) else { return VecDeque::new() };
+        let mut queue: Vec<Vec<(u64, Meeting)>> = match &mut contact.record.stage {
             Stage::Invited(invited) => Invite::parse(&invited.invite)
                 .map(|invite| invite.meetings().map(|meeting| vec![(0, meeting)]).collect())
                 .unwrap_or_default(),
             Stage::Met(met) => {
-                let rank = |generation| {
-                    let relays = consensus.with_role(Role::Rendezvous).map(|relay| relay.identity);
-                    let mut ranked = met.root.rank(generation, relays);
+                let generation = met.generation;
+                let mut rank = |generation| {
+                    let mut ranked = met.ranked(generation, consensus).to_vec();
                     ranked.truncate(RANKS);
                     ranked
                 };
-                let current = rank(met.generation);
-                let before = met.generation.checked_sub(1);
+                let current = rank(generation);
+                let before = generation.checked_sub(1);
                 let earlier = before.map(rank).unwrap_or_default();
                 let late = earlier.iter().filter(|relay| !current.contains(relay));
                 let tries = |relay: &RelayIdentity| {
-                    let now = current.contains(relay).then_some(met.generation);
+                    let now = current.contains(relay).then_some(generation);
                     let before = before.filter(|_| earlier.contains(relay));
                     now.into_iter().chain(before).map(|g| (g, met.root.meeting(g, *relay))).collect()
                 };
@@ -417,11 +435,17 @@ impl Client {
         let Ok(invite) = Invite::parse(&invited.invite) else { return };
         let Some(consensus) = &self.directory.consensus else { return };
         let gone = |relay: &RelayIdentity| consensus.relay(relay).is_none() || self.relays.is_failing(relay, now);
+        let too_close = |relay: &RelayIdentity| gone(relay) || self.relays.is_out_of_reach(relay);
         let name = &contact.record.name;
         let message = if invite.places.iter().all(|(relay, _)| gone(relay)) {
             format!(
                 "The relays that the invite of {name} names cannot be reached. Still trying; ask for a new invite if this \
                  lasts."
+            )
+        } else if invite.places.iter().all(|(relay, _)| too_close(relay)) {
+            format!(
+                "The relays that the invite of {name} names have one operator or stand in one subnet with your own guards. \
+                 Ask for a new invite."
             )
         } else {
             format!(
@@ -439,32 +463,32 @@ impl Client {
     }
 
     /// Sends a circuit to one relay: a spare one with another hop where one fits, else a new one.
-    fn visit(&mut self, contact: ContactId, meetings: &[(u64, Meeting)]) -> bool {
-        let Some((_, meeting)) = meetings.first() else { return true };
+    fn visit(&mut self, contact: ContactId, meetings: &[(u64, Meeting)]) -> Result<(), NoPath> {
+        let Some((_, meeting)) = meetings.first() else { return Ok(()) };
         let relay = meeting.relay;
         let task =
             Task::Visit(Box::new(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None }));
         let spare = self.circuits.iter().find(|(_, managed)| {
             matches!(managed.task, Task::Spare)
                 && managed.circuit.is_open()
-                && managed.circuit.path().iter().all(|hop| hop.identity != relay)
+                && self.relays.may_follow(managed.circuit.path(), &relay)
         });
         let Some(key) = spare.map(|(key, _)| *key) else {
-            let Some((link, path)) = self.path_to(relay) else { return false };
-            return self.build(link, &path, task).is_some();
+            let (link, path) = self.path(End::Others(relay))?;
+            return self.build(link, &path, task).map(|_| ()).ok_or(NoPath::NotYet);
         };
         let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
-        let (Some(next), Some(managed)) = (next, self.circuits.get_mut(&key)) else { return true };
+        let (Some(next), Some(managed)) = (next, self.circuits.get_mut(&key)) else { return Ok(()) };
         let mut cells = Vec::new();
         managed.task = task;
-        managed.deadline = Some(self.now.instant + HOP_TIME);
+        managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
         let link = managed.link;
         if managed.circuit.extend(&mut self.rng, next, &mut cells).is_err() {
             self.close_circuit(key, Some(DestroyReason::Internal));
-            return true;
+            return Ok(());
         }
         self.send_cells(link, &cells);
-        true
+        Ok(())
     }
 
     /// Tries the next cookie at the relay, or goes away.
@@ -489,7 +513,7 @@ impl Client {
             return self.drop_circuit(key);
         };
         visit.knocking = Some((generation, handshake, Assembler::default()));
-        *deadline = Some(self.now.instant + MEETING_TIME);
+        *deadline = Some(self.now.instant + self.relays.stretch(MEETING_TIME));
         for fragment in split(&message) {
             let cookie: Option<Cookie> = (fragment.index == 0).then_some(meeting.cookie);
             self.send_on(key, &RelayMessage::Rendezvous1 { cookie, fragment });
@@ -513,7 +537,7 @@ impl Client {
             (Task::Wait(wait), RelayMessage::Rendezvous2(fragment)) => {
                 if matches!(wait.state, WaitState::Waiting) {
                     wait.state = WaitState::Visited(Assembler::default());
-                    managed.deadline = Some(self.now.instant + MEETING_TIME);
+                    managed.deadline = Some(self.now.instant + self.relays.stretch(MEETING_TIME));
                 }
                 let WaitState::Visited(assembler) = &mut wait.state else {
                     return self.close_circuit(key, Some(DestroyReason::Protocol));
@@ -618,8 +642,9 @@ impl Client {
     ) {
         if let Some(managed) = self.circuits.get_mut(&key) {
             managed.circuit.join(side, keys);
-            managed.deadline = Some(self.now.instant + MEETING_TIME);
-            managed.task = Task::Talk(Box::new(Talk::new(contact, phase, self.now.instant)));
+            managed.deadline = Some(self.now.instant + self.relays.stretch(MEETING_TIME));
+            let patience = self.relays.stretch(PING_TIME);
+            managed.task = Task::Talk(Box::new(Talk::new(contact, phase, patience, self.now.instant)));
         }
         if let Some(contact) = contact.and_then(|id| self.contacts.get_mut(&id))
             && !contact.is_host()

@@ -1,207 +1,282 @@
-//! Which relays to use: guards that stay, paths through the rest, and a memory of what has failed.
+//! Which relays to use: guards and second hops that stay, paths of relays that are strangers to each other, and a memory of
+//! what has failed.
+//!
+//! After Tor's guard-spec, path-spec and vanguards-lite (proposal 333). Every choice by chance goes by the weights of the
+//! consensus. No path has two relays that are *related*: with one operator, or with addresses in one subnet.
+//!
+//! # Layout
+//!
+//! - `path`: choosing paths
+//! - `parameters`: what the network says of all this
+//! - `table`: the relays of a consensus, their weights and relations
+//! - `guards`, `second_hops`: those that stay
+//! - `failures`: those that are left alone for a while
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rand_core::Rng;
 
-use super::links::address;
-use crate::circuit::Hop;
+use self::failures::Failures;
+pub use self::guards::{Guard, PRIMARY_GUARDS};
+use self::guards::{Guards, is_usable};
+use self::parameters::Parameters;
+pub use self::parameters::{
+    GUARD_LIFETIME_PARAMETERS, LENGTH_PARAMETERS, MIDDLE_LIFETIME_PARAMETERS, SUBNET_PARAMETER,
+};
+pub use self::path::{End, MAX_HOPS, NoPath};
+pub(super) use self::path::{hop, hops};
+use self::second_hops::SecondHops;
+pub use self::second_hops::{SECOND_HOPS, SecondHop};
+use self::table::{Index, Table};
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::Consensus;
-use crate::netdir::{RelayEntry, Role};
-use crate::time::Instant;
+use crate::netdir::{Consensus, ConsensusDigest};
+use crate::time::{Instant, Now};
 
-/// How many guards have their links open at any time.
-pub(super) const PRIMARY_GUARDS: usize = 2;
-
-/// How many guards a client keeps to in its life before it takes no new ones.
-const MAX_GUARDS: usize = 20;
+mod failures;
+mod guards;
+mod parameters;
+mod path;
+mod second_hops;
+mod table;
 
 /// The pause before a guard whose link failed is tried again, at first; it doubles with each failure.
 const FIRST_LINK_PENALTY: Duration = Duration::from_secs(1);
 
+/// The pause before a relay that failed on a circuit is used again, at first.
 const FIRST_PENALTY: Duration = Duration::from_secs(6);
-const MAX_PENALTY_DOUBLINGS: u32 = 5;
 
-/// Own hops of a circuit before a relay that somebody else chose.
-pub(super) const OWN_HOPS: usize = 3;
+/// Hops of the circuits that this protocol's times are made for.
+const USUAL_HOPS: u32 = 4;
 
-/// What the client knows of relays beyond the consensus.
+/// How long there have to be too few relays before the person is told: a network that begins has few for a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the client knows of relays.
 #[derive(Debug, Default)]
-pub(super) struct Relays {
-    /// Guards that a link has reached, in the order in which it did: those that the client keeps to.
-    guards: Vec<RelayIdentity>,
-    /// Guards that are being tried because too few of the others work. One that does not answer is forgotten, so that a
-    /// network that is down for a moment does not use up the client's guards.
-    candidates: Vec<RelayIdentity>,
-    failures: HashMap<RelayIdentity, Failure>,
-    /// Whether guards have to have a `wss://` address.
+pub struct Relays {
+    digest: Option<ConsensusDigest>,
+    /// By the consensus in use: when it begins and ends, in seconds since 1970.
+    valid: (u64, u64),
     secure_links: bool,
+    table: Table,
+    parameters: Parameters,
+    guards: Guards,
+    second_hops: SecondHops,
+    failures: Failures,
+    /// The guards whose links should be open, as they were found last.
+    primary: Vec<RelayIdentity>,
+    /// Until when it is of no use to look through all relays again, for a guard and for second hops.
+    in_vain: [Option<Instant>; 2],
+    shortage: Option<Shortage>,
+    /// Whether what is kept on disk has changed.
+    changed: bool,
 }
 
+/// Too few relays.
 #[derive(Debug)]
-struct Failure {
-    count: u32,
+struct Shortage {
+    /// Of guards, or else of others.
+    of_guards: bool,
+    since: Instant,
+    /// Until when it is of no use to look again.
     until: Instant,
+    told: bool,
 }
+
+const GUARD: usize = 0;
+const SECOND_HOP: usize = 1;
 
 impl Relays {
-    /// With the guards that an earlier run has kept to; `secure_links` says whether all have to have a `wss://` address.
-    pub(super) fn new(guards: Vec<RelayIdentity>, secure_links: bool) -> Self {
-        Self { guards, candidates: Vec::new(), failures: HashMap::new(), secure_links }
+    /// With the guards and second hops that an earlier run has kept to; `secure_links` says whether all guards have to have a
+    /// `wss://` address.
+    pub fn new(guards: Vec<Guard>, second_hops: Vec<SecondHop>, secure_links: bool) -> Self {
+        let (guards, second_hops) = (Guards::new(guards), SecondHops::new(second_hops));
+        Self { guards, second_hops, secure_links, ..Self::default() }
+    }
+
+    /// Goes by this consensus and this time from now on; the wall clock's is the network's, as far as it is known. Costs nothing to speak of while both say nothing new.
+    ///
+    /// `true` if circuits that stood before may not stand so any more.
+    pub fn keep_up(&mut self, consensus: &Consensus, rng: &mut impl Rng, now: Now) -> bool {
+        let is_new = self.digest != Some(consensus.digest());
+        let mut changed = false;
+        if is_new {
+            self.digest = Some(consensus.digest());
+            self.valid = (consensus.validity().valid_after, consensus.validity().valid_until);
+            self.parameters = Parameters::of(consensus);
+            self.table = Table::new(consensus.relays(), self.parameters.subnet_bits, |relay| {
+                is_usable(relay, self.secure_links)
+            });
+            let table = &self.table;
+            self.failures.retain(|relay| table.index(relay).is_some());
+            changed |= self.guards.list(table, self.clock(now), rng);
+            changed |= self.second_hops.list(&self.table);
+        }
+        let clock = self.clock(now);
+        changed |= self.guards.expire(self.parameters.guards, clock, rng);
+        changed |= self.second_hops.expire(self.parameters.second_hops, clock);
+        if is_new || changed {
+            self.news();
+        }
+        self.changed |= changed;
+        is_new || changed
+    }
+
+    /// The time for lifetimes, in seconds since 1970. A clock that the consensus contradicts is not believed: neither a
+    /// wrong one nor one that somebody has turned makes guards too old.
+    fn clock(&self, now: Now) -> u64 {
+        let (begin, end) = self.valid;
+        now.unix.as_secs().clamp(begin, end.max(begin))
+    }
+
+    /// Something has changed: what was looked for in vain may be there now.
+    fn news(&mut self) {
+        self.in_vain = [None; 2];
+        if let Some(shortage) = &mut self.shortage {
+            shortage.until = shortage.since;
+        }
+    }
+
+    /// Whether what is to be kept on disk has changed since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changed)
     }
 
     /// The guards that the client keeps to, in the order of preference.
-    pub(super) fn guards(&self) -> &[RelayIdentity] {
-        &self.guards
+    pub fn guards(&self) -> &[Guard] {
+        self.guards.kept()
+    }
+
+    /// Whether the client keeps to this guard.
+    pub fn keeps_guard(&self, relay: &RelayIdentity) -> bool {
+        self.guards.keeps(relay)
+    }
+
+    /// The second hops that the client keeps to.
+    pub fn second_hops(&self) -> &[SecondHop] {
+        self.second_hops.kept()
     }
 
     /// Notes that a relay did not do what it should, and keeps away from it for a while.
-    pub(super) fn failed(&mut self, relay: RelayIdentity, now: Instant) {
-        self.penalise(relay, FIRST_PENALTY, now);
+    pub fn failed(&mut self, relay: RelayIdentity, now: Instant) {
+        self.failures.note(relay, FIRST_PENALTY, now);
+        self.news();
     }
 
     /// Notes that the link to a guard failed.
-    pub(super) fn link_failed(&mut self, guard: RelayIdentity, now: Instant) {
-        self.candidates.retain(|candidate| *candidate != guard);
-        self.penalise(guard, FIRST_LINK_PENALTY, now);
+    pub fn link_failed(&mut self, guard: RelayIdentity, now: Instant) {
+        self.guards.missed(&guard);
+        self.failures.note(guard, FIRST_LINK_PENALTY, now);
+        self.news();
     }
 
-    /// Notes that a link has reached a guard; says whether it is one more to keep to.
-    pub(super) fn link_opened(&mut self, guard: RelayIdentity) -> bool {
+    /// Notes that a link has reached a guard: one that was tried is kept from now on.
+    pub fn link_opened(&mut self, guard: RelayIdentity, rng: &mut impl Rng, now: Now) {
         self.works(&guard);
-        self.candidates.retain(|candidate| *candidate != guard);
-        let is_new = !self.guards.contains(&guard);
-        if is_new {
-            self.guards.push(guard);
-        }
-        is_new
-    }
-
-    fn penalise(&mut self, relay: RelayIdentity, first: Duration, now: Instant) {
-        let failure = self.failures.entry(relay).or_insert(Failure { count: 0, until: now });
-        // Several circuits fail over one relay at the same moment: that is one failure.
-        if failure.until <= now {
-            failure.until = now + first * (1 << failure.count.min(MAX_PENALTY_DOUBLINGS));
-            failure.count += 1;
+        let clock = self.clock(now);
+        if self.guards.reached(&guard, &self.table, self.parameters.guards, clock, rng) {
+            self.changed = true;
+            self.news();
         }
     }
 
     /// Notes that a relay works.
-    pub(super) fn works(&mut self, relay: &RelayIdentity) {
-        self.failures.remove(relay);
+    pub fn works(&mut self, relay: &RelayIdentity) {
+        if self.failures.forgive(relay) {
+            self.news();
+        }
     }
 
     /// Whether the relay failed a short while ago.
-    pub(super) fn is_failing(&self, relay: &RelayIdentity, now: Instant) -> bool {
-        self.failures.get(relay).is_some_and(|failure| failure.until > now)
+    pub fn is_failing(&self, relay: &RelayIdentity, now: Instant) -> bool {
+        self.failures.holds(relay, now)
     }
 
     /// The first moment at which a failing relay gets another chance.
-    pub(super) fn next_chance(&self, now: Instant) -> Option<Instant> {
-        self.failures.values().map(|failure| failure.until).filter(|until| *until > now).min()
+    pub fn next_chance(&self, now: Instant) -> Option<Instant> {
+        self.failures.next_chance(now)
     }
 
-    /// The guards whose links should be open: the first of those kept to that work, and others for those that do not. None
-    /// of `invited_to` becomes a guard: those are named in links that strangers may read.
-    pub(super) fn primary_guards(
+    /// A time limit that fits the usual circuits, made to fit the longest of this network.
+    pub fn stretch(&self, time: Duration) -> Duration {
+        let longest = u32::try_from(self.parameters.lengths.1 + 1).unwrap_or(USUAL_HOPS);
+        time * longest / USUAL_HOPS
+    }
+
+    /// The guards whose links should be open: the first of those kept to that work, and others for those that do not, no
+    /// two of them related. None of `invited_to` becomes a guard: those are named in links that strangers may read.
+    pub fn primary_guards(
         &mut self,
-        consensus: &Consensus,
         rng: &mut impl Rng,
         now: Instant,
-        invited_to: &[RelayIdentity],
+        invited_to: impl Fn(&RelayIdentity) -> bool,
     ) -> Vec<RelayIdentity> {
-        let reaches = |relay: &RelayEntry| address(relay, self.secure_links).is_some();
-        let is_guard =
-            |id: &RelayIdentity| consensus.relay(id).is_some_and(|relay| relay.has(Role::Guard) && reaches(relay));
-        self.candidates.retain(is_guard);
-        let works = |id: &&RelayIdentity| is_guard(id) && !self.is_failing(id, now);
-        let mut primary: Vec<_> = self.guards.iter().filter(works).take(PRIMARY_GUARDS).copied().collect();
-        let missing = PRIMARY_GUARDS - primary.len();
-        if self.guards.iter().filter(|id| is_guard(id)).count() < MAX_GUARDS {
-            let mut fresh: Vec<_> = consensus
-                .with_role(Role::Guard)
-                .filter(|relay| reaches(relay))
-                .map(|relay| relay.identity)
-                .filter(|id| !self.guards.contains(id) && !self.candidates.contains(id) && !invited_to.contains(id))
-                .filter(|id| !self.is_failing(id, now))
-                .collect();
-            while self.candidates.len() < missing {
-                let Some(at) = below(fresh.len(), rng) else { break };
-                self.candidates.push(fresh.swap_remove(at));
+        self.primary = loop {
+            let primary = self.guards.primary(&self.table, &self.failures, now);
+            if primary.len() == PRIMARY_GUARDS || self.is_in_vain(GUARD, now) || !self.guards.has_room() {
+                break primary;
             }
+            let refused = |relay: &RelayIdentity| invited_to(relay) || self.failures.holds(relay, now);
+            if !self.guards.take_candidate(&self.table, rng, &primary, refused) {
+                self.note_in_vain(GUARD, now);
+                break primary;
+            }
+        };
+        self.primary.clone()
+    }
+
+    fn primary_indices(&self) -> impl Iterator<Item = Index> {
+        self.primary.iter().filter_map(|relay| self.table.index(relay))
+    }
+
+    fn is_in_vain(&self, what: usize, now: Instant) -> bool {
+        self.in_vain.get(what).is_some_and(|until| until.is_some_and(|until| now < until))
+    }
+
+    fn note_in_vain(&mut self, what: usize, now: Instant) {
+        let until = self.next_look(now);
+        if let Some(in_vain) = self.in_vain.get_mut(what) {
+            *in_vain = Some(until);
         }
-        primary.extend(self.candidates.iter().take(missing));
-        primary
     }
 
-    /// Chooses `count` relays that may stand in the middle, none of `exclude`, none twice; fewer when there are no more.
-    pub(super) fn middles(
-        &self,
-        consensus: &Consensus,
-        rng: &mut impl Rng,
-        now: Instant,
-        count: usize,
-        exclude: &[RelayIdentity],
-    ) -> Vec<RelayIdentity> {
-        self.choose_with(consensus, rng, now, count, |relay| {
-            relay.has(Role::Middle) && !exclude.contains(&relay.identity)
-        })
+    /// Until when it is of no use to look again for what was not there.
+    fn next_look(&self, now: Instant) -> Instant {
+        self.failures.next_chance(now).unwrap_or(Instant::from_millis(u64::MAX))
     }
 
-    /// Chooses `count` relays where strangers may meet this client: none of its guards.
-    pub(super) fn meeting_places(
-        &self,
-        consensus: &Consensus,
-        rng: &mut impl Rng,
-        now: Instant,
-        count: usize,
-        exclude: &[RelayIdentity],
-    ) -> Vec<RelayIdentity> {
-        self.choose_with(consensus, rng, now, count, |relay| {
-            relay.has(Role::Rendezvous) && !self.guards.contains(&relay.identity) && !exclude.contains(&relay.identity)
-        })
+    /// Whether a relay is not listed, or related to all guards in use: then there is no path to it.
+    pub fn is_out_of_reach(&self, relay: &RelayIdentity) -> bool {
+        let Some(relay) = self.table.index(relay) else { return true };
+        !self.primary.is_empty() && self.primary_indices().all(|guard| self.table.related(guard, relay))
     }
 
-    fn choose_with(
-        &self,
-        consensus: &Consensus,
-        rng: &mut impl Rng,
-        now: Instant,
-        count: usize,
-        fits: impl Fn(&RelayEntry) -> bool,
-    ) -> Vec<RelayIdentity> {
-        let (mut good, mut failing): (Vec<_>, Vec<_>) = consensus
-            .relays()
-            .iter()
-            .filter(|relay| fits(relay))
-            .map(|relay| relay.identity)
-            .partition(|id| !self.is_failing(id, now));
-        let mut chosen = Vec::with_capacity(count);
-        while chosen.len() < count {
-            let from = if good.is_empty() { &mut failing } else { &mut good };
-            let Some(at) = below(from.len(), rng) else { break };
-            chosen.push(from.swap_remove(at));
+    /// What the person should know of the network's size, once for each time that it is too small.
+    pub fn complaint(&mut self, now: Instant) -> Option<String> {
+        let of_guards = self.digest.is_some() && !self.table.has_guards();
+        if self.shortage.as_ref().is_some_and(|shortage| shortage.of_guards) != of_guards {
+            self.shortage = of_guards.then_some(Shortage { of_guards, since: now, until: now, told: false });
         }
-        chosen
+        let shortage = self.shortage.as_mut().filter(|shortage| !shortage.told)?;
+        if now < shortage.since + PATIENCE {
+            return None;
+        }
+        shortage.told = true;
+        if of_guards {
+            return Some("No relay of the network takes clients' links. Waiting for one.".to_owned());
+        }
+        let hops = self.parameters.lengths.0;
+        Some(format!(
+            "The network has too few relays: there is no path through {hops} of which no two have one operator or stand in \
+             one subnet. Waiting for more."
+        ))
     }
 }
 
-/// The hops of a path, as circuits need them; nothing if a relay has left the consensus.
-pub(super) fn hops(consensus: &Consensus, path: &[RelayIdentity]) -> Option<Vec<Hop>> {
-    path.iter().map(|id| consensus.relay(id).map(hop)).collect()
-}
-
-/// A relay as circuits need it.
-pub(super) fn hop(relay: &RelayEntry) -> Hop {
-    Hop { identity: relay.identity, onion_key: relay.onion_key }
-}
-
-/// A number below `end`; none where that is zero. The bias of the remainder is below 2⁻³² for any list that fits memory.
-fn below(end: usize, rng: &mut impl Rng) -> Option<usize> {
-    let end = u64::try_from(end).ok().filter(|end| *end > 0)?;
-    usize::try_from(rng.next_u64() % end).ok()
+/// A number below `end`, each as likely as the others; none where that is zero. The bias is below 2⁻⁶⁴.
+fn below(end: u64, rng: &mut impl Rng) -> Option<u64> {
+    let drawn = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+    u64::try_from(drawn.checked_rem(u128::from(end))?).ok()
 }
 
 /// Between `from` and `to`, at random.
@@ -209,3 +284,6 @@ pub(super) fn jitter(from: Duration, to: Duration, rng: &mut impl Rng) -> Durati
     let span = u64::try_from(to.saturating_sub(from).as_millis()).unwrap_or(u64::MAX).max(1);
     from + Duration::from_millis(rng.next_u64() % span)
 }
+
+#[cfg(test)]
+mod tests;

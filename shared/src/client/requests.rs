@@ -5,16 +5,14 @@
 
 use std::time::Duration;
 
-use rand_core::Rng as _;
-
 use super::Client;
 use super::api::Purpose;
 use super::circuits::{CircuitKey, Managed, Task};
-use super::relays::OWN_HOPS;
+use super::relays::End;
 use crate::cell::DestroyReason;
 use crate::cell::message::{EndReason, Service, StreamId};
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::{ConsensusDigest, MAX_UPDATE_LEN, RelayEntry};
+use crate::netdir::{ConsensusDigest, MAX_UPDATE_LEN};
 use crate::services::{KEY_ANSWER_LEN, UserId};
 use crate::time::{Instant, Now};
 
@@ -111,6 +109,11 @@ impl Client {
         if running >= MAX_REQUESTS {
             return false;
         }
+        let end = match &ask {
+            Ask::Directory(_) | Ask::Time(_) => End::Own(relay),
+            // Whoever knows an id can try out identities until their relay comes first in its order.
+            Ask::FindKey(_) | Ask::PublishKey(_) => End::Others(relay),
+        };
         let request = Request { relay, ask, sent: self.now.instant, answer: Vec::new(), came: self.now };
         let task = Task::Ask(Box::new(request));
         let spare = self.circuits.iter().find(|(_, managed)| {
@@ -125,7 +128,7 @@ impl Client {
             self.begin_request(key);
             return true;
         }
-        let Some((link, path)) = self.own_path(OWN_HOPS, Some(relay)) else { return false };
+        let Ok((link, path)) = self.path(end) else { return false };
         self.build(link, &path, task).is_some()
     }
 
@@ -194,26 +197,9 @@ impl Client {
         }
     }
 
-    /// Chooses a relay to ask by its weight: none of `but`, no relative of those, and if possible none that failed lately.
+    /// Chooses a relay to ask by its weight: none that is related to any of `but`, and if possible none that failed lately.
     pub(super) fn relay_to_ask(&mut self, but: &[RelayIdentity]) -> Option<RelayIdentity> {
-        let consensus = self.directory.consensus.as_ref()?;
-        let families: Vec<_> = but.iter().filter_map(|id| consensus.relay(id)?.family).collect();
-        let fits = |relay: &&RelayEntry| {
-            !but.contains(&relay.identity) && relay.family.is_none_or(|family| !families.contains(&family))
-        };
-        let fitting: Vec<_> = consensus.relays().iter().filter(fits).collect();
-        let works = |relay: &&&RelayEntry| !self.relays.is_failing(&relay.identity, self.now.instant);
-        let working: Vec<_> = fitting.iter().filter(works).copied().collect();
-        let from = if working.is_empty() { fitting } else { working };
-        let total: u64 = from.iter().map(|relay| u64::from(relay.weight).max(1)).sum();
-        let mut at = self.rng.next_u64() % total.max(1);
-        let chosen = from.iter().find(|relay| {
-            let weight = u64::from(relay.weight).max(1);
-            let is_here = at < weight;
-            at = at.saturating_sub(weight);
-            is_here
-        });
-        chosen.map(|relay| relay.identity)
+        self.relays.stranger_to(&mut self.rng, self.now.instant, but)
     }
 
     /// Whether circuits can be built now.

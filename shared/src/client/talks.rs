@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Client;
 use super::api::{ContactId, ContactState, DeliveryState};
 use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, Talk, Task};
-use super::contacts::{Arrival, Contact, ContactRecord, KeyBytes, Met, Part, Search, Stage, unique_name};
+use super::contacts::{Arrival, Contact, ContactRecord, KeyBytes, Met, Part, Ranking, Search, Stage, unique_name};
 use super::store::{Key, Then};
 use crate::cell::DestroyReason;
 use crate::cell::message::StreamId;
@@ -20,7 +20,7 @@ use crate::time::Instant;
 const PING_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// How long the other may leave a ping without an answer.
-const PING_TIME: Duration = Duration::from_millis(4500);
+pub(super) const PING_TIME: Duration = Duration::from_millis(4500);
 
 /// Sealed bytes that may be under way to a contact without an acknowledgement: well below what relays queue for a circuit.
 const MAX_IN_FLIGHT: usize = 96 * 1024;
@@ -34,7 +34,7 @@ const MAX_GENERATION_STEP: u64 = 2;
 impl Talk {
     pub(super) fn poll_timeout(&self) -> Instant {
         match self.unanswered {
-            Some(since) => self.ping_at.min(since + PING_TIME),
+            Some(since) => self.ping_at.min(since + self.patience),
             None => self.ping_at,
         }
     }
@@ -189,6 +189,7 @@ impl Client {
             session,
             send: secrets.to_visitor,
             receive: secrets.to_host,
+            ranking: Ranking::default(),
         };
         let id = match known.and_then(|id| self.contacts.get_mut(&id)) {
             Some(contact) => {
@@ -263,6 +264,7 @@ impl Client {
             session,
             send: secrets.to_host,
             receive: secrets.to_visitor,
+            ranking: Ranking::default(),
         }));
         contact.seal(&mut self.store);
         contact.put(&mut self.store);
@@ -423,7 +425,7 @@ impl Client {
         let mut dead = Vec::new();
         for (key, managed) in &mut self.circuits {
             let Task::Talk(talk) = &mut managed.task else { continue };
-            if talk.unanswered.is_some_and(|since| since + PING_TIME <= now) {
+            if talk.unanswered.is_some_and(|since| since + talk.patience <= now) {
                 dead.push(*key);
             } else if talk.ping_at <= now {
                 talk.ping_at = now + PING_INTERVAL;

@@ -43,6 +43,8 @@ pub enum Leak {
     NoNoise(usize, &'static str),
     /// A message on a link has a length that says something.
     Length(usize, usize),
+    /// One circuit has two relays of which one may know what the other one does.
+    Related(usize, usize),
 }
 
 impl fmt::Display for Leak {
@@ -54,6 +56,7 @@ impl fmt::Display for Leak {
             Self::AtRelay(relay, what) => write!(f, "relay {relay} sees {what}"),
             Self::NoNoise(socket, why) => write!(f, "link {socket} carries no noise: {why}"),
             Self::Length(socket, len) => write!(f, "link {socket} carries a message of {len} bytes"),
+            Self::Related(a, b) => write!(f, "relays {a} and {b} are related, and stand on one circuit"),
         }
     }
 }
@@ -137,6 +140,37 @@ pub fn coalitions<'a>(observer: &Observer, coalitions: impl IntoIterator<Item = 
         leaks.extend(meetings(observer, coalition).into_iter().map(|(c, at)| Leak::Meeting(relays.clone(), c, at)));
     }
     leaks
+}
+
+/// The relays of each circuit, from its client to its last hop: what only all relays together can tell.
+pub fn circuits(observer: &Observer) -> Vec<BTreeSet<usize>> {
+    let mut knowledge = Knowledge { views: Vec::new(), group_of: BTreeMap::new() };
+    let views: Vec<_> = observer.relays().filter_map(|n| Some((n, observer.relay(n)?))).collect();
+    for (_, view) in &views {
+        for (_, one, other) in view.joints.iter().filter(|(joint, ..)| *joint == Joint::Extension) {
+            let (one, other) = (knowledge.group(*one), knowledge.group(*other));
+            knowledge.group_of.insert(one, other);
+        }
+    }
+    let mut circuits: BTreeMap<Hose, BTreeSet<usize>> = BTreeMap::new();
+    for (n, view) in views {
+        let hoses: BTreeSet<Hose> = view.cells.iter().map(|seen| seen.hose).filter(|hose| hose.circ.0 != 0).collect();
+        for hose in hoses {
+            circuits.entry(knowledge.group(hose)).or_default().insert(n);
+        }
+    }
+    circuits.into_values().collect()
+}
+
+/// Relays that stand on one circuit, and should not, because they are `related`.
+pub fn relatives(observer: &Observer, related: impl Fn(usize, usize) -> bool) -> Vec<Leak> {
+    let mut leaks = BTreeSet::new();
+    for relays in circuits(observer) {
+        for a in &relays {
+            leaks.extend(relays.iter().filter(|b| a < *b && related(*a, **b)).map(|b| Leak::Related(*a, *b)));
+        }
+    }
+    leaks.into_iter().collect()
 }
 
 /// Secrets in the bytes of any link.

@@ -1,6 +1,6 @@
 //! The directory of a simulation: an authority that makes a consensus when it is told, and relays that mirror it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use rand_chacha::ChaCha20Rng;
 /// The authority, and what it has made.
 pub(super) struct Press {
     signer: AuthorityKeypair,
+    parameters: BTreeMap<String, i64>,
     pub(super) authorities: Authorities,
     /// For how long a consensus is fresh, and for how long it counts.
     pub(super) lifetimes: (Duration, Duration),
@@ -30,7 +31,7 @@ pub(super) struct Press {
 }
 
 impl Press {
-    pub(super) fn new(rng: &mut ChaCha20Rng) -> Self {
+    pub(super) fn new(rng: &mut ChaCha20Rng, parameters: &[(&str, i64)]) -> Self {
         let signer = AuthorityKeypair::new(IdentityKeypair::generate(rng));
         let authority = Authority {
             nickname: "authority".parse().expect("a nickname"),
@@ -39,6 +40,7 @@ impl Press {
         };
         Self {
             signer,
+            parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
             authorities: Authorities::new(vec![authority]).expect("one authority"),
             lifetimes: (Duration::from_secs(3660), Duration::from_secs(86_460)),
             every: None,
@@ -59,7 +61,8 @@ impl Press {
         let (fresh, valid) = self.lifetimes;
         let validity =
             Validity { valid_after: now, fresh_until: now + fresh.as_secs(), valid_until: now + valid.as_secs() };
-        let draft = ConsensusDraft::new(*self.authorities.network(), validity, relays);
+        let mut draft = ConsensusDraft::new(*self.authorities.network(), validity, relays);
+        draft.parameters = self.parameters.clone();
         let bytes = draft.sign(&[&self.signer]).expect("a consensus");
         let consensus = Consensus::verify_signatures(&bytes, &self.authorities).expect("a consensus");
         self.mirror.push(&consensus);

@@ -20,12 +20,12 @@ use allium_shared::time::{Instant, Now};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
-use super::Node;
 use super::directory::Mirrored;
 use super::net::{Net, Owner};
 use super::observer::Joint;
 use super::report::RelayPeak;
 use super::schedule::{End, Happening};
+use super::{Land, Node};
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;
@@ -97,17 +97,18 @@ struct Line {
 }
 
 impl RelayNode {
-    pub(super) fn new(n: usize, network: [u8; 32], rng: &mut ChaCha20Rng) -> Self {
+    pub(super) fn new(n: usize, network: [u8; 32], land: &Land, rng: &mut ChaCha20Rng) -> Self {
         let identity = IdentityKeypair::generate(rng).identity();
         let (link, onion) = (LinkSecret::generate(rng), OnionSecret::generate(rng));
-        let entry = RelayEntry::new(
+        let mut entry = RelayEntry::new(
             identity,
             link.public(),
             onion.public(),
             [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect::<Roles>(),
             format!("relay{n}").parse().expect("a nickname"),
-            format!("ws://127.0.0.1:{}/link", 10_000 + n).parse().expect("an address"),
+            format!("ws://{}:{}/link", land.address(n), 10_000 + n).parse().expect("an address"),
         );
+        entry.family = (land.family)(n).map(|family| [family; 32].into());
         let mirror = Mirrored::default();
         let services = Arc::new(RelayServices::new(Box::new(mirror.clone()), UserKeys::new(), true));
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
