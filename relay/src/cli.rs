@@ -12,6 +12,7 @@ use crate::config::{AuthorityOptions, RelayOptions};
 use crate::keygen::KeygenOptions;
 use crate::logging::LogFormat;
 use crate::network::NetworkOptions;
+use crate::status::StatusOptions;
 
 /// The variable that says what `--log-format` would.
 pub const LOG_FORMAT: &str = "ALLIUM_LOG_FORMAT";
@@ -43,6 +44,8 @@ pub enum Subcommand {
     Network(NetworkOptions),
     /// Chat without a page: JSON lines on standard input and output
     Chat(ChatArgs),
+    /// Show how a network is: its consensus, authorities and relays, as an authority sees them
+    Status(StatusOptions),
     /// Measure a running network
     #[command(subcommand)]
     Bench(Bench),

@@ -10,8 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use allium_shared::netdir::{LinkUrl, Nickname, RegistryConfig, Role, Roles};
+use allium_shared::netdir::{DEFAULT_WEIGHT, ExitPolicy, ExitRule, LinkUrl, Nickname, RegistryConfig, Role, Roles};
 use allium_shared::relay::onion_keys::KeyTimes;
+use allium_shared::wire::DecodeError;
 use clap::Args;
 use serde::Deserialize;
 use thiserror::Error;
@@ -96,6 +97,9 @@ pub enum ConfigError {
         /// For how long it is answered after that.
         overlap: u64,
     },
+    /// Too many rules.
+    #[error("exit-policy: {0}")]
+    ExitPolicy(DecodeError),
     /// An interval out of bounds.
     #[error("{what} has to be 1 to {MAX_INTERVAL} seconds, not {secs}")]
     Interval {
@@ -133,6 +137,15 @@ pub struct RelayOptions {
     /// wss://relay.example:7443/link [default: --url, if it is such an address]
     #[arg(long, value_name = "URL")]
     pub secure_url: Option<LinkUrl>,
+    /// How often clients should choose this relay, beside others; authorities cap it [default: 100]
+    #[arg(long, value_name = "WEIGHT")]
+    pub weight: Option<u32>,
+    /// The key of the family of all relays of one operator, as made by allium keygen --family; no circuit takes two of one
+    #[arg(long, value_name = "FILE")]
+    pub family_key: Option<PathBuf>,
+    /// A rule of the exit policy, such as "accept *:443"; may be repeated, the first that fits decides [default: none]
+    #[arg(long, value_name = "RULE")]
+    pub exit_policy: Option<Vec<ExitRule>>,
     /// The folder for keys and the last consensus; made if need be
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -291,6 +304,12 @@ pub struct RelayConfig {
     pub tls: Option<TlsConfig>,
     /// Where pages that came by https reach its links, where that is not [`Self::url`]; a `wss://` address.
     pub secure_url: Option<LinkUrl>,
+    /// How often it claims to be chosen.
+    pub weight: u32,
+    /// The file with its family's key, if it has one.
+    pub family_key: Option<PathBuf>,
+    /// Where it would open connections to.
+    pub exit_policy: ExitPolicy,
     /// Its folder.
     pub data: PathBuf,
     /// What it may be used for.
@@ -365,6 +384,9 @@ impl RelayOptions {
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
             secure_url: self.secure_url.or(file.secure_url),
+            weight: self.weight.or(file.weight),
+            family_key: self.family_key.or(file.family_key),
+            exit_policy: self.exit_policy.or(file.exit_policy),
             data: self.data.or(file.data),
             roles: self.roles.or(file.roles),
             authorities: self.authorities.or(file.authorities.filter(|_| !trust_in_flags)),
@@ -412,6 +434,9 @@ impl RelayOptions {
             url,
             tls,
             secure_url,
+            weight: self.weight.unwrap_or(DEFAULT_WEIGHT),
+            family_key: self.family_key,
+            exit_policy: ExitPolicy::new(self.exit_policy.unwrap_or_default()).map_err(ConfigError::ExitPolicy)?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             roles: roles.into_iter().collect(),
             trust,

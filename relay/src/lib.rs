@@ -13,7 +13,7 @@
 //! - [`network`]: a whole network on one machine, with the page
 //! - [`chat`], [`store`]: the native client and its disk
 //! - [`mod@bench`]: measurements of a running network
-//! - [`metrics`], [`logging`]: what operators see
+//! - [`metrics`], [`logging`], [`status`]: what operators see
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
 //! - [`tls`]: TLS around both
 //! - [`keys`], [`keygen`], [`files`]: what is on disk
@@ -43,6 +43,7 @@ pub mod random;
 pub mod relay;
 pub mod services;
 pub mod shutdown;
+pub mod status;
 pub mod store;
 pub mod switchboard;
 pub mod tls;
@@ -82,6 +83,11 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
             let directory = directory.trim_end_matches('/').to_owned();
             chat::run(ChatConfig { directory, profile, authorities }, shutdown).await?;
+        }
+        Subcommand::Status(options) => {
+            use std::io::Write as _;
+            // Whoever reads no more, as `head` does, has seen enough.
+            let _ = writeln!(std::io::stdout(), "{}", status::run(options).await?.trim_end());
         }
         Subcommand::Bench(bench) => bench::run(bench).await?,
     }

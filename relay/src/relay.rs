@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use allium_shared::netdir::{RelayEntry, SoftwareVersion};
+use allium_shared::netdir::{FamilyKeypair, RelayEntry, SoftwareVersion};
 use allium_shared::relay::circuits;
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::relay::onion_keys::OnionKeys;
@@ -23,7 +23,7 @@ use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
-use crate::keys::KeysError;
+use crate::keys::{self, KeysError};
 use crate::metrics::{Source, admin, node};
 use crate::services::{DirectoryMirror, UserKeysFile};
 use crate::shutdown::Shutdown;
@@ -34,6 +34,9 @@ use crate::{link, onion_keys};
 /// Why a relay does not run.
 #[derive(Debug, Error)]
 pub enum RelayError {
+    /// A descriptor has no room for it.
+    #[error("secure-url and exit-policy together are longer than a descriptor may have them")]
+    TooLong,
     /// No keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -77,6 +80,14 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         RelayEntry::new(identity, link.public(), onion.public(), config.roles, config.nickname.clone(), config.url);
     entry.version = SoftwareVersion::own();
     entry.secure_url = config.secure_url;
+    entry.weight = config.weight;
+    entry.exit_policy = config.exit_policy;
+    let family = config.family_key.as_deref().map(keys::family).transpose()?.map(FamilyKeypair::new);
+    entry.family = family.as_ref().map(FamilyKeypair::identity);
+    if entry.is_too_long() {
+        return Err(RelayError::TooLong);
+    }
+    let certificate = family.map(|family| family.certify(authorities.network(), &identity));
     let (user_keys_file, user_keys) = UserKeysFile::open(&config.data, clock);
     let mirror = DirectoryMirror(Arc::clone(&directory));
     let services = Arc::new(RelayServices::new(Box::new(mirror), user_keys, config.source));
@@ -108,7 +119,15 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         server::serve(listener, router.clone(), shutdown.clone()),
         listener::serve(secure, router, shutdown.clone()),
         admin::serve(admin, sources, health, shutdown.clone()),
-        publish::run(&keypair, published, authorities, config.publish_every, clock, shutdown.clone()),
+        publish::run(
+            &keypair,
+            published,
+            certificate,
+            Arc::clone(&directory),
+            config.publish_every,
+            clock,
+            shutdown.clone()
+        ),
         fetch::run(directory, schedule, listed, shutdown.clone()),
         onion_keys::run(stored, circuits, entry, clock, shutdown.clone()),
         user_keys_file.run(services, clock, shutdown),

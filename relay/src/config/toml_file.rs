@@ -39,8 +39,8 @@ impl RelayOptions {
     /// The options in a file. Paths in it count from the folder that it is in.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
         let mut options: Self = read(path)?;
-        let Self { data, authorities, tls_cert, tls_key, .. } = &mut options;
-        relative_to(path, [data, authorities, tls_cert, tls_key]);
+        let Self { data, authorities, tls_cert, tls_key, family_key, .. } = &mut options;
+        relative_to(path, [data, authorities, tls_cert, tls_key, family_key]);
         Ok(options)
     }
 }

@@ -78,17 +78,26 @@ fn arguments_that_make_no_sense_are_refused() {
 
 #[test]
 fn machines_form_a_network_from_files() {
-    const RELAYS: u8 = 5;
+    const RELAYS: u8 = 6;
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     // Each node on an address of its own, as on a machine of its own.
     let address = |number: u8| SocketAddr::from((Ipv4Addr::new(127, 0, 2, number), port));
     let directory = format!("http://{}", address(1));
+    let family = folder.path().join("family");
+    let made = Command::new(artifacts::allium()).arg("keygen").arg("--family").arg(&family).output().unwrap();
+    let family = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    // Two that one operator runs, one of which is to be chosen more often, and would let some connections out.
+    let settings = |number: u8| match number {
+        2 => "family-key = \"family\"\nweight = 250\nexit-policy = [\"reject 10.0.0.0/8:*\", \"accept *:443\"]\n",
+        3 => "family-key = \"family\"\n",
+        _ => "",
+    };
     let (mut nodes, mut urls) = (Vec::new(), Vec::new());
     for number in 1..=1 + RELAYS {
         let (subcommand, rest) = match number {
             1 => ("authority", QUICK_VOTING.to_owned()),
-            _ => ("relay", format!("directory = [\"{directory}\"]\npublish-every = 5\n")),
+            _ => ("relay", format!("directory = [\"{directory}\"]\npublish-every = 5\n{}", settings(number))),
         };
         let text =
             format!("nickname = \"node{number}\"\nlisten = \"{}\"\ndata = \"data{number}\"\n{rest}", address(number));
@@ -107,8 +116,31 @@ fn machines_form_a_network_from_files() {
     for number in 2..=1 + RELAYS {
         let relay = consensus.relay(&format!("node{number}"));
         assert_eq!(relay.url.as_str(), format!("ws://{}/link", address(number)));
+        assert_eq!(relay.family.map(|family| family.to_hex()), (number <= 3).then(|| family.clone()));
+        assert_eq!((relay.weight, relay.exit_policy.rules().len()), if number == 2 { (250, 2) } else { (100, 0) });
     }
     let (ada, ben) = (Chat::launch("Ada", &directory), Chat::launch("Ben", &directory));
     [&ada, &ben].into_iter().for_each(Chat::await_ready);
     Pair::introduce(ada, ben).assert_talking("Over several machines");
+}
+
+#[test]
+fn operators_see_how_the_network_is() {
+    let network = Network::shared();
+    // The front is no authority, and knows some.
+    let status = |more: &[&str]| {
+        let output = Command::new(artifacts::allium()).arg("status").arg(network.url()).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let table = status(&[]);
+    for part in ["8 relays, signed by", "AUTHORITY", "authority3", "relay8", "guard,middle,rendezvous", "100 %"] {
+        assert!(table.contains(part), "{part:?} is missing in\n{table}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&status(&["--json"])).unwrap();
+    assert_eq!((json["quorum"].as_u64(), json["relays"].as_array().map(Vec::len)), (Some(2), Some(8)));
+    assert!(json["consensus"]["signatures"].as_u64() >= Some(2));
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let output = Command::new(artifacts::allium()).arg("status").arg(&nowhere).output().unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(&nowhere), "{output:?}");
 }
