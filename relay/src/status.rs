@@ -61,13 +61,11 @@ pub enum StatusError {
 /// If no authority answers.
 pub async fn run(options: StatusOptions) -> Result<String, StatusError> {
     let url = config::directory_url(&options.url)?;
-    let (url, body) = match fetch(&url).await {
-        Ok(body) => (url, body),
-        // A relay or a front knows who the authorities are.
+    let status = match fetch(&url).await {
+        Ok(status) => status,
+        // A relay or a front has no such document, or a page in its place; but it knows who the authorities are.
         Err(_) => from_authorities(&url).await?,
     };
-    let status: NetworkStatus =
-        serde_json::from_slice(&body).map_err(|source| StatusError::Answer { url: url.clone(), source })?;
     if options.json {
         // Text, numbers and lists always have a JSON form.
         return Ok(serde_json::to_string_pretty(&status).unwrap_or_default());
@@ -75,21 +73,23 @@ pub async fn run(options: StatusOptions) -> Result<String, StatusError> {
     Ok(table(&status))
 }
 
-async fn fetch(url: &str) -> Result<Vec<u8>, HttpError> {
-    let fetched = client::get(&format!("{url}{STATUS_PATH}"), None, MAX_STATUS_LEN).await?;
-    Ok(fetched.body.unwrap_or_default().to_vec())
+async fn fetch(url: &str) -> Result<NetworkStatus, StatusError> {
+    let fetched = client::get(&format!("{url}{STATUS_PATH}"), None, MAX_STATUS_LEN)
+        .await
+        .map_err(|source| StatusError::Fetch { url: url.to_owned(), source })?;
+    serde_json::from_slice(&fetched.body.unwrap_or_default())
+        .map_err(|source| StatusError::Answer { url: url.to_owned(), source })
 }
 
-async fn from_authorities(url: &str) -> Result<(String, Vec<u8>), StatusError> {
-    let mut failed = None;
+async fn from_authorities(url: &str) -> Result<NetworkStatus, StatusError> {
+    let mut failed = StatusError::Trust(TrustError::NoDirectory);
     for authority in trust::fetch(url).await?.iter() {
         match fetch(&authority.url).await {
-            Ok(body) => return Ok((authority.url.clone(), body)),
-            Err(source) => failed = Some(StatusError::Fetch { url: authority.url.clone(), source }),
+            Ok(status) => return Ok(status),
+            Err(error) => failed = error,
         }
     }
-    // No list of authorities is empty.
-    Err(failed.unwrap_or(StatusError::Trust(TrustError::NoDirectory)))
+    Err(failed)
 }
 
 /// Everything as people read it.
