@@ -96,8 +96,7 @@ impl Directory {
 
     /// Whether there is a consensus, and no newer one is due.
     pub fn is_fresh(&self) -> bool {
-        let now = self.clock.now().unix.as_secs();
-        self.consensus.borrow().as_ref().is_some_and(|consensus| now < consensus.validity().fresh_until)
+        !self.fresh_for().is_zero()
     }
 
     /// How long the consensus stays the newest, by its own times; nothing where a newer one is due.
@@ -112,16 +111,18 @@ impl Directory {
     /// An authority that moves votes from its new address, and so hands it over to all who know its old one.
     pub fn authority_urls(&self, key: &AuthorityIdentity) -> Vec<String> {
         let consensus = self.consensus.borrow();
-        let listed = consensus.iter().flat_map(|one| one.authorities()).find(|one| one.key == *key);
-        let mut urls: Vec<String> = listed.map(|one| one.url.clone()).into_iter().collect();
-        let configured = self.authorities.get(key).map(|authority| authority.url.clone());
-        urls.extend(configured.filter(|url| listed.is_none_or(|one| one.url != *url)));
-        urls
+        let listed = consensus.as_ref().and_then(|consensus| consensus.authority(key)).map(|listed| &listed.url);
+        let configured = self.authorities.get(key).map(|authority| &authority.url);
+        listed.into_iter().chain(configured.filter(|url| Some(*url) != listed)).cloned().collect()
     }
 
     /// Takes a consensus that somebody has sent, if it counts and is newer; says whether it did.
     pub async fn accept(&self, bytes: &[u8]) -> Result<bool, ConsensusError> {
-        let consensus = Arc::new(self.verify(bytes)?);
+        Ok(self.take(Arc::new(self.verify(bytes)?)).await)
+    }
+
+    /// Takes a consensus that has been checked, if it is newer; says whether it did.
+    pub async fn take(&self, consensus: Arc<Consensus>) -> bool {
         let newer = self.consensus.send_if_modified(|current| {
             let newer = current.as_ref().is_none_or(|current| {
                 // The same with more signatures is taken as well.
@@ -141,7 +142,7 @@ impl Directory {
                 tracing::warn!(%error, "cannot store the consensus");
             }
         }
-        Ok(newer)
+        newer
     }
 
     fn verify(&self, bytes: &[u8]) -> Result<Consensus, ConsensusError> {

@@ -187,12 +187,9 @@ fn decode<K>(
     decode: impl FnOnce(&mut Reader<'_>) -> Result<K, DecodeError>,
 ) -> Result<K, KeysError> {
     let mut reader = Reader::new(bytes);
-    let keys = match reader.u16() {
-        Ok(VERSION) => decode(&mut reader).and_then(|keys| reader.finish().map(|()| keys)),
-        Ok(version) => Err(DecodeError::Version { what: "the key file", version }),
-        Err(error) => Err(error),
-    };
-    keys.map_err(|source| KeysError::Damaged { path: path.to_owned(), source })
+    let keys = reader.version("the key file", VERSION).and_then(|()| decode(&mut reader));
+    keys.and_then(|keys| reader.finish().map(|()| keys))
+        .map_err(|source| KeysError::Damaged { path: path.to_owned(), source })
 }
 
 /// What is in a key file; wiped when dropped.

@@ -61,5 +61,5 @@ pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, Rol
 pub use signatures::{MAX_SIGNATURES_LEN, SignaturesError, encode_signatures, verify_signatures};
 pub use tally::{RULE_SETS, TallyError, tally};
 pub use update::{ConsensusUpdate, Difference, MAX_MIRROR_MEMORY, MAX_UPDATE_LEN, Mirror, UpdateError};
-pub use vote::{MAX_VOTE_LEN, SignedVote, Vote, VoteDigest, VoteError, VotedRelay};
+pub use vote::{IsKnown, MAX_VOTE_LEN, SignedVote, Vote, VoteDigest, VoteError, VotedRelay};
 pub use voting::{Document, Refusal, Voting, VotingConfig, VotingError, VotingEvent, VotingOutput, phases_len};

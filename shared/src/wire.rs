@@ -100,6 +100,14 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
+    /// The version that a format begins with, in two bytes; an error, which names the format by `what`, if it is not `known`.
+    pub fn version(&mut self, what: &'static str, known: u16) -> Result<(), DecodeError> {
+        match self.u16()? {
+            version if version == known => Ok(()),
+            version => Err(DecodeError::Version { what, version }),
+        }
+    }
+
     /// Four bytes, big-endian.
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)

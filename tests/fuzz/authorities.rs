@@ -252,7 +252,7 @@ impl Board {
         let (network, authorities) = (self.network(), &self.authorities);
         let unix = UnixTime::from_millis(TIME * 1000);
         let period = bytes.get(34..42).and_then(|period| period.try_into().ok()).map_or(TIME, u64::from_be_bytes);
-        if let Ok(vote) = SignedVote::verify(bytes, authorities, period, &|_| false) {
+        if let Ok(vote) = SignedVote::verify(bytes, authorities, period, &|_, _| false) {
             let own = AuthorityKeypair::new(self.keys[0].clone());
             let again = vote.vote().clone().sign(&own, network).expect("it was read");
             assert!(vote.vote().voter != own.identity() || again.bytes() == vote.bytes());

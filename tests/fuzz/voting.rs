@@ -98,7 +98,7 @@ impl Table {
         for index in 0..LIAR {
             let now = self.clock(index);
             let node = &mut self.nodes[index];
-            for (entry, _) in node.registry.due_for_probe(now.instant, Duration::from_secs(1)) {
+            for entry in node.registry.due_for_probe(now.instant, Duration::from_secs(1)) {
                 node.registry.probed(now.instant, &entry, true);
             }
             if let Some(voting) = node.voting.as_mut().filter(|voting| voting.poll_timeout() <= now.instant) {
@@ -145,8 +145,8 @@ impl Table {
                     periods.insert(at);
                 }
                 VotingOutput::Persist(bytes) => node.disk = Some(bytes.to_vec()),
-                VotingOutput::Publish(bytes) => {
-                    let consensus = Consensus::verify_signatures(&bytes, &board().authorities);
+                VotingOutput::Publish(consensus) => {
+                    let consensus = Consensus::verify_signatures(consensus.as_bytes(), &board().authorities);
                     let consensus = consensus.expect("what is published counts");
                     let digests = self.published.entry(consensus.validity().valid_after).or_default();
                     digests.insert(*consensus.digest().as_bytes());

@@ -106,7 +106,7 @@ pub(super) async fn run(office: Arc<Office>, mut shutdown: Shutdown) {
 
 /// Does what the voting wants done, in its order; nobody is shown anything meanwhile.
 async fn carry_out(office: &Arc<Office>, mut desk: MutexGuard<'_, Desk>) {
-    let mut published = Vec::new();
+    let (mut published, mut first) = (Vec::new(), false);
     while let Some(output) = desk.voting.poll_output() {
         match output {
             VotingOutput::Fetch(from, document) => {
@@ -115,22 +115,25 @@ async fn carry_out(office: &Arc<Office>, mut desk: MutexGuard<'_, Desk>) {
                 }
             }
             VotingOutput::Persist(bytes) => persist(office, &bytes).await,
-            VotingOutput::Publish(bytes) => published.push(bytes),
-            VotingOutput::Event(event) => report(office, &event),
+            VotingOutput::Publish(consensus) => published.push(consensus),
+            VotingOutput::Event(event) => {
+                first |= matches!(event, VotingEvent::Published { .. });
+                report(office, &event);
+            }
         }
     }
-    if published.is_empty() {
-        return;
-    }
-    learn(office, &mut desk);
-    let registry = desk.registry.save();
+    // Once a period: what comes after that is more signatures on the same.
+    let registry = first.then(|| {
+        learn(office, &mut desk);
+        desk.registry.save()
+    });
     drop(desk);
-    for bytes in published {
-        if let Err(error) = office.directory.accept(&bytes).await {
-            tracing::error!(%error, "what the authorities have signed does not count");
-        }
+    for consensus in published {
+        office.directory.take(consensus).await;
     }
-    store(office, registry).await;
+    if let Some(registry) = registry {
+        store(office, registry).await;
+    }
 }
 
 /// Relays that have not reached this authority may have reached another.
@@ -138,7 +141,7 @@ fn learn(office: &Office, desk: &mut Desk) {
     let now = office.clock.now();
     for vote in desk.voting.heard_votes() {
         for relay in &vote.vote().relays {
-            if !desk.registry.holds(&relay.bytes) {
+            if !desk.registry.holds(&relay.descriptor.entry.identity, &relay.bytes) {
                 // What is older or in the way of another relay is not taken, which is as it should be.
                 let _ = desk.registry.publish(now, &relay.bytes);
             }

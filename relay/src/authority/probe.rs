@@ -51,7 +51,7 @@ pub(super) async fn run(office: Arc<Office>, mut shutdown: Shutdown) {
             office.metrics.holds(desk.registry.len());
             desk.registry.due_for_probe(now.instant, every)
         };
-        for (entry, _) in due {
+        for entry in due {
             if !under_way.lock().await.insert(entry.identity) {
                 continue;
             }

@@ -172,7 +172,7 @@ impl Office {
 
     fn authorities(&self, consensus: Option<&Consensus>) -> Vec<AuthorityStatus> {
         let status = |authority: &allium_shared::netdir::Authority| {
-            let listed = consensus.and_then(|one| one.authorities().iter().find(|listed| listed.key == authority.key));
+            let listed = consensus.and_then(|consensus| consensus.authority(&authority.key));
             AuthorityStatus {
                 nickname: authority.nickname.to_string(),
                 key: authority.key.to_hex(),

@@ -262,10 +262,8 @@ impl Client {
     /// Where an authority is: by the list that counts, or by the configuration.
     fn authority_url(&self, index: usize) -> Option<String> {
         let authority = self.config.authorities.iter().nth(index)?;
-        let listed = self.directory.consensus.as_ref().and_then(|consensus| {
-            consensus.authorities().iter().find(|listed| listed.key == authority.key).map(|listed| listed.url.clone())
-        });
-        listed.filter(|url| !url.is_empty()).or_else(|| Some(authority.url.clone()))
+        let listed = self.directory.consensus.as_ref().and_then(|consensus| consensus.authority(&authority.key));
+        Some(listed.map_or(&authority.url, |listed| &listed.url).clone())
     }
 
     /// Everybody was asked in vain.

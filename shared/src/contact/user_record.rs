@@ -33,10 +33,7 @@ impl UserRecord {
     /// If it is none of this version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the user's record", version });
-        }
+        reader.version("the user's record", VERSION)?;
         let record = Self { key: reader.array()?.into() };
         reader.finish()?;
         Ok(record)

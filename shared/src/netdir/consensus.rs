@@ -467,6 +467,12 @@ impl Consensus {
         &self.draft.authorities
     }
 
+    /// What it says of the authority with this key.
+    pub fn authority(&self, key: &AuthorityIdentity) -> Option<&ListedAuthority> {
+        let at = self.draft.authorities.binary_search_by_key(key, |listed| listed.key).ok()?;
+        self.draft.authorities.get(at)
+    }
+
     /// The parameter `name`, brought into `range`; `default` when it is not there.
     pub fn parameter(&self, name: &str, default: i64, range: RangeInclusive<i64>) -> i64 {
         self.draft.parameters.get(name).map_or(default, |value| *value.max(range.start()).min(range.end()))
@@ -531,10 +537,7 @@ impl<'a> Decoded<'a> {
             return Err(ConsensusError::TooLong);
         }
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the consensus", version }.into());
-        }
+        reader.version("the consensus", VERSION)?;
         let rule_set = reader.u16()?;
         let network = NetworkId::from_bytes(reader.array()?);
         let validity = Validity { valid_after: reader.u64()?, fresh_until: reader.u64()?, valid_until: reader.u64()? };

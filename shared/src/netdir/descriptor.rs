@@ -71,26 +71,26 @@ impl RelayDescriptor {
     /// If it does not count in this network.
     pub fn verify(bytes: &[u8], network: &NetworkId) -> Result<Self, DescriptorError> {
         let descriptor = Self::decode(bytes)?;
-        let entry = &descriptor.entry;
-        if let (Some(family), Some(certificate)) = (&entry.family, &descriptor.certificate) {
+        descriptor.check_signatures(bytes, network)?;
+        Ok(descriptor)
+    }
+
+    /// Checks the signatures of what [`decode`](Self::decode) has read from these bytes.
+    pub(super) fn check_signatures(&self, bytes: &[u8], network: &NetworkId) -> Result<(), DescriptorError> {
+        let entry = &self.entry;
+        if let (Some(family), Some(certificate)) = (&entry.family, &self.certificate) {
             family.verify(network, &entry.identity, certificate).map_err(DescriptorError::Family)?;
         }
         let (signed, signature) = bytes.split_at(bytes.len().saturating_sub(SIGNATURE_LEN));
         let signature = signature.try_into().map_err(|_| DecodeError::Invalid("the signature"))?;
-        entry
-            .identity
-            .verify(DOMAIN, &[network.as_bytes(), signed].concat(), &signature)
-            .map_err(DescriptorError::Signature)?;
-        Ok(descriptor)
+        let message = [network.as_bytes(), signed].concat();
+        entry.identity.verify(DOMAIN, &message, &signature).map_err(DescriptorError::Signature)
     }
 
-    /// Decodes a signed encoding whose signatures have been checked before.
+    /// Decodes a signed encoding; whoever calls it has checked the signatures, or is about to.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DescriptorError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the descriptor", version }.into());
-        }
+        reader.version("the descriptor", VERSION)?;
         let (published, uptime) = (reader.u64()?, reader.u64()?);
         let entry = RelayEntry::decode(&mut reader)?;
         let certificate = match entry.family {

@@ -152,10 +152,7 @@ impl Echoes {
     /// If anything in it does not hold.
     pub fn verify(bytes: &[u8], authorities: &Authorities, valid_after: u64) -> Result<Self, EchoError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the list of echoes", version }.into());
-        }
+        reader.version("the list of echoes", VERSION)?;
         if reader.array()? != *authorities.network().as_bytes() {
             return Err(EchoError::Network);
         }

@@ -5,23 +5,54 @@ use core::fmt;
 use super::NetworkId;
 use crate::crypto::keys::{IdentityKeypair, KEY_LEN, RelayIdentity, SIGNATURE_LEN, SignatureError};
 
-/// Who an authority is: the Ed25519 public key that its signatures are checked with.
-///
-/// A type of its own, so that a relay's key never passes for an authority's.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AuthorityIdentity(RelayIdentity);
+/// An Ed25519 public key with a type of its own, so that one who signs never passes for another.
+macro_rules! signing_identity {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(RelayIdentity);
+
+        impl $name {
+            /// The key's bytes.
+            pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
+                self.0.as_bytes()
+            }
+
+            /// The whole key in hexadecimal, 64 digits.
+            pub fn to_hex(&self) -> String {
+                self.0.to_hex()
+            }
+        }
+
+        impl From<[u8; KEY_LEN]> for $name {
+            fn from(bytes: [u8; KEY_LEN]) -> Self {
+                Self(bytes.into())
+            }
+        }
+
+        /// The first 16 hexadecimal digits: enough to tell keys apart in logs.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+signing_identity! {
+    /// Who an authority is: the Ed25519 public key that its signatures are checked with.
+    ///
+    /// A type of its own, so that a relay's key never passes for an authority's.
+    AuthorityIdentity
+}
 
 impl AuthorityIdentity {
-    /// The key's bytes.
-    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
-        self.0.as_bytes()
-    }
-
-    /// The whole key in hexadecimal, 64 digits.
-    pub fn to_hex(&self) -> String {
-        self.0.to_hex()
-    }
-
     /// Checks a signature that [`AuthorityKeypair::sign`] made in the same domain.
     pub(super) fn verify(
         &self,
@@ -30,25 +61,6 @@ impl AuthorityIdentity {
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), SignatureError> {
         self.0.verify(domain, message, signature)
-    }
-}
-
-impl From<[u8; KEY_LEN]> for AuthorityIdentity {
-    fn from(bytes: [u8; KEY_LEN]) -> Self {
-        Self(bytes.into())
-    }
-}
-
-/// The first 16 hexadecimal digits: enough to tell keys apart in logs.
-impl fmt::Display for AuthorityIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for AuthorityIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AuthorityIdentity({self})")
     }
 }
 
@@ -74,23 +86,14 @@ impl AuthorityKeypair {
 
 const FAMILY_DOMAIN: &str = "relay family 1";
 
-/// A family of relays with one operator, by the Ed25519 key that has signed all its members.
-///
-/// One key for all members, as in Tor's proposal 321, in place of lists in which every member has to name all others.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FamilyIdentity(RelayIdentity);
+signing_identity! {
+    /// A family of relays with one operator, by the Ed25519 key that has signed all its members.
+    ///
+    /// One key for all members, as in Tor's proposal 321, in place of lists in which every member has to name all others.
+    FamilyIdentity
+}
 
 impl FamilyIdentity {
-    /// The key's bytes.
-    pub fn as_bytes(&self) -> &[u8; KEY_LEN] {
-        self.0.as_bytes()
-    }
-
-    /// The whole key in hexadecimal, 64 digits.
-    pub fn to_hex(&self) -> String {
-        self.0.to_hex()
-    }
-
     /// Checks that the family's key has signed a member.
     pub(super) fn verify(
         &self,
@@ -104,25 +107,6 @@ impl FamilyIdentity {
 
 fn membership(network: &NetworkId, member: &RelayIdentity) -> Vec<u8> {
     [&network.as_bytes()[..], member.as_bytes()].concat()
-}
-
-impl From<[u8; KEY_LEN]> for FamilyIdentity {
-    fn from(bytes: [u8; KEY_LEN]) -> Self {
-        Self(bytes.into())
-    }
-}
-
-/// The first 16 hexadecimal digits: enough to tell keys apart in logs.
-impl fmt::Display for FamilyIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for FamilyIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FamilyIdentity({self})")
-    }
 }
 
 /// The Ed25519 key pair behind a [`FamilyIdentity`].

@@ -166,10 +166,7 @@ impl Proofs {
     /// If one of them proves nothing.
     pub fn verify(bytes: &[u8], authorities: &Authorities) -> Result<Self, ProofError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the list of proofs", version }.into());
-        }
+        reader.version("the list of proofs", VERSION)?;
         if reader.array()? != *authorities.network().as_bytes() {
             return Err(ProofError::Network);
         }

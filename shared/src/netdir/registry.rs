@@ -7,12 +7,12 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{
-    DescriptorError, LinkUrl, MAX_DESCRIPTOR_LEN, MAX_RELAYS, NetworkId, Nickname, RelayDescriptor, RelayEntry, Role,
-    Roles, VotedRelay,
+    DescriptorError, MAX_DESCRIPTOR_LEN, MAX_RELAYS, NetworkId, Nickname, RelayDescriptor, RelayEntry, Role, Roles,
+    VotedRelay,
 };
 use crate::crypto::keys::RelayIdentity;
 use crate::time::{Instant, Now};
-use crate::wire::{DecodeError, Reader, Writer};
+use crate::wire::{Reader, Writer};
 
 const VERSION: u16 = 2;
 
@@ -165,10 +165,9 @@ impl Registry {
         self.held.is_empty()
     }
 
-    /// Whether this very descriptor is held, byte for byte: its signatures have been checked then.
-    pub fn holds(&self, bytes: &[u8]) -> bool {
-        let identity = RelayDescriptor::decode(bytes).ok().map(|descriptor| descriptor.entry.identity);
-        identity.and_then(|identity| self.held.get(&identity)).is_some_and(|held| *held.bytes == *bytes)
+    /// Whether this very descriptor of the relay is held, byte for byte: its signatures have been checked then.
+    pub fn holds(&self, relay: &RelayIdentity, bytes: &[u8]) -> bool {
+        self.held.get(relay).is_some_and(|held| *held.bytes == *bytes)
     }
 
     /// Takes a descriptor that somebody has sent, or says why not.
@@ -246,11 +245,11 @@ impl Registry {
         gone.into_iter().map(|(_, _, nickname)| nickname).collect()
     }
 
-    /// The relays to be probed: those that were not probed for `every`, each with its address.
-    pub fn due_for_probe(&self, now: Instant, every: Duration) -> Vec<(RelayEntry, LinkUrl)> {
+    /// The relays to be probed: those that were not probed for `every`.
+    pub fn due_for_probe(&self, now: Instant, every: Duration) -> Vec<RelayEntry> {
         let is_due = |held: &&Held| held.probes.last.is_none_or(|last| now.saturating_since(last) >= every);
         let due = self.held.values().filter(is_due);
-        due.map(|held| (held.descriptor.entry.clone(), held.descriptor.entry.url.clone())).collect()
+        due.map(|held| held.descriptor.entry.clone()).collect()
     }
 
     /// Notes whether a relay has answered a probe of the key and the address that `probed` says.
@@ -336,10 +335,7 @@ impl Registry {
     pub fn restore(&mut self, now: Instant, bytes: &[u8]) -> Result<(), PublishError> {
         let malformed = |error| PublishError::Descriptor(DescriptorError::Decode(error));
         let mut reader = Reader::new(bytes);
-        let version = reader.u16().map_err(malformed)?;
-        if version != VERSION {
-            return Err(malformed(DecodeError::Version { what: "the list of descriptors", version }));
-        }
+        reader.version("the list of descriptors", VERSION).map_err(malformed)?;
         self.founded = reader.u64().map_err(malformed)?.min(self.founded);
         for _ in 0..reader.u32().map_err(malformed)? {
             let identity = RelayIdentity(reader.array().map_err(malformed)?);

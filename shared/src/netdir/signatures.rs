@@ -61,10 +61,7 @@ pub fn verify_signatures(
     valid_after: u64,
 ) -> Result<Vec<ConsensusSignature>, SignaturesError> {
     let mut reader = Reader::new(bytes);
-    let version = reader.u16()?;
-    if version != VERSION {
-        return Err(DecodeError::Version { what: "the list of signatures", version }.into());
-    }
+    reader.version("the list of signatures", VERSION)?;
     if reader.array()? != *authorities.network().as_bytes() {
         return Err(SignaturesError::Network);
     }

@@ -12,7 +12,7 @@ use super::{
     Authorities, AuthorityIdentity, AuthorityKeypair, ConsensusDigest, ConsensusError, DescriptorError, Extensions,
     MAX_DESCRIPTOR_LEN, MAX_RELAYS, NetworkId, Nickname, RelayDescriptor, Roles,
 };
-use crate::crypto::keys::{SIGNATURE_LEN, SignatureError};
+use crate::crypto::keys::{RelayIdentity, SIGNATURE_LEN, SignatureError};
 use crate::wire::{DecodeError, Reader, Writer};
 
 const DOMAIN: &str = "vote 1";
@@ -93,6 +93,9 @@ impl fmt::Debug for VoteDigest {
         write!(f, "VoteDigest({self})")
     }
 }
+
+/// Whether a relay's descriptor, byte for byte, is one whose signatures have been checked before.
+pub type IsKnown<'a> = &'a dyn Fn(&RelayIdentity, &[u8]) -> bool;
 
 /// What a vote says of a relay that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +179,7 @@ impl Vote {
         let signature = keypair.sign(DOMAIN, &signed(network, self.valid_after, &digest));
         writer.raw(&signature);
         let bytes: Arc<[u8]> = writer.into_bytes().into();
-        let (vote, _) = Self::decode(&bytes, network, &|_| true)?;
+        let (vote, _) = Self::decode(&bytes, network, &|_, _| true)?;
         Ok(SignedVote { vote, digest, signature, bytes })
     }
 
@@ -206,15 +209,12 @@ impl Vote {
     }
 
     /// Gives the vote and how many bytes of it were signed.
-    fn decode(bytes: &[u8], network: &NetworkId, is_known: &dyn Fn(&[u8]) -> bool) -> Result<(Self, usize), VoteError> {
+    fn decode(bytes: &[u8], network: &NetworkId, is_known: IsKnown<'_>) -> Result<(Self, usize), VoteError> {
         if bytes.len() > MAX_VOTE_LEN {
             return Err(VoteError::TooLong);
         }
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the vote", version }.into());
-        }
+        reader.version("the vote", VERSION)?;
         if reader.array()? != *network.as_bytes() {
             return Err(VoteError::Network);
         }
@@ -270,15 +270,16 @@ impl Vote {
 fn voted_relays(
     reader: &mut Reader<'_>,
     network: &NetworkId,
-    is_known: &dyn Fn(&[u8]) -> bool,
+    is_known: IsKnown<'_>,
 ) -> Result<Vec<VotedRelay>, VoteError> {
     let len = count("the list of relays", usize::from(reader.u16()?), MAX_RELAYS)?;
     let mut relays: Vec<VotedRelay> = Vec::with_capacity(len.min(reader.remaining() / VOTED_LEN));
     for _ in 0..len {
         let bytes = reader.bytes_u16("a descriptor", MAX_DESCRIPTOR_LEN)?;
-        let descriptor =
-            if is_known(bytes) { RelayDescriptor::decode(bytes) } else { RelayDescriptor::verify(bytes, network) };
-        let descriptor = descriptor.map_err(VoteError::Descriptor)?;
+        let descriptor = RelayDescriptor::decode(bytes).map_err(VoteError::Descriptor)?;
+        if !is_known(&descriptor.entry.identity, bytes) {
+            descriptor.check_signatures(bytes, network).map_err(VoteError::Descriptor)?;
+        }
         if relays.last().is_some_and(|last| last.descriptor.entry.identity >= descriptor.entry.identity) {
             return Err(VoteError::Order("relays"));
         }
@@ -323,7 +324,7 @@ impl SignedVote {
         bytes: &[u8],
         authorities: &Authorities,
         valid_after: u64,
-        is_known: &dyn Fn(&[u8]) -> bool,
+        is_known: IsKnown<'_>,
     ) -> Result<Self, VoteError> {
         let network = authorities.network();
         let (vote, signed_len) = Vote::decode(bytes, network, is_known)?;
@@ -408,7 +409,7 @@ pub(super) mod tests {
         vote.commitment = Some([8; 32]);
         vote.other.insert(77, vec![1]);
         let signed = vote.clone().sign(&keypairs[0], authorities.network()).unwrap();
-        let verify = |bytes: &[u8]| SignedVote::verify(bytes, &authorities, START, &|_| false);
+        let verify = |bytes: &[u8]| SignedVote::verify(bytes, &authorities, START, &|_, _| false);
         let read = verify(signed.bytes()).unwrap();
         assert_eq!((read.vote(), read.digest()), (&vote, signed.digest()));
         for at in 0..signed.bytes().len() {
@@ -427,7 +428,7 @@ pub(super) mod tests {
         let good = vote(&keypairs[0], network, &[1, 2]);
         let verify = |vote: &Vote, keypair: &AuthorityKeypair, network: &NetworkId| {
             let signed = vote.clone().sign(keypair, network).unwrap();
-            SignedVote::verify(signed.bytes(), &authorities, START, &|_| false).map(|_| ())
+            SignedVote::verify(signed.bytes(), &authorities, START, &|_, _| false).map(|_| ())
         };
         assert_eq!(verify(&good, &keypairs[0], network), Ok(()));
         let elsewhere = NetworkId::from_bytes([1; 32]);

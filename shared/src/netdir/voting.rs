@@ -36,7 +36,7 @@ use super::{
     Echoes, Extensions, MAX_VOTES_OF_ONE, Misconduct, Nickname, ProofError, Proofs, Registry, SignaturesError,
     SignedVote, TallyError, UnsignedConsensus, Vote, VoteDigest, VoteError,
 };
-use crate::time::{Instant, Now, UnixTime};
+use crate::time::{Instant, Now};
 use crate::wire::{DecodeError, Reader, Writer};
 
 const STATE_VERSION: u16 = 1;
@@ -87,7 +87,7 @@ pub enum VotingOutput {
     /// Put this on disk before anything else; the next [`Voting::new`] wants it.
     Persist(Zeroizing<Vec<u8>>),
     /// A consensus is signed by enough authorities.
-    Publish(Vec<u8>),
+    Publish(Arc<Consensus>),
     /// Something to count and to log.
     Event(VotingEvent),
 }
@@ -597,7 +597,8 @@ impl Voting {
         if !period.shown.values().flatten().any(|shown| shown.echo.digest == *digest) {
             return Ok(());
         }
-        let vote = SignedVote::verify(bytes, &self.authorities, valid_after, &|bytes| registry.holds(bytes))?;
+        let vote =
+            SignedVote::verify(bytes, &self.authorities, valid_after, &|relay, bytes| registry.holds(relay, bytes))?;
         if vote.digest() != *digest {
             return Err(DecodeError::Invalid("the vote that was asked for").into());
         }
@@ -739,10 +740,11 @@ impl Voting {
             self.outputs.push_back(VotingOutput::Event(VotingEvent::Published { valid_after, signatures }));
         }
         period.published = signatures.len();
-        if let Ok(consensus) = Consensus::verify_signatures(&bytes, &self.authorities) {
-            self.handle_consensus(&Arc::new(consensus));
-        }
-        self.outputs.push_back(VotingOutput::Publish(bytes));
+        // All of its signatures were checked when they came.
+        let Ok(consensus) = Consensus::verify_signatures(&bytes, &self.authorities) else { return };
+        let consensus = Arc::new(consensus);
+        self.handle_consensus(&consensus);
+        self.outputs.push_back(VotingOutput::Publish(consensus));
     }
 
     fn caught(&mut self, proof: Misconduct) {
@@ -771,11 +773,6 @@ impl Voting {
     fn persist(&mut self) {
         let bytes = self.state.encode(&self.proofs, &self.authorities);
         self.outputs.push_back(VotingOutput::Persist(bytes));
-    }
-
-    /// The wall clock that was handed in last.
-    pub const fn unix(&self) -> UnixTime {
-        self.now.unix
     }
 }
 
@@ -806,10 +803,7 @@ impl State {
 
     fn decode(bytes: &[u8], authorities: &Authorities) -> Result<(Self, Proofs), VotingError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != STATE_VERSION {
-            return Err(DecodeError::Version { what: "the authority's state", version }.into());
-        }
+        reader.version("the authority's state", STATE_VERSION)?;
         let mut state = Self { voted: reader.u64()?, signed: reader.u64()?, reveals: BTreeMap::new() };
         for _ in 0..reader.u8()? {
             state.reveals.insert(reader.u64()?, reader.array()?);

@@ -128,10 +128,7 @@ impl UserKeys {
     /// If the bytes are of another version, or damaged.
     pub fn restore(&mut self, now: UnixTime, bytes: &[u8]) -> Result<(), DecodeError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.u16()?;
-        if version != VERSION {
-            return Err(DecodeError::Version { what: "the list of user keys", version });
-        }
+        reader.version("the list of user keys", VERSION)?;
         while !reader.is_empty() && self.held.len() < MAX_USER_KEYS {
             let until = UnixTime::from_millis(reader.u64()?);
             let record = reader.bytes_u16("a record", MAX_RECORD_LEN)?;

@@ -324,7 +324,7 @@ impl VoteFields {
         };
         let signed = vote.clone().sign(keypair, network).map_err(text)?;
         same_bytes(signed.bytes(), bytes)?;
-        let read = SignedVote::verify(bytes, &authorities, valid_after, &|_| false).map_err(text)?;
+        let read = SignedVote::verify(bytes, &authorities, valid_after, &|_, _| false).map_err(text)?;
         same("the vote", read.vote(), &vote)?;
         same_bytes(read.digest().as_bytes(), &self.digest.get()?)?;
         Ok(vec!["vote".to_owned()])
@@ -413,7 +413,7 @@ impl TallyFields {
             let vote = vote.get()?;
             // A vote names its period behind its version and the network's id.
             let valid_after = vote.get(34..42).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-            SignedVote::verify(&vote, &authorities, valid_after.unwrap_or_default(), &|_| false).map_err(text)
+            SignedVote::verify(&vote, &authorities, valid_after.unwrap_or_default(), &|_, _| false).map_err(text)
         });
         let votes: Vec<_> = votes.collect::<Result<_, String>>()?;
         let mut list: Vec<_> = votes.iter().collect();

@@ -80,16 +80,16 @@ fn only_relays_that_answer_are_voted_for() {
     assert!(listed(&registry, 0).is_empty() && !registry.is_settled(at(9).instant, Duration::ZERO));
     let due = registry.due_for_probe(at(0).instant, Duration::from_secs(5));
     assert_eq!(due.len(), 2);
-    registry.probed(at(0).instant, &due[0].0, true);
-    registry.probed(at(0).instant, &due[1].0, false);
+    registry.probed(at(0).instant, &due[0], true);
+    registry.probed(at(0).instant, &due[1], false);
     assert_eq!(listed(&registry, 0), [100]);
     assert!(registry.is_settled(at(9).instant, Duration::from_secs(9)));
     assert!(!registry.is_settled(at(8).instant, Duration::from_secs(9)));
     assert!(registry.due_for_probe(at(4).instant, Duration::from_secs(5)).is_empty());
     assert_eq!(registry.due_for_probe(at(5).instant, Duration::from_secs(5)).len(), 2);
-    registry.probed(at(5).instant, &due[0].0, false);
-    registry.probed(at(5).instant, &due[1].0, true);
-    registry.probed(at(10).instant, &due[0].0, false);
+    registry.probed(at(5).instant, &due[0], false);
+    registry.probed(at(5).instant, &due[1], true);
+    registry.probed(at(10).instant, &due[0], false);
     let mut health = listed(&registry, 10);
     health.sort_unstable();
     assert_eq!(health, [33, 50], "one that has missed a probe still runs for a while");
@@ -102,14 +102,14 @@ fn a_relay_that_has_moved_is_not_taken_to_run() {
     let mut registry = registry();
     let bytes = descriptor(&registry, 1, 0, |_| ());
     registry.publish(at(0), &bytes).unwrap();
-    let (before, _) = registry.due_for_probe(at(0).instant, Duration::ZERO).remove(0);
+    let before = registry.due_for_probe(at(0).instant, Duration::ZERO).remove(0);
     registry.probed(at(0).instant, &before, true);
     let bytes = descriptor(&registry, 1, 1, |entry| entry.url = "ws://127.0.0.1:9/link".parse().unwrap());
     assert_eq!(registry.publish(at(1), &bytes), Ok(Published::Changed));
     assert!(registry.opinion(at(1)).is_empty());
     registry.probed(at(1).instant, &before, true);
     assert!(registry.opinion(at(1)).is_empty(), "an answer from where it was says nothing");
-    let (moved, _) = registry.due_for_probe(at(2).instant, Duration::ZERO).remove(0);
+    let moved = registry.due_for_probe(at(2).instant, Duration::ZERO).remove(0);
     registry.probed(at(2).instant, &moved, true);
     assert_eq!(registry.opinion(at(2)).len(), 1);
 }
@@ -140,7 +140,7 @@ fn claims_of_weight_are_capped() {
     let mut registry = registry();
     let bytes = descriptor(&registry, 1, 0, |entry| entry.weight = u32::MAX);
     registry.publish(at(0), &bytes).unwrap();
-    let (entry, _) = registry.due_for_probe(at(0).instant, Duration::ZERO).remove(0);
+    let entry = registry.due_for_probe(at(0).instant, Duration::ZERO).remove(0);
     registry.probed(at(0).instant, &entry, true);
     assert_eq!(registry.opinion(at(0))[0].weight, 1000);
 }

@@ -6,8 +6,9 @@ use rand_core::SeedableRng;
 use super::super::authorities::tests::authorities;
 use super::super::descriptor::tests::relay;
 use super::super::vote::tests::vote;
-use super::super::{NetworkId, RegistryConfig};
+use super::super::{NetworkId, RegistryConfig, Twice};
 use super::*;
+use crate::time::UnixTime;
 
 const START: u64 = 1_700_000_000;
 const PHASE: u64 = 400;
@@ -131,7 +132,7 @@ impl Network {
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
             // The relays answer all the time.
-            for (entry, _) in node.registry.due_for_probe(at(self.now).instant, Duration::from_secs(1)) {
+            for entry in node.registry.due_for_probe(at(self.now).instant, Duration::from_secs(1)) {
                 node.registry.probed(at(self.now).instant, &entry, true);
             }
             if let Some(voting) = node.voting.as_mut().filter(|voting| voting.poll_timeout() <= at(self.now).instant) {
@@ -158,9 +159,9 @@ impl Network {
                     }
                 }
                 VotingOutput::Persist(bytes) => self.nodes[index].disk = Some(bytes.to_vec()),
-                VotingOutput::Publish(bytes) => {
+                VotingOutput::Publish(consensus) => {
                     let now = at(self.now).unix;
-                    let consensus = Arc::new(Consensus::verify(&bytes, &self.authorities, now).unwrap());
+                    let consensus = Arc::new(Consensus::verify(consensus.as_bytes(), &self.authorities, now).unwrap());
                     self.nodes[index].published.push(consensus);
                 }
                 VotingOutput::Event(event) => self.nodes[index].events.push(event),
@@ -200,8 +201,6 @@ impl Network {
         voting.proofs().iter().map(|proof| (proof.twice, proof.authority)).collect()
     }
 }
-
-use super::super::Twice;
 
 impl Node {
     fn meet(&mut self, seed: u8, network: &NetworkId, now: u64) {
