@@ -81,11 +81,7 @@ fn two_pages_chat_both_ways() {
 #[test]
 fn a_page_and_a_native_client_chat_and_a_reload_loses_nothing() {
     let network = network();
-    let ada = Chat::open("Ada", &network.url());
-    let page = Page::open("Ben", &network.url());
-    page.add(&ada.invite(), "Ada");
-    page.open_conversation("Ada");
-    let ben = ada.await_contact(Mark::default(), ContactState::Connected);
+    let (ada, page, ben) = ada_and_a_page(&network.url());
     page.send("From the page <b>&amp;</b>");
     assert_eq!(ada.await_message("From the page <b>&amp;</b>").from, ben);
     page.await_delivered("From the page <b>&amp;</b>");
@@ -228,8 +224,18 @@ fn the_relay_where_two_pages_meet_dies() {
     ben.assert_quiet_but_for(&dead);
 }
 
+/// Ada's terminal, and a page that has her as a contact and her conversation open; with the name that she knows it by.
+pub(crate) fn ada_and_a_page(url: &str) -> (Chat, Page, String) {
+    let ada = Chat::open("Ada", url);
+    let page = Page::open("Ben", url);
+    page.add(&ada.invite(), "Ada");
+    page.open_conversation("Ada");
+    let ben = ada.await_contact(Mark::default(), ContactState::Connected);
+    (ada, page, ben)
+}
+
 /// A network with the page.
-fn network() -> Shared {
+pub(crate) fn network() -> Shared {
     // Fails here, and not later with half a page, if there is none.
     allium_tests::artifacts::page();
     Network::shared()

@@ -2,8 +2,8 @@
 
 use allium_tests::browser::Page;
 use allium_tests::browser::picture::save_all;
-use allium_tests::chat::{Chat, ContactState, Mark};
-use allium_tests::network::{Network, Shared};
+
+use super::page::{ada_and_a_page, network};
 
 /// What the page's button says that loads it anew.
 const RELOAD: &str = "return [...document.querySelectorAll('button')].find(one => /reload/i.test(one.textContent))";
@@ -33,11 +33,7 @@ fn the_network_is_none_of_the_page_s_own_business() {
 #[test]
 fn tabs_take_turns_and_nothing_is_lost_between_them() {
     let network = network();
-    let ada = Chat::open("Ada", &network.url());
-    let page = Page::open("Ben", &network.url());
-    page.add(&ada.invite(), "Ada");
-    page.open_conversation("Ada");
-    let ben = ada.await_contact(Mark::default(), ContactState::Connected);
+    let (ada, page, ben) = ada_and_a_page(&network.url());
     page.send("From the first tab");
     page.await_delivered("From the first tab");
     let first = page.browser.tab();
@@ -112,11 +108,4 @@ fn a_fault_of_the_worker_is_told_and_ends_with_a_reload() {
     // The worker that has failed keeps the profile from nobody.
     page.browser.script(&format!("{RELOAD}.click()").replace("return ", ""), &[]);
     page.await_ready();
-}
-
-/// A network with the page.
-fn network() -> Shared {
-    // Fails here, and not later with half a page, if there is none.
-    allium_tests::artifacts::page();
-    Network::shared()
 }
