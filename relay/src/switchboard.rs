@@ -7,15 +7,18 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use allium_shared::cell::introduction::{Introduction, IntroductionId};
 use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{CELL_LEN, Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::relay::circuits::Note;
 use allium_shared::relay::handshakes::Request;
+use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::link::{LinkKeys, Switch};
 use allium_shared::relay::memory::{self, LinkLoad, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
+use allium_shared::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -27,6 +30,9 @@ use crate::metrics::{Source, Text};
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;
+
+/// Ids for which circuits may take introductions at one relay: some 50 MB of them.
+const MAX_IDS: usize = 500_000;
 
 /// Links that one relay takes at once.
 const MAX_LINKS: usize = 16_384;
@@ -87,6 +93,7 @@ pub struct Switchboard {
     directory: Arc<Directory>,
     clock: Clock,
     waiting: Mutex<RendezvousTable<LinkHandle>>,
+    introductions: Mutex<IntroductionTable<LinkHandle>>,
     /// The links to each relay, the one that was first here first.
     relays: Mutex<HashMap<RelayIdentity, Vec<LinkHandle>>>,
     memory: Arc<Memory>,
@@ -106,11 +113,14 @@ impl Switchboard {
     ///
     /// If the system gives no threads or no randomness.
     pub fn new(keys: Arc<LinkKeys>, directory: Arc<Directory>, clock: Clock, memory: usize) -> io::Result<Arc<Self>> {
+        let secret = random::bytes()?;
+        let introductions = IntroductionTable::new(MAX_IDS, keys.circuits.identity, secret);
         Ok(Arc::new(Self {
             keys,
             directory,
             clock,
             waiting: Mutex::new(RendezvousTable::new(MAX_WAITING)),
+            introductions: Mutex::new(introductions),
             relays: Mutex::new(HashMap::new()),
             memory: Arc::new(Memory::new(memory)),
             loads: Mutex::new(HashMap::new()),
@@ -253,6 +263,7 @@ impl Source for Switchboard {
     fn write(&self, text: &mut Text) {
         self.metrics.write(text);
         let (queued, waiting) = (self.memory.queued() * CELL_LEN, lock(&self.waiting).len());
+        let ids = lock(&self.introductions).len();
         text.gauge(
             "allium_relay_queued_bytes",
             "Bytes of cells that wait to be sent; rounded up to 64 KiB.",
@@ -264,6 +275,12 @@ impl Source for Switchboard {
             "Circuits that wait here for somebody; rounded up to 64.",
             CIRCUITS,
             waiting as u64,
+        );
+        text.gauge(
+            "allium_relay_introduction_ids",
+            "Ids for which circuits take introductions here; rounded up to 64.",
+            CIRCUITS,
+            ids as u64,
         );
     }
 }
@@ -319,6 +336,18 @@ impl Switch for Line<'_> {
 
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(LinkHandle, CircId)> {
         lock(&self.0.waiting).take(cookie)
+    }
+
+    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(LinkHandle, CircId)) -> bool {
+        lock(&self.0.introductions).take(ids, circuit)
+    }
+
+    fn release_ids(&mut self, ids: &[IntroductionId], circuit: &(LinkHandle, CircId)) {
+        lock(&self.0.introductions).release(ids, circuit);
+    }
+
+    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<LinkHandle> {
+        lock(&self.0.introductions).introduce(now, introduction)
     }
 
     fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity> {

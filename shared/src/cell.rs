@@ -10,6 +10,7 @@ use thiserror::Error;
 pub use crate::crypto::cgo::BODY_LEN;
 
 pub mod fragment;
+pub mod introduction;
 pub mod message;
 
 /// Length of a cell's circuit id and command, in bytes.

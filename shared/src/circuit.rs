@@ -34,9 +34,9 @@ pub struct Hop {
 /// Which part one plays in a meeting of two circuits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Waited at the rendezvous relay; in the shared layer it stands where a relay stands.
+    /// Came to the rendezvous relay when it was asked to; in the shared layer it stands where a relay stands.
     Host,
-    /// Came with the cookie; in the shared layer it stands where a client stands.
+    /// Asked for the meeting and waited; in the shared layer it stands where a client stands.
     Visitor,
 }
 
@@ -317,6 +317,10 @@ impl Circuit {
             RelayMessage::Drop => Ok(Received::Nothing),
             RelayMessage::Extended(fragment) if is_last => self.answer(rng, &fragment, out),
             message if is_last && self.is_open() && self.shared.is_none() => self.handle_stream(message, tag, out),
+            // Whoever comes puts the shared layer on at once, and hears only then that nobody waits.
+            message @ RelayMessage::RendezvousUnknown if is_last && self.shared.is_some() => {
+                Ok(Received::Message(Box::new(message)))
+            }
             _ => Err(CircuitError::UnexpectedMessage { hop }),
         }
     }

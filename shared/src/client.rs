@@ -8,9 +8,11 @@
 //! - [`api`]: what goes in and what comes out
 //! - [`relays`]: guards, second hops, paths, and which relays have failed
 //! - `links`: links to guards
-//! - `circuits`: the circuits and their tasks
-//! - `meetings`: waiting for and looking for contacts
+//! - `circuits`, `building`: the circuits and their tasks
+//! - `pool`: the relays where this client takes introductions
+//! - `meetings`: introducing oneself, and coming where others say
 //! - `talks`: what joined contacts say
+//! - `approvals`: how strangers become contacts
 //! - `directory`, `clock`: the list of relays, and what time it is
 //! - `requests`: asking relays something over circuits
 //! - `keys`: publishing one's own key, and looking up others'
@@ -25,26 +27,32 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::api::{
-    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, LinkId, MAX_TEXT_LEN, MessageId, Output,
-    Progress,
+    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, InviteInfo, LinkId, MAX_NOTE_LEN,
+    MAX_TEXT_LEN, MessageId, Output, Progress,
 };
 use self::circuits::{Cause, CircuitKey, Managed, Task};
 use self::clock::{ClockRecord, NetworkClock};
-use self::contacts::{Contact, ContactRecord, Invited, KeyBytes, OpenInvite, Outgoing, Stage, unique_name};
+use self::contacts::{
+    Contact, ContactRecord, Introductions, InviteRecord, Invited, KeyBytes, OpenInvite, Outgoing, Stage, unique_name,
+};
 use self::directory::Directory;
 use self::keys::Keys;
 use self::links::Link;
+use self::pool::{Pool, Slot};
 use self::relays::{Guard, Relays, SecondHop};
 use self::store::{Direction, Key, MessageRecord, Store, Then};
 use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
-use crate::crypto::keys::RelayIdentity;
+use crate::crypto::keys::{OnionSecret, RelayIdentity};
 use crate::link::Padding;
+use crate::messaging::frame::Frame;
 use crate::messaging::session::OlmAccount;
 use crate::netdir::{Authorities, Consensus};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixTime};
 
 pub mod api;
+mod approvals;
+mod building;
 mod circuits;
 mod clock;
 mod contacts;
@@ -52,6 +60,7 @@ mod directory;
 mod keys;
 mod links;
 mod meetings;
+mod pool;
 pub mod relays;
 mod requests;
 mod store;
@@ -59,6 +68,7 @@ mod talks;
 
 pub use self::circuits::{CircuitCounts, CircuitLosses};
 pub use self::keys::{KEY_SERVERS, key_servers};
+pub use self::pool::POOL;
 pub use self::store::history_entry;
 
 /// Circuits that are kept ready.
@@ -72,6 +82,12 @@ const OFFLINE_AFTER: Duration = Duration::from_secs(20);
 
 /// Invites that may be open at once.
 const MAX_INVITES: usize = 32;
+
+/// Contacts that a profile may have, requests among them: as many as the lists of the introduction circuits hold.
+const MAX_CONTACTS: usize = 800;
+
+/// The longest note about an invite, in bytes.
+const MAX_INVITE_NOTE: usize = 200;
 
 /// Messages that may wait for one contact.
 const MAX_OUTBOX: usize = 10_000;
@@ -124,6 +140,7 @@ pub struct Client {
     circuits: BTreeMap<CircuitKey, Managed>,
     contacts: BTreeMap<ContactId, Contact>,
     invites: BTreeMap<u64, OpenInvite>,
+    pool: Pool,
     profile: Profile,
     next_link: u64,
     next_circuit: u64,
@@ -139,11 +156,17 @@ struct Profile {
     guards: Vec<Guard>,
     #[serde(default)]
     second_hops: Vec<SecondHop>,
+    /// The relays where this client takes introductions.
+    #[serde(default)]
+    slots: Vec<Slot>,
     next_contact: u64,
     next_invite: u64,
     /// The secret of the key by which others may know this profile.
     #[serde(default)]
     identity: Option<KeyBytes>,
+    /// Whether contacts are not told what has been read.
+    #[serde(default)]
+    no_receipts: bool,
 }
 
 impl Client {
@@ -172,6 +195,7 @@ impl Client {
             circuits: BTreeMap::new(),
             contacts: restored.contacts,
             invites: restored.invites,
+            pool: Pool::default(),
             profile: restored.profile,
             next_link: 0,
             next_circuit: 0,
@@ -183,7 +207,7 @@ impl Client {
         client.begin_directory();
         client.event(Event::Progress { step: client.progress });
         let mut events = Vec::new();
-        for contact in client.contacts.values() {
+        for contact in client.contacts.values().filter(|contact| contact.is_shown()) {
             events.push(contact.event());
             events.extend(contact.unshown.values().map(|record| Event::Message {
                 contact: contact.id,
@@ -232,15 +256,22 @@ impl Client {
             };
             managed.deadline.into_iter().chain(ping).min()
         });
-        let contacts = self.contacts.values().filter(|contact| contact.talk.is_none()).flat_map(|contact| {
-            let offline = (contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
-            // A round that is due already waits for a link to open, not for the time.
-            let round = (!contact.is_host() && !contact.search.running)
-                .then_some(contact.search.next_round)
-                .filter(|round| *round > self.now.instant);
-            offline.into_iter().chain(round)
+        let contacts = self.contacts.values().flat_map(|contact| {
+            let apart = contact.talk.is_none();
+            let offline = (apart && contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
+            // What is due already waits for a link to open, not for the time.
+            let next = (apart && contact.is_wanted())
+                .then_some(contact.search.next)
+                .filter(|next| *next > self.now.instant);
+            offline.into_iter().chain(next).chain(contact.typing.theirs)
         });
-        let others = [self.directory_timeout(), self.clock_timeout(), self.keys_timeout()];
+        let others = [
+            self.directory_timeout(),
+            self.clock_timeout(),
+            self.keys_timeout(),
+            self.pool_timeout(),
+            self.meetings_timeout(),
+        ];
         let chance = self.relays.next_chance(self.now.instant);
         links.chain(circuits).chain(contacts).chain(others.into_iter().flatten()).chain(chance).min()
     }
@@ -267,11 +298,37 @@ impl Client {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Invite => self.make_invite(),
-            Command::Add { link, name, introduce_as } => {
-                if let Err(message) = self.add(&link, &name, introduce_as) {
-                    self.error("add", message);
-                }
+            Command::Invite { reusable, expires_in, note } => self.make_invite(reusable, expires_in, &note),
+            Command::Withdraw { id } => {
+                self.end_invite(id.0);
+                self.tell_invites();
+            }
+            Command::Invites => self.tell_invites(),
+            Command::Add { link, name, introduce_as, note } => {
+                let added = self.add(&link, &name, introduce_as, note);
+                self.report("add", added);
+            }
+            Command::Approve { id } => {
+                let approved = self.approve(id);
+                self.report("request", approved);
+            }
+            Command::Reject { id } => {
+                let rejected = self.reject(id);
+                self.report("request", rejected);
+            }
+            Command::Block { id } => {
+                let blocked = self.block(id, true);
+                self.report("block", blocked);
+            }
+            Command::Unblock { id } => {
+                let unblocked = self.block(id, false);
+                self.report("block", unblocked);
+            }
+            Command::Read { contact } => self.read(contact),
+            Command::Typing { contact, typing } => self.say_typing(contact, typing),
+            Command::Receipts { on } => {
+                self.profile.no_receipts = !on;
+                self.put_profile();
             }
             Command::Send { to, text } => self.send_text(to, text),
             Command::Circuits => {
@@ -292,30 +349,82 @@ impl Client {
         }
     }
 
-    fn make_invite(&mut self) {
+    fn make_invite(&mut self, reusable: bool, expires_in: Option<u64>, note: &str) {
         if self.invites.len() >= MAX_INVITES {
-            let message = format!("There are {MAX_INVITES} invites that nobody has taken. Use one of them first.");
+            let message = format!("There are {MAX_INVITES} open invites. Withdraw one that you do not need any more.");
             return self.error("invite", message);
         }
+        let now = self.network_now().unix;
+        let expires = match expires_in {
+            None => 0,
+            Some(secs) => match u32::try_from(now.as_secs().saturating_add(secs).div_ceil(60)) {
+                Ok(minutes) if secs > 0 => minutes,
+                _ => return self.error("invite", "An invite ends after at least a second, and before the year 10136.".to_owned()),
+            },
+        };
+        let mut secret = [0; 16];
+        self.rng.fill_bytes(&mut secret);
+        let record = InviteRecord {
+            key: KeyBytes::of(&OnionSecret::generate(&mut self.rng)),
+            secret,
+            reusable,
+            expires,
+            note: note[..note.floor_char_boundary(MAX_INVITE_NOTE)].to_owned(),
+            made_at: now,
+            places: Vec::new(),
+        };
         let id = self.profile.next_invite;
         self.profile.next_invite += 1;
         self.put_profile();
-        self.begin_invite(id);
+        let introductions = Introductions::new(self.now.instant);
+        self.begin_invite(id, OpenInvite { record, published: false, introductions });
     }
 
-    fn add(&mut self, link: &str, name: &str, introduce_as: Option<String>) -> Result<(), String> {
+    /// Gives an invite's link out, once it is on disk.
+    fn publish(&mut self, id: u64) {
+        let prefix = self.network_prefix();
+        let Some(invite) = self.invites.get_mut(&id) else { return };
+        invite.published = true;
+        self.store.put(Key::Invite(id).to_string(), &invite.record);
+        let fragment = invite.invite(prefix).to_fragment();
+        self.store.then(Then::Tell(Event::Invite { id: InviteId(id), fragment }));
+    }
+
+    fn tell_invites(&mut self) {
+        let prefix = self.network_prefix();
+        let list = self.invites.iter().filter(|(_, invite)| invite.published);
+        let list = list.map(|(id, invite)| InviteInfo {
+            id: InviteId(*id),
+            fragment: invite.invite(prefix).to_fragment(),
+            reusable: invite.record.reusable,
+            expires_at: (invite.record.expires != 0)
+                .then(|| UnixTime::from_millis(u64::from(invite.record.expires) * 60_000)),
+            note: invite.record.note.clone(),
+            made_at: invite.record.made_at,
+        });
+        let list = list.collect();
+        self.event(Event::Invites { list });
+    }
+
+    fn add(&mut self, link: &str, name: &str, introduce_as: Option<String>, note: String) -> Result<(), String> {
         let invite = Invite::parse(link).map_err(|error| error.to_string())?;
         if invite.network != self.network_prefix() {
             return Err(InviteError::OtherNetwork.to_string());
         }
+        if invite.is_over(self.network_now().unix) {
+            return Err(InviteError::Expired.to_string());
+        }
+        if note.len() > MAX_NOTE_LEN {
+            return Err(format!("A note has at most {MAX_NOTE_LEN} bytes; this one has {}.", note.len()));
+        }
+        if self.contacts.len() >= MAX_CONTACTS {
+            return Err(format!("There are {MAX_CONTACTS} contacts already."));
+        }
         let fragment = invite.to_fragment();
-        if self.invites.values().any(|own| *own.key.secret().public().as_bytes() == invite.key) {
+        if self.invites.values().any(|own| *own.record.key.secret().public().as_bytes() == invite.key) {
             return Err("This is an invite of your own: give it to somebody else.".to_owned());
         }
-        let is_known = |contact: &Contact| match &contact.record.stage {
-            Stage::Invited(invited) => invited.invite == fragment,
-            Stage::Met(met) => matches!(met.part, contacts::Part::Visitor { invite: by, .. } if by == invite.key),
-        };
+        let is_known = |contact: &Contact| contact.record.invite == Some(invite.key);
         if let Some(contact) = self.contacts.values().find(|contact| is_known(contact)) {
             return Err(format!("This invite is used already, for {}.", contact.record.name));
         }
@@ -324,26 +433,28 @@ impl Client {
         {
             return Err(InviteError::RelaysGone.to_string());
         }
-        let id = ContactId(self.profile.next_contact);
-        self.profile.next_contact += 1;
-        self.put_profile();
         let names = self.contacts.values().map(|contact| contact.record.name.as_str());
-        let record = ContactRecord {
-            name: unique_name(name, names),
-            next_message: 0,
-            stage: Stage::Invited(Box::new(Invited {
-                invite: fragment,
-                introduce_as: match introduce_as {
-                    Some(own) if !own.trim().is_empty() => unique_name(&own, core::iter::empty()),
-                    _ => self.made_up_name(),
-                },
-                account: OlmAccount::generate(),
-            })),
+        let name = unique_name(name, names);
+        let introduce_as = match introduce_as {
+            Some(own) if !own.trim().is_empty() => unique_name(&own, core::iter::empty()),
+            _ => self.made_up_name(),
         };
-        let contact = Contact::new(id, record, self.now.instant);
-        contact.put(&mut self.store);
-        self.store.then(Then::Tell(contact.event()));
-        self.contacts.insert(id, contact);
+        let key = KeyBytes::of(&OnionSecret::generate(&mut self.rng));
+        let account = OlmAccount::generate();
+        let invited = Invited { invite: fragment, introduce_as, note, account, key };
+        let event = self
+            .new_contact(ContactRecord {
+                name,
+                next_message: 0,
+                blocked: false,
+                read: None,
+                invite: Some(invite.key),
+                came_by: None,
+                relationship: None,
+                stage: Stage::Invited(Box::new(invited)),
+            })
+            .event();
+        self.store.then(Then::Tell(event));
         Ok(())
     }
 
@@ -356,6 +467,10 @@ impl Client {
         self.rng.fill_bytes(&mut id);
         match self.contacts.get_mut(&to) {
             None => self.error("send", "There is no such contact.".to_owned()),
+            Some(contact) if contact.record.blocked => {
+                let message = format!("{} is blocked. Unblock them first.", contact.record.name);
+                self.error("send", message);
+            }
             Some(contact) if contact.outbox.len() >= MAX_OUTBOX => {
                 let message = format!("{MAX_OUTBOX} messages already wait for {}.", contact.record.name);
                 self.error("send", message);
@@ -463,6 +578,8 @@ impl Client {
             }
             Then::Stored(contact, stored) => self.acknowledge(contact, stored),
             Then::Greeted(key) => self.greeted(key),
+            Then::Decided(contact) => self.decided(contact),
+            Then::PointsKept(key) => self.send_frame(key, &Frame::PointsKept),
         }
     }
 
@@ -536,7 +653,7 @@ impl Client {
         let outdated = self.relays.keep_up(consensus, &mut self.rng, network_now);
         let invites = &self.invites;
         let invited_to =
-            |relay: &RelayIdentity| invites.values().flat_map(|invite| &invite.places).any(|(place, _)| place == relay);
+            |relay: &RelayIdentity| invites.values().flat_map(|invite| &invite.record.places).any(|(place, _)| place == relay);
         let primary = self.relays.primary_guards(&mut self.rng, now, invited_to);
         for guard in &primary {
             if let Some(link) = self.links.values().find(|link| link.guard == *guard) {
@@ -605,6 +722,12 @@ impl Client {
         self.outputs.push_back(Output::Event(event));
     }
 
+    fn report(&mut self, about: &str, outcome: Result<(), String>) {
+        if let Err(message) = outcome {
+            self.error(about, message);
+        }
+    }
+
     fn error(&mut self, about: &str, message: String) {
         self.event(Event::Error { about: about.to_owned(), message });
     }
@@ -643,7 +766,9 @@ impl Restored {
                     restored.contacts.insert(id, Contact::new(id, parse(key, value)?, now.instant));
                 }
                 Some(Key::Invite(id)) => {
-                    restored.invites.insert(id, parse(key, value)?);
+                    // Only those whose links were given out are on disk.
+                    let (record, introductions) = (parse(key, value)?, Introductions::new(now.instant));
+                    restored.invites.insert(id, OpenInvite { record, published: true, introductions });
                 }
                 Some(Key::Message(id, number)) => {
                     messages.insert((id, number), parse::<MessageRecord>(key, value)?);
@@ -654,19 +779,25 @@ impl Restored {
                 }
             }
         }
-        // A link that was never given out binds nobody.
-        restored.invites.retain(|_, invite| invite.published);
         for ((id, number), record) in messages {
             let Some(contact) = restored.contacts.get_mut(&id) else { continue };
             match record.direction {
-                Direction::In { shown: false } => {
-                    contact.unshown.insert(number, record);
+                Direction::In { shown } => {
+                    contact.known.insert(record.id);
+                    contact.newest = Some(record.id);
+                    if !shown {
+                        contact.unshown.insert(number, record);
+                    }
                 }
-                Direction::Out { state: state @ (DeliveryState::Queued | DeliveryState::Sent), sealed } => {
+                Direction::Out { state, sealed } => {
                     let MessageRecord { id, text, at, .. } = record;
-                    contact.outbox.push_back(Outgoing { number, id, text, at, state, sealed });
+                    let outgoing = Outgoing { number, id, text, at, state, sealed };
+                    match state {
+                        DeliveryState::Queued | DeliveryState::Sent => contact.outbox.push_back(outgoing),
+                        DeliveryState::Delivered => contact.remember(outgoing),
+                        DeliveryState::Read => {}
+                    }
                 }
-                Direction::In { shown: true } | Direction::Out { .. } => {}
             }
         }
         Ok(restored)

@@ -16,16 +16,17 @@
 //! - [`counts`]: what a link has done, in numbers
 //! - [`queue`], [`turns`]: what waits to leave, and in which order
 //! - [`memory`], `rate`: what a relay gives to others at most
-//! - [`rendezvous`]: who waits for whom
+//! - [`introductions`], [`rendezvous`]: who takes what others bring, and who waits for whom
 
 pub mod circuits;
 pub mod counts;
 pub mod handshakes;
+pub mod introductions;
 pub mod link;
 pub mod memory;
 pub mod onion_keys;
 pub mod queue;
-mod rate;
+pub(crate) mod rate;
 pub mod rendezvous;
 pub mod services;
 pub mod streams;

@@ -1,72 +1,150 @@
-//! Where and how two contacts meet again: a series of meetings that both derive from their common secret.
+//! How one client reaches another: at introduction relays that the other has named, with an introduction that names a
+//! rendezvous relay.
 //!
-//! Nothing has to be agreed when a relay dies, because everything is agreed beforehand: for each generation the secret
-//! ranks all relays that can serve, and gives each a cookie and a verification string. The host waits at the first few
-//! relays of the ranking that it can reach, the visitor tries them in the ranking's order, and after each meeting both
-//! go on to the next generation, so that no cookie serves twice and nobody but the two can tell where they meet next.
-//! Relays that join or leave the consensus between the two sides' views move nobody else in the ranking.
+//! Two contacts share a secret since their first handshake. Each of the two is a service towards the other, with a key of
+//! its own for this one relationship, and tells the other its *points*: relays where it takes introductions. What it shows
+//! such a relay is derived from the secret, the relay, and a salt that is never used again. So nothing that a relay sees
+//! relates two contacts of a client, or one relay's view to another's, to anybody but the two themselves.
 
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::cell::message::Cookie;
+use crate::cell::introduction::Lock;
+use crate::cell::message::{COOKIE_LEN, Cookie};
 use crate::crypto::derive::{derive, derive_short};
+use crate::crypto::handshake::PAYLOAD_LEN;
 use crate::crypto::keys::RelayIdentity;
+use crate::wire::{DecodeError, Reader, Writer};
 
-/// At how many relays the host waits for one contact.
-pub const MEETINGS: usize = 3;
+/// At how many relays a client takes the introductions of one contact, at most.
+pub const POINTS: usize = 3;
+
+/// A relay where a client takes introductions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Point {
+    /// The relay.
+    pub relay: RelayIdentity,
+    /// Makes what is derived for this relay new each time that the client begins to use it.
+    pub salt: [u8; 8],
+}
+
+impl Point {
+    /// Writes it: `relay (32) ‖ salt (8)`.
+    pub fn encode(&self, writer: &mut Writer) {
+        writer.raw(self.relay.as_bytes());
+        writer.raw(&self.salt);
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// If there are too few bytes.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { relay: RelayIdentity::from(reader.array::<32>()?), salt: reader.array()? })
+    }
+}
+
+/// Which part somebody had in the first handshake of two contacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Made the invite.
+    Inviter,
+    /// Came with it.
+    Guest,
+}
+
+impl Role {
+    /// The part of the other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Inviter => Self::Guest,
+            Self::Guest => Self::Inviter,
+        }
+    }
+
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Inviter => b"inviter",
+            Self::Guest => b"guest",
+        }
+    }
+}
 
 /// The secret that two contacts share since their first handshake.
 #[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
-pub struct MeetingSecret([u8; 32]);
+pub struct SharedSecret([u8; 32]);
 
-impl core::fmt::Debug for MeetingSecret {
+impl core::fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("MeetingSecret(..)")
+        f.write_str("SharedSecret(..)")
     }
 }
 
-impl MeetingSecret {
+impl SharedSecret {
     /// The secret with these bytes.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The relays of a generation in the order in which the two try them.
-    pub fn rank(&self, generation: u64, relays: impl IntoIterator<Item = RelayIdentity>) -> Vec<RelayIdentity> {
-        let mut ranked: Vec<([u8; 32], RelayIdentity)> =
-            relays.into_iter().map(|relay| (self.at("meeting rank", generation, &relay), relay)).collect();
-        ranked.sort_unstable_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, relay)| relay).collect()
+    /// The lock by which whoever has this role takes the other's introductions at a point.
+    pub fn lock(&self, host: Role, point: &Point) -> Lock {
+        Lock(derive_short("introduction lock", &[&self.0, host.label(), point.relay.as_bytes(), &point.salt]))
     }
 
-    /// The meeting of a generation at one relay.
-    pub fn meeting(&self, generation: u64, relay: RelayIdentity) -> Meeting {
-        let cookie = derive_short("meeting cookie", &[&self.0, &generation.to_be_bytes(), relay.as_bytes()]);
-        let verification = self.at("meeting verification", generation, &relay);
-        Meeting { relay, cookie: Cookie(cookie), verification }
+    /// The verification string of handshakes with whoever has this role: it acts as a pre-shared key.
+    pub fn verification(&self, host: Role) -> [u8; 32] {
+        derive("introduction verification", &[&self.0, host.label()])
     }
 
-    fn at(&self, label: &str, generation: u64, relay: &RelayIdentity) -> [u8; 32] {
-        derive(label, &[&self.0, &generation.to_be_bytes(), relay.as_bytes()])
+    /// Orders points alike whenever it is asked, and otherwise at random: each relationship prefers others.
+    pub fn preference(&self, point: &Point) -> [u8; 8] {
+        derive_short("introduction preference", &[&self.0, point.relay.as_bytes(), &point.salt])
     }
 }
 
-/// One place to meet.
-#[derive(Clone)]
-pub struct Meeting {
+/// The identity that stands in a handshake for whoever has this key.
+pub fn service_identity(key: &[u8; 32]) -> [u8; 32] {
+    derive("service identity", &[key])
+}
+
+/// What an introduction asks for: to come to a rendezvous relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invitation {
     /// The rendezvous relay.
     pub relay: RelayIdentity,
-    /// What the visitor shows it.
+    /// What to show it.
     pub cookie: Cookie,
-    /// The verification string of the handshake between the two, which acts as a pre-shared key.
-    pub verification: [u8; 32],
+    /// The number of the conversation's next circuit, by which two introductions that cross are told from one that replaces
+    /// a circuit.
+    pub generation: u64,
 }
 
-impl core::fmt::Debug for Meeting {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Meeting(..)")
+impl Invitation {
+    /// As introductions carry it: `relay (32) ‖ cookie (20) ‖ generation u64`.
+    pub fn encode(&self) -> [u8; PAYLOAD_LEN] {
+        let mut bytes = [0; PAYLOAD_LEN];
+        let (relay, rest) = bytes.split_at_mut(32);
+        let (cookie, generation) = rest.split_at_mut(COOKIE_LEN);
+        relay.copy_from_slice(self.relay.as_bytes());
+        cookie.copy_from_slice(&self.cookie.0);
+        generation.copy_from_slice(&self.generation.to_be_bytes());
+        bytes
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// Never: all bytes mean something.
+    pub fn decode(bytes: &[u8; PAYLOAD_LEN]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let relay = RelayIdentity::from(reader.array::<32>()?);
+        let (cookie, generation) = (Cookie(reader.array()?), reader.u64()?);
+        reader.finish()?;
+        Ok(Self { relay, cookie, generation })
     }
 }
 
@@ -74,39 +152,32 @@ impl core::fmt::Debug for Meeting {
 mod tests {
     use super::*;
 
-    fn relays(n: u8) -> Vec<RelayIdentity> {
-        (0..n).map(|i| RelayIdentity::from([i; 32])).collect()
+    fn point(relay: u8, salt: u8) -> Point {
+        Point { relay: RelayIdentity::from([relay; 32]), salt: [salt; 8] }
     }
 
     #[test]
-    fn both_sides_rank_alike_whatever_the_order_of_their_lists() {
-        let secret = MeetingSecret::new([7; 32]);
-        let mut reversed = relays(20);
-        reversed.reverse();
-        assert_eq!(secret.rank(3, relays(20)), secret.rank(3, reversed));
-        assert_ne!(secret.rank(3, relays(20)), secret.rank(4, relays(20)));
-    }
-
-    #[test]
-    fn a_relay_that_only_one_side_knows_moves_no_other() {
-        let secret = MeetingSecret::new([7; 32]);
-        let with = secret.rank(1, relays(20));
-        let without = secret.rank(1, relays(19));
-        let gone = RelayIdentity::from([19; 32]);
-        assert_eq!(with.into_iter().filter(|relay| *relay != gone).collect::<Vec<_>>(), without);
-    }
-
-    #[test]
-    fn no_two_meetings_share_anything() {
-        let secret = MeetingSecret::new([7; 32]);
-        let a = secret.meeting(1, RelayIdentity::from([1; 32]));
-        for b in [
-            secret.meeting(2, RelayIdentity::from([1; 32])),
-            secret.meeting(1, RelayIdentity::from([2; 32])),
-            MeetingSecret::new([8; 32]).meeting(1, RelayIdentity::from([1; 32])),
-        ] {
-            assert_ne!(a.cookie, b.cookie);
-            assert_ne!(a.verification, b.verification);
+    fn no_two_locks_are_alike() {
+        let secrets = [SharedSecret::new([7; 32]), SharedSecret::new([8; 32])];
+        let mut locks = Vec::new();
+        for secret in &secrets {
+            for role in [Role::Inviter, Role::Guest] {
+                for point in [point(1, 1), point(1, 2), point(2, 1)] {
+                    locks.push(secret.lock(role, &point).0);
+                }
+            }
+            assert_ne!(secret.verification(Role::Inviter), secret.verification(Role::Guest));
         }
+        let all = locks.len();
+        locks.sort_unstable();
+        locks.dedup();
+        assert_eq!(locks.len(), all);
+    }
+
+    #[test]
+    fn an_invitation_survives() {
+        let invitation =
+            Invitation { relay: RelayIdentity::from([1; 32]), cookie: Cookie([2; 20]), generation: 0x0304 };
+        assert_eq!(Invitation::decode(&invitation.encode()), Ok(invitation));
     }
 }

@@ -8,6 +8,7 @@
 use thiserror::Error;
 
 use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
+use super::introduction::{LOCK_LEN, LOCKS, Lock};
 use super::{BODY_LEN, Cell, CircId, Command, commands};
 pub use crate::crypto::cgo::PAYLOAD_LEN;
 use crate::crypto::cgo::Tag;
@@ -93,19 +94,25 @@ commands! {
         Extend = 14,
         /// One of three fragments of the next relay's answer.
         Extended = 15,
-        /// Wait here for a visitor who has this cookie.
+        /// Hand on here what comes for these ids: one part of a list that replaces the one before.
+        EstablishIntro = 32,
+        /// Wait here for whoever comes with this cookie.
         EstablishRendezvous = 33,
-        /// One of three fragments that a visitor has for whoever waits. The first carries the cookie.
+        /// One of three fragments of an [`Introduction`](super::introduction::Introduction).
+        Introduce1 = 34,
+        /// The same, handed to whoever takes what comes for its id.
+        Introduce2 = 35,
+        /// One of three fragments for whoever waits. The first carries the cookie; after the third the two circuits are joined.
         Rendezvous1 = 36,
         /// The same, handed to whoever waits.
         Rendezvous2 = 37,
+        /// The relay has the list of ids.
+        IntroEstablished = 38,
         /// The rendezvous relay keeps the cookie and waits.
         RendezvousEstablished = 39,
-        /// One of three fragments of the answer of whoever waits; after the third the two circuits are joined.
-        RendezvousAccept = 50,
-        /// The same, handed to the visitor.
-        RendezvousAccepted = 51,
-        /// Nobody waits here with that cookie. The visitor's circuit stays usable.
+        /// The relay has taken the introduction, whether there is such an id or not; or it wants work done first.
+        IntroduceAck = 40,
+        /// Nobody waits here with that cookie. The circuit stays usable.
         RendezvousUnknown = 52,
     }
 }
@@ -156,6 +163,28 @@ pub enum RelayMessage {
     },
     /// See [`RelayCommand::Extended`].
     Extended(Fragment),
+    /// See [`RelayCommand::EstablishIntro`].
+    EstablishIntro {
+        /// Which part of the list this is, from zero.
+        part: u8,
+        /// How many parts it has: 1 to [`MAX_PARTS`](super::introduction::MAX_PARTS).
+        of: u8,
+        /// The locks of this part. Who has fewer fills up with random ones.
+        locks: Box<[Lock; LOCKS]>,
+    },
+    /// See [`RelayCommand::IntroEstablished`].
+    IntroEstablished,
+    /// See [`RelayCommand::Introduce1`].
+    Introduce1(Fragment),
+    /// See [`RelayCommand::Introduce2`].
+    Introduce2(Fragment),
+    /// See [`RelayCommand::IntroduceAck`].
+    IntroduceAck {
+        /// How many zero bits the relay wants to see; with none it has taken the introduction.
+        bits: u8,
+        /// What the work is to be done with.
+        seed: [u8; 16],
+    },
     /// See [`RelayCommand::EstablishRendezvous`].
     EstablishRendezvous(Cookie),
     /// See [`RelayCommand::RendezvousEstablished`].
@@ -169,10 +198,6 @@ pub enum RelayMessage {
     },
     /// See [`RelayCommand::Rendezvous2`].
     Rendezvous2(Fragment),
-    /// See [`RelayCommand::RendezvousAccept`].
-    RendezvousAccept(Fragment),
-    /// See [`RelayCommand::RendezvousAccepted`].
-    RendezvousAccepted(Fragment),
     /// See [`RelayCommand::RendezvousUnknown`].
     RendezvousUnknown,
 }
@@ -189,12 +214,15 @@ impl RelayMessage {
             Self::Drop => RelayCommand::Drop,
             Self::Extend { .. } => RelayCommand::Extend,
             Self::Extended(_) => RelayCommand::Extended,
+            Self::EstablishIntro { .. } => RelayCommand::EstablishIntro,
+            Self::IntroEstablished => RelayCommand::IntroEstablished,
+            Self::Introduce1(_) => RelayCommand::Introduce1,
+            Self::Introduce2(_) => RelayCommand::Introduce2,
+            Self::IntroduceAck { .. } => RelayCommand::IntroduceAck,
             Self::EstablishRendezvous(_) => RelayCommand::EstablishRendezvous,
             Self::RendezvousEstablished => RelayCommand::RendezvousEstablished,
             Self::Rendezvous1 { .. } => RelayCommand::Rendezvous1,
             Self::Rendezvous2(_) => RelayCommand::Rendezvous2,
-            Self::RendezvousAccept(_) => RelayCommand::RendezvousAccept,
-            Self::RendezvousAccepted(_) => RelayCommand::RendezvousAccepted,
             Self::RendezvousUnknown => RelayCommand::RendezvousUnknown,
         }
     }
@@ -237,7 +265,13 @@ impl RelayMessage {
             Self::End { stream, reason } => (*stream, put(data, &[&[*reason]])),
             Self::Connected(stream) => (*stream, 0),
             Self::Sendme { stream, tag } => (*stream, put(data, &[tag])),
-            Self::Drop | Self::RendezvousEstablished | Self::RendezvousUnknown => (StreamId::CIRCUIT, 0),
+            Self::Drop | Self::IntroEstablished | Self::RendezvousEstablished | Self::RendezvousUnknown => {
+                (StreamId::CIRCUIT, 0)
+            }
+            Self::EstablishIntro { part, of, locks } => {
+                (StreamId::CIRCUIT, put(data, &[&[*part, *of], locks.map(|lock| lock.0).as_flattened()]))
+            }
+            Self::IntroduceAck { bits, seed } => (StreamId::CIRCUIT, put(data, &[&[*bits], seed])),
             Self::EstablishRendezvous(cookie) => (StreamId::CIRCUIT, put(data, &[&cookie.0])),
             Self::Extend { relay, fragment } => {
                 let relay = relay.as_ref().map(|id| &id[..]).unwrap_or_default();
@@ -248,9 +282,9 @@ impl RelayMessage {
                 (StreamId::CIRCUIT, put(data, &[&[fragment.index], cookie, &fragment.chunk]))
             }
             Self::Extended(fragment)
-            | Self::Rendezvous2(fragment)
-            | Self::RendezvousAccept(fragment)
-            | Self::RendezvousAccepted(fragment) => {
+            | Self::Introduce1(fragment)
+            | Self::Introduce2(fragment)
+            | Self::Rendezvous2(fragment) => {
                 (StreamId::CIRCUIT, put(data, &[&[fragment.index], &fragment.chunk]))
             }
         };
@@ -308,8 +342,14 @@ impl RelayMessage {
                 .map(|(cookie, fragment)| Self::Rendezvous1 { cookie: cookie.map(Cookie), fragment }),
             RelayCommand::Extended => take_plain_fragment(data)?.map(Self::Extended),
             RelayCommand::Rendezvous2 => take_plain_fragment(data)?.map(Self::Rendezvous2),
-            RelayCommand::RendezvousAccept => take_plain_fragment(data)?.map(Self::RendezvousAccept),
-            RelayCommand::RendezvousAccepted => take_plain_fragment(data)?.map(Self::RendezvousAccepted),
+            RelayCommand::EstablishIntro => take_locks(data),
+            RelayCommand::IntroEstablished => data.is_empty().then_some(Self::IntroEstablished),
+            RelayCommand::Introduce1 => take_plain_fragment(data)?.map(Self::Introduce1),
+            RelayCommand::Introduce2 => take_plain_fragment(data)?.map(Self::Introduce2),
+            RelayCommand::IntroduceAck => match data.split_first() {
+                Some((bits, seed)) => seed.try_into().ok().map(|seed| Self::IntroduceAck { bits: *bits, seed }),
+                None => None,
+            },
         };
         message.ok_or(wrong_len)
     }
@@ -327,6 +367,15 @@ fn put(room: &mut [u8; MAX_DATA_LEN], parts: &[&[u8]]) -> usize {
         at += len;
     }
     at
+}
+
+/// `part ‖ of ‖ locks`.
+fn take_locks(data: &[u8]) -> Option<RelayMessage> {
+    let ([part, of], locks) = data.split_first_chunk()?;
+    let (locks, rest) = locks.as_chunks::<LOCK_LEN>();
+    let locks: Vec<Lock> = locks.iter().copied().map(Lock).collect();
+    let locks = locks.into_boxed_slice().try_into().ok().filter(|_| rest.is_empty())?;
+    Some(RelayMessage::EstablishIntro { part: *part, of: *of, locks })
 }
 
 /// `index ‖ chunk`.
@@ -400,7 +449,7 @@ mod tests {
     #[test]
     fn every_message_has_these_first_bytes() {
         let fragment = |index| Fragment { index, chunk: [7; CHUNK_LEN] };
-        let cases: [(RelayMessage, &[u8]); 18] = [
+        let cases: [(RelayMessage, &[u8]); 21] = [
             (
                 RelayMessage::Begin { stream: StreamId(0x102), service: Service::Source as u8, argument: vec![6; 8] },
                 &[1, 1, 2, 0, 9, 1, 6, 6],
@@ -422,8 +471,14 @@ mod tests {
             ),
             (RelayMessage::Rendezvous1 { cookie: None, fragment: fragment(1) }, &[36, 0, 0, 1, 0xc8, 1, 7]),
             (RelayMessage::Rendezvous2(fragment(1)), &[37, 0, 0, 1, 0xc8, 1, 7]),
-            (RelayMessage::RendezvousAccept(fragment(2)), &[50, 0, 0, 1, 0xc8, 2, 7]),
-            (RelayMessage::RendezvousAccepted(fragment(2)), &[51, 0, 0, 1, 0xc8, 2, 7]),
+            (
+                RelayMessage::EstablishIntro { part: 1, of: 2, locks: Box::new([Lock([6; 16]); LOCKS]) },
+                &[32, 0, 0, 1, 0xe2, 1, 2, 6, 6],
+            ),
+            (RelayMessage::IntroEstablished, &[38, 0, 0, 0, 0, 0]),
+            (RelayMessage::Introduce1(fragment(0)), &[34, 0, 0, 1, 0xc8, 0, 7]),
+            (RelayMessage::Introduce2(fragment(2)), &[35, 0, 0, 1, 0xc8, 2, 7]),
+            (RelayMessage::IntroduceAck { bits: 12, seed: [9; 16] }, &[40, 0, 0, 0, 17, 12, 9, 9]),
             (RelayMessage::RendezvousUnknown, &[52, 0, 0, 0, 0, 0]),
         ];
         for (message, head) in cases {

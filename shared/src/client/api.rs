@@ -105,8 +105,22 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Command {
-    /// Make an invite for one new contact; answered by [`Event::Invite`] once two relays wait for the visitor.
-    Invite,
+    /// Make an invite; answered by [`Event::Invite`] once relays take requests for it.
+    Invite {
+        /// Whether many may use it, or only one.
+        reusable: bool,
+        /// After how many seconds it ends, if it does; rounded up to minutes.
+        expires_in: Option<u64>,
+        /// What the person wants to remember about it; told to nobody.
+        note: String,
+    },
+    /// Take an invite back: nobody can use its link any more.
+    Withdraw {
+        /// Which.
+        id: InviteId,
+    },
+    /// List the open invites; answered by [`Event::Invites`].
+    Invites,
     /// Add the person who made this invite as a contact.
     Add {
         /// The invite link, or only its fragment.
@@ -115,6 +129,45 @@ pub enum Command {
         name: String,
         /// The name that the inviter is shown; without one, a short made-up one.
         introduce_as: Option<String>,
+        /// What the inviter is told with the request; at most [`MAX_NOTE_LEN`] bytes.
+        note: String,
+    },
+    /// Take whoever has asked ([`Event::Request`]) as a contact.
+    Approve {
+        /// Whose request.
+        id: ContactId,
+    },
+    /// Do not; they are told so.
+    Reject {
+        /// Whose request.
+        id: ContactId,
+    },
+    /// Hear no more of a contact, or of whoever has asked to be one; they are told nothing, and cannot tell.
+    Block {
+        /// Whom.
+        id: ContactId,
+    },
+    /// Hear of a contact again.
+    Unblock {
+        /// Whom.
+        id: ContactId,
+    },
+    /// The person has read all that has come from a contact so far; the contact is told, unless receipts are off.
+    Read {
+        /// Whose messages.
+        contact: ContactId,
+    },
+    /// The person has begun or stopped writing to a contact.
+    Typing {
+        /// To whom.
+        contact: ContactId,
+        /// Whether.
+        typing: bool,
+    },
+    /// Whether contacts are told what has been read; they are at first.
+    Receipts {
+        /// Whether.
+        on: bool,
     },
     /// Send a message; answered by [`Event::Outgoing`] once it is on disk.
     Send {
@@ -147,6 +200,8 @@ pub const MAX_TEXT_LEN: usize = 16 * 1024;
 /// The longest name of a contact, in bytes.
 pub const MAX_NAME_LEN: usize = 64;
 
+pub use crate::messaging::frame::MAX_NOTE_LEN;
+
 /// What a person is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -162,6 +217,37 @@ pub enum Event {
         id: InviteId,
         /// The fragment of the link (what follows `#`). The driver puts the page's address before it.
         fragment: String,
+    },
+    /// The open invites.
+    Invites {
+        /// One entry for each.
+        list: Vec<InviteInfo>,
+    },
+    /// Somebody has come by an invite and asks for contact; repeated after a restart until [`Command::Approve`],
+    /// [`Command::Reject`] or [`Command::Block`].
+    Request {
+        /// Who, from now on.
+        id: ContactId,
+        /// The name that they give.
+        name: String,
+        /// What they have to say.
+        note: String,
+        /// What the person noted about the invite.
+        invite_note: String,
+        /// When it was stored here.
+        asked_at: UnixTime,
+    },
+    /// A request is decided, or its sender has gone: it is to be shown no more. A contact's event follows approval.
+    RequestClosed {
+        /// Whose.
+        id: ContactId,
+    },
+    /// A contact has begun or stopped writing.
+    Typing {
+        /// Who.
+        contact: ContactId,
+        /// Whether.
+        typing: bool,
     },
     /// A contact exists and is in this state; repeated on every change.
     Contact {
@@ -251,8 +337,14 @@ pub enum ContactState {
     Connecting,
     /// Joined: what is sent now arrives now.
     Connected,
-    /// Not found at any meeting; still trying now and then.
+    /// Does not answer; still trying now and then.
     Offline,
+    /// Has our request, and has not decided yet.
+    Requested,
+    /// Does not want us as a contact.
+    Declined,
+    /// The person wants to hear no more of them.
+    Blocked,
 }
 
 /// How far an outgoing message has come.
@@ -265,6 +357,25 @@ pub enum DeliveryState {
     Sent,
     /// Stored by the recipient, who said so.
     Delivered,
+    /// Read by the recipient, who said so.
+    Read,
+}
+
+/// An open invite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteInfo {
+    /// Its name in this profile.
+    pub id: InviteId,
+    /// The fragment of its link.
+    pub fragment: String,
+    /// Whether many may use it.
+    pub reusable: bool,
+    /// When it ends, if it does.
+    pub expires_at: Option<UnixTime>,
+    /// What the person noted about it.
+    pub note: String,
+    /// When it was made.
+    pub made_at: UnixTime,
 }
 
 /// One complete circuit.
@@ -284,9 +395,11 @@ pub struct CircuitInfo {
 pub enum Purpose {
     /// Built in advance, given to whoever needs one next.
     Spare,
-    /// Waits at a rendezvous relay for the visitor who holds an invite.
+    /// Takes introductions by contacts, and by holders of invites.
+    Introduction,
+    /// Leads to somebody who holds an invite.
     Invite,
-    /// Waits at a rendezvous relay for a contact.
+    /// Brings an introduction to a contact, waits for them, or goes where theirs says.
     Meeting,
     /// Carries a contact's messages.
     Conversation,

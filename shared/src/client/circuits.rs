@@ -7,12 +7,15 @@ use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use super::requests::Request;
 use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
-use crate::circuit::Circuit;
-use crate::crypto::handshake::{ClientHandshake, KeyStream};
+use crate::cell::introduction::{Introduction, IntroductionId};
+use crate::cell::message::Cookie;
+use crate::circuit::{Circuit, Side};
+use crate::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, KeyStream, SERVER_MESSAGE_LEN};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
-use crate::rendezvous::{Meeting, MeetingSecret};
+use crate::messaging::session::OlmAccount;
+use crate::rendezvous::{Invitation, Point, SharedSecret};
 use crate::time::Instant;
 
 /// Names a circuit for its whole life, whatever its link.
@@ -32,55 +35,91 @@ pub(super) struct Managed {
 pub(super) enum Task {
     /// Ready for whoever needs it next.
     Spare,
-    /// Waits at a rendezvous relay.
-    Wait(Wait),
-    /// Looks for a contact at a rendezvous relay.
-    Visit(Box<Visit>),
+    /// Takes introductions.
+    Point(Box<PointTask>),
+    /// Waits at a rendezvous relay for somebody who has been sent an introduction.
+    Wait(Box<Wait>),
+    /// Brings an introduction.
+    Bring(Box<Bring>),
+    /// Goes where somebody's introduction says.
+    Come(Box<Come>),
     /// Joined to another client's.
     Talk(Box<Talk>),
     /// Asks its last hop something.
     Ask(Box<Request>),
 }
 
-/// Waiting for somebody.
+/// Taking introductions at one relay.
+pub(super) struct PointTask {
+    pub(super) point: Point,
+    /// The ids that the relay was given last; none while the circuit is being built.
+    pub(super) sent: Option<Vec<IntroductionId>>,
+    /// How many lists it has not confirmed yet.
+    pub(super) unconfirmed: u32,
+    /// An introduction that is coming in.
+    pub(super) incoming: Assembler,
+}
+
+/// Waiting for somebody who has been sent an introduction.
 pub(super) struct Wait {
-    pub(super) place: Place,
-    pub(super) meeting: Meeting,
-    pub(super) state: WaitState,
-}
-
-/// For whom and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// For the holder of an invite.
-    Invite { invite: u64, relay: RelayIdentity },
-    /// For a contact, in one generation.
-    Contact { contact: ContactId, generation: u64, relay: RelayIdentity },
-}
-
-/// How far it has come.
-pub(super) enum WaitState {
-    Building,
-    Establishing,
-    Waiting,
-    /// A visitor's handshake is coming in.
-    Visited(Assembler),
-}
-
-/// Looking for somebody.
-pub(super) struct Visit {
     pub(super) contact: ContactId,
-    /// What to try at this relay, with the generation of each.
-    pub(super) meetings: VecDeque<(u64, Meeting)>,
-    /// The generation that is being tried, and the handshake with whoever may wait there.
-    pub(super) knocking: Option<(u64, ClientHandshake, Assembler)>,
+    pub(super) invitation: Invitation,
+    /// None once it has ended.
+    pub(super) handshake: Option<ClientHandshake>,
+    pub(super) introduction: Box<[u8; INTRODUCTION_LEN]>,
+    /// Whether the rendezvous relay keeps the cookie.
+    pub(super) established: bool,
+    pub(super) answer: Assembler,
+    /// Where the introduction has not been brought yet.
+    pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
+    /// When to bring it to the next of them.
+    pub(super) next: Instant,
+    /// When to give up.
+    pub(super) until: Instant,
+}
+
+/// Bringing an introduction.
+pub(super) struct Bring {
+    /// The circuit that waits for the answer.
+    pub(super) wait: CircuitKey,
+    pub(super) contact: ContactId,
+    pub(super) introduction: Introduction,
+    /// Work that the relay wants done: how many bits, with which seed, and how many nonces have been tried.
+    pub(super) work: Option<(u8, [u8; 16], u64)>,
+}
+
+/// Going where somebody's introduction says.
+pub(super) struct Come {
+    pub(super) caller: Caller,
+    pub(super) cookie: Cookie,
+    pub(super) generation: u64,
+    pub(super) answer: Box<[u8; SERVER_MESSAGE_LEN]>,
+    pub(super) stream: KeyStream,
+}
+
+/// Who has sent an introduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Caller {
+    /// The holder of an invite.
+    Invite(u64),
+    /// A contact, or somebody who wants to be one.
+    Contact(ContactId),
 }
 
 /// Talking to somebody.
 pub(super) struct Talk {
     pub(super) contact: Option<ContactId>,
+    pub(super) side: Side,
+    /// The number of this circuit among those of the two.
+    pub(super) generation: u64,
+    /// Fresh ones, for the first thing that begins on this circuit: a relationship, or a new session.
+    pub(super) secrets: Option<Secrets>,
     pub(super) phase: Phase,
     pub(super) reader: FrameReader,
+    /// Where the contact has been told to find us, and has not said yet that it keeps that.
+    pub(super) offered: Option<Vec<Point>>,
+    /// Whether a decision has been told.
+    pub(super) is_told: bool,
     /// When the next ping is due.
     pub(super) ping_at: Instant,
     /// Since when a ping has been without an answer.
@@ -92,49 +131,35 @@ pub(super) struct Talk {
     pub(super) next_to_send: u64,
 }
 
-impl Talk {
-    pub(super) fn new(contact: Option<ContactId>, phase: Phase, patience: Duration, now: Instant) -> Self {
-        Self {
-            contact,
-            phase,
-            reader: FrameReader::default(),
-            ping_at: now,
-            unanswered: None,
-            patience,
-            pings: 0,
-            next_to_send: 0,
-        }
-    }
-}
-
 /// How far two joined clients have come.
 pub(super) enum Phase {
-    /// Host: waits for the holder of this invite to introduce themselves.
-    AwaitIntroduce { invite: u64, secrets: FirstSecrets },
-    /// Host: the new contact is being stored; then it is told this.
-    Welcoming { welcome: Frame },
-    /// Host: waits for the contact to have stored what it needs.
+    /// Inviter: waits for the holder of this invite to ask for contact.
+    AwaitRequest { invite: u64 },
+    /// Guest: waits for the inviter to have stored the request.
+    AwaitPending,
+    /// What has come is being stored; then this is said, and the next phase begins.
+    Storing { say: Frame, next: Box<Phase> },
+    /// Waits to hear how far the other has come, who has not heard it from here yet.
     AwaitResume,
-    /// Visitor: waits for the host to take it as a contact.
-    AwaitWelcome { secrets: FirstSecrets },
-    /// Visitor: is storing where to look next time.
-    Storing,
-    /// Visitor: waits for the host to have stored it too.
+    /// The same, having said it.
     AwaitResumed,
-    /// Host: the generation is being stored.
-    Resuming,
+    /// Both know each other; at least one of them has no session yet.
+    Undecided,
+    /// A new session begins, for which the other's answer is awaited.
+    Renewing(OlmAccount),
     /// Messages go both ways.
     Open,
 }
 
-/// What two people share from their first handshake on.
-pub(super) struct FirstSecrets {
-    pub(super) root: MeetingSecret,
+/// What two people share from a handshake on.
+#[derive(Clone, Debug)]
+pub(super) struct Secrets {
+    pub(super) root: SharedSecret,
     pub(super) to_host: Chain,
     pub(super) to_visitor: Chain,
 }
 
-impl FirstSecrets {
+impl Secrets {
     /// Reads them from the handshake's key stream, behind the keys of the shared layer.
     pub(super) fn read(stream: &mut KeyStream) -> Self {
         let mut next = || {
@@ -142,7 +167,15 @@ impl FirstSecrets {
             stream.read(&mut bytes);
             bytes
         };
-        Self { root: MeetingSecret::new(next()), to_host: Chain::new(next()), to_visitor: Chain::new(next()) }
+        Self { root: SharedSecret::new(next()), to_host: Chain::new(next()), to_visitor: Chain::new(next()) }
+    }
+
+    /// The chains to send and to receive with, for one side.
+    pub(super) fn chains(&self, side: Side) -> (Chain, Chain) {
+        match side {
+            Side::Host => (self.to_visitor.clone(), self.to_host.clone()),
+            Side::Visitor => (self.to_host.clone(), self.to_visitor.clone()),
+        }
     }
 }
 
@@ -201,9 +234,13 @@ impl Managed {
         }
         let (purpose, contact) = match &self.task {
             Task::Spare => (Purpose::Spare, None),
-            Task::Wait(Wait { place: Place::Invite { .. }, .. }) => (Purpose::Invite, None),
-            Task::Wait(Wait { place: Place::Contact { contact, .. }, .. }) => (Purpose::Meeting, Some(*contact)),
-            Task::Visit(visit) => (Purpose::Meeting, Some(visit.contact)),
+            Task::Point(_) => (Purpose::Introduction, None),
+            Task::Wait(wait) => (Purpose::Meeting, Some(wait.contact)),
+            Task::Bring(bring) => (Purpose::Meeting, Some(bring.contact)),
+            Task::Come(come) => match come.caller {
+                Caller::Contact(contact) => (Purpose::Meeting, Some(contact)),
+                Caller::Invite(_) => (Purpose::Invite, None),
+            },
             Task::Talk(talk) => match talk.contact {
                 Some(contact) => (Purpose::Conversation, Some(contact)),
                 None => (Purpose::Invite, None),

@@ -1,20 +1,30 @@
 //! Contacts and invites as the engine keeps them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::api::{ContactId, ContactState, DeliveryState, Event, MAX_NAME_LEN, MessageId};
 use super::circuits::CircuitKey;
 use super::store::{Direction, Key, MessageRecord, Sealed, Store, Then};
+use crate::cell::introduction::{IntroductionId, Lock};
 use crate::contact::invite::Invite;
 use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::messaging::session::{OlmAccount, OlmSession, SessionError};
-use crate::netdir::{Consensus, ConsensusDigest, Role};
-use crate::rendezvous::{Meeting, MeetingSecret};
+use crate::rendezvous::{Point, Role, SharedSecret};
+use crate::relay::rate::Rate;
 use crate::time::{Instant, UnixTime};
+
+/// Introductions of one contact, or for one invite, that are looked at each second, and how many at once.
+const INTRODUCTION_RATE: (u32, u32) = (1, 12);
+
+/// How many handshakes of each are remembered, so that nobody can repeat them.
+const REMEMBERED: usize = 64;
+
+/// Delivered messages that may still be reported as read.
+const MAX_UNREAD: usize = 500;
 
 /// A contact on disk.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,16 +32,61 @@ pub(super) struct ContactRecord {
     pub(super) name: String,
     /// The number of the next message record, in either direction.
     pub(super) next_message: u64,
+    /// Whether the person wants to hear no more of them.
+    #[serde(default)]
+    pub(super) blocked: bool,
+    /// The last of the contact's messages that the person has read.
+    #[serde(default)]
+    pub(super) read: Option<MessageId>,
+    /// The key of the invite that brought us to them.
+    #[serde(default)]
+    pub(super) invite: Option<[u8; 32]>,
+    /// The invite that brought them to us, until they have confirmed that they stored what they need.
+    #[serde(default)]
+    pub(super) came_by: Option<CameBy>,
+    /// What both share since their first handshake.
+    #[serde(default)]
+    pub(super) relationship: Option<Relationship>,
     pub(super) stage: Stage,
+}
+
+/// Who came by which invite: so they are known again when they lost the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CameBy {
+    pub(super) invite: u64,
+    /// Their Olm identity.
+    pub(super) identity: [u8; 32],
+}
+
+/// How two people reach each other.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Relationship {
+    pub(super) secret: SharedSecret,
+    /// Our part in it.
+    pub(super) role: Role,
+    /// Our key for introductions.
+    pub(super) key: KeyBytes,
+    /// Theirs.
+    pub(super) their_key: [u8; 32],
+    /// Where they take introductions.
+    pub(super) their_points: Vec<Point>,
+    /// Where they know that we do.
+    pub(super) told: Vec<Point>,
+    /// How many circuits the two have had.
+    pub(super) generation: u64,
 }
 
 /// How far two people have come with each other.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Stage {
-    /// We hold the contact's invite and look for them.
+    /// We hold their invite.
     Invited(Box<Invited>),
-    /// We share a secret and an Olm session.
+    /// They have our request, and have not decided yet.
+    Requested(Box<Requested>),
+    /// We have their request, and have not decided yet, or against it.
+    Asked(Box<Asked>),
+    /// We share an Olm session.
     Met(Box<Met>),
 }
 
@@ -42,7 +97,56 @@ pub(super) struct Invited {
     pub(super) invite: String,
     /// What the inviter is to call us.
     pub(super) introduce_as: String,
+    /// What else we have to say.
+    pub(super) note: String,
     pub(super) account: OlmAccount,
+    pub(super) key: KeyBytes,
+}
+
+/// Whoever waits for a decision.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Requested {
+    pub(super) account: OlmAccount,
+    pub(super) send: Chain,
+    pub(super) receive: Chain,
+    /// Whether they have declined.
+    #[serde(default)]
+    pub(super) declined: bool,
+}
+
+/// Whoever has to decide.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Asked {
+    /// Their Olm identity key.
+    pub(super) identity: [u8; 32],
+    pub(super) one_time_key: [u8; 32],
+    /// What they have to say.
+    pub(super) note: String,
+    /// What the person noted about the invite that they came by.
+    pub(super) invite_note: String,
+    pub(super) at: UnixTime,
+    /// Whether the person does not want them as a contact, which they are to be told.
+    pub(super) declined: bool,
+    pub(super) send: Chain,
+    pub(super) receive: Chain,
+}
+
+/// A session that two contacts share.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Met {
+    pub(super) session: OlmSession,
+    pub(super) send: Chain,
+    pub(super) receive: Chain,
+    /// What begins the session at the other side, until it has confirmed that it has it.
+    #[serde(default)]
+    pub(super) welcome: Option<Welcome>,
+}
+
+/// What begins a session at the other side.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Welcome {
+    pub(super) identity: [u8; 32],
+    pub(super) pre_key: Vec<u8>,
 }
 
 impl core::fmt::Debug for Invited {
@@ -51,75 +155,14 @@ impl core::fmt::Debug for Invited {
     }
 }
 
-/// Everything that two contacts share.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Met {
-    pub(super) root: MeetingSecret,
-    /// The generation of meetings that comes next.
-    pub(super) generation: u64,
-    pub(super) part: Part,
-    pub(super) session: OlmSession,
-    pub(super) send: Chain,
-    pub(super) receive: Chain,
-    #[serde(skip)]
-    pub(super) ranking: Ranking,
-}
-
-/// The relays where the two may meet, in their order: of the generations that are wanted, by one consensus.
-///
-/// To rank them costs a hash for each relay of the network, so it is done once.
-#[derive(Debug, Default)]
-pub(super) struct Ranking {
-    digest: Option<ConsensusDigest>,
-    /// Generations with the first of their relays.
-    ranked: Vec<(u64, Vec<RelayIdentity>)>,
-}
-
-/// How many relays of a generation are remembered, of which only the first matter.
-const RANKED: usize = 16;
-
-impl Met {
-    /// The first relays of a generation's ranking.
-    pub(super) fn ranked(&mut self, generation: u64, consensus: &Consensus) -> &[RelayIdentity] {
-        let Self { root, ranking, generation: current, .. } = self;
-        if ranking.digest != Some(consensus.digest()) {
-            *ranking = Ranking { digest: Some(consensus.digest()), ranked: Vec::new() };
-        }
-        let at = ranking.ranked.iter().position(|(of, _)| *of == generation).unwrap_or_else(|| {
-            ranking.ranked.retain(|(of, _)| *of == *current || of.checked_add(1) == Some(*current));
-            let relays = consensus.with_role(Role::Rendezvous).map(|relay| relay.identity);
-            let mut ranked = root.rank(generation, relays);
-            ranked.truncate(RANKED);
-            ranked.shrink_to_fit();
-            ranking.ranked.push((generation, ranked));
-            ranking.ranked.len() - 1
-        });
-        ranking.ranked.get(at).map_or(&[], |(_, ranked)| ranked)
+impl core::fmt::Debug for Requested {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Requested(..)")
     }
 }
 
-/// Which of the two waits, with the X25519 key for its handshakes.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Part {
-    /// We wait.
-    Host {
-        key: KeyBytes,
-        /// The contact's Olm identity, by which a second introduction is recognised.
-        visitor: [u8; 32],
-        /// The invite that they came by, until they have confirmed that they stored what they need.
-        invite: Option<u64>,
-    },
-    /// We come.
-    Visitor {
-        key: [u8; 32],
-        /// The key of the invite that it began with, so that the same link is not used again.
-        invite: [u8; 32],
-    },
-}
-
 /// A secret key on disk.
-#[derive(Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
+#[derive(Clone, Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
 #[serde(transparent)]
 pub(super) struct KeyBytes([u8; 32]);
 
@@ -155,8 +198,14 @@ pub(super) struct Contact {
     pub(super) record: ContactRecord,
     /// One's own messages that the contact has not acknowledged, in order.
     pub(super) outbox: VecDeque<Outgoing>,
+    /// The latest that it has acknowledged and not read.
+    pub(super) unread: VecDeque<Outgoing>,
     /// Messages that the person has not seen, with the numbers of their records.
     pub(super) unshown: BTreeMap<u64, MessageRecord>,
+    /// All that have come: whoever lost the acknowledgement sends them again, in a new session too.
+    pub(super) known: BTreeSet<MessageId>,
+    /// The newest that has come.
+    pub(super) newest: Option<MessageId>,
     /// Sealed messages below this sequence number are on disk, and may be sent.
     pub(super) durable: u64,
     /// The contact's messages below this sequence number are on disk.
@@ -164,6 +213,68 @@ pub(super) struct Contact {
     pub(super) state: ContactState,
     pub(super) talk: Option<CircuitKey>,
     pub(super) search: Search,
+    pub(super) introductions: Introductions,
+    pub(super) typing: Typing,
+    /// Whether they have been told all that there was to say.
+    pub(super) is_done: bool,
+}
+
+/// The search for a contact.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// Since when the contact has not been reached.
+    pub(super) since: Instant,
+    /// Introductions that nobody answered.
+    pub(super) tries: u32,
+    /// When the next is due.
+    pub(super) next: Instant,
+    /// Whether the person has been told that nobody answers to an invite.
+    pub(super) complained: bool,
+}
+
+impl Search {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, tries: 0, next: now, complained: false }
+    }
+}
+
+/// What is remembered of introductions by one contact, or for one invite.
+#[derive(Debug)]
+pub(super) struct Introductions {
+    rate: Rate,
+    /// The beginnings of the handshakes that came last: they are random.
+    seen: VecDeque<[u8; 32]>,
+}
+
+impl Introductions {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { rate: Rate::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now), seen: VecDeque::new() }
+    }
+
+    /// Whether this one is to be looked at: it is new, and they have not been too many.
+    pub(super) fn admits(&mut self, now: Instant, handshake: &[u8]) -> bool {
+        // Behind the version: a fresh key for each.
+        let Some(key) = handshake.get(2..34).and_then(|key| <[u8; 32]>::try_from(key).ok()) else { return false };
+        if self.seen.contains(&key) || !self.rate.take(now) {
+            return false;
+        }
+        if self.seen.len() >= REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(key);
+        true
+    }
+}
+
+/// Who is writing.
+#[derive(Debug, Default)]
+pub(super) struct Typing {
+    /// Until when the contact counts as writing, if it does.
+    pub(super) theirs: Option<Instant>,
+    /// Whether the contact has been told that the person is.
+    pub(super) ours: bool,
+    /// How often that may change.
+    pub(super) rate: Option<Rate>,
 }
 
 /// One's own message on its way.
@@ -176,63 +287,88 @@ pub(super) struct Outgoing {
     pub(super) sealed: Option<Sealed>,
 }
 
-/// A visitor's search for its contact, or a host's patience.
-#[derive(Debug)]
-pub(super) struct Search {
-    /// Since when the contact has not been reached.
-    pub(super) since: Instant,
-    /// Relays still to be tried in this round, with what to try there.
-    pub(super) queue: VecDeque<Vec<(u64, Meeting)>>,
-    /// Rounds that found nobody.
-    pub(super) rounds: u32,
-    /// When the next round begins.
-    pub(super) next_round: Instant,
-    /// Whether a round is under way.
-    pub(super) running: bool,
-    /// Whether the person has been told that nobody was found at an invite's relays.
-    pub(super) complained: bool,
-}
-
-impl Search {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, queue: VecDeque::new(), rounds: 0, next_round: now, running: false, complained: false }
-    }
-}
-
 impl Contact {
     pub(super) fn new(id: ContactId, record: ContactRecord, now: Instant) -> Self {
         let (durable, stored) = match &record.stage {
             Stage::Met(met) => (met.send.next(), met.receive.next()),
-            Stage::Invited(_) => (0, 0),
+            _ => (0, 0),
         };
-        Self {
+        let mut contact = Self {
             id,
             record,
             outbox: VecDeque::new(),
+            unread: VecDeque::new(),
             unshown: BTreeMap::new(),
+            known: BTreeSet::new(),
+            newest: None,
             durable,
             stored,
             state: ContactState::Connecting,
             talk: None,
             search: Search::new(now),
+            introductions: Introductions::new(now),
+            typing: Typing::default(),
+            is_done: false,
+        };
+        contact.state = contact.state_without(ContactState::Connecting);
+        contact
+    }
+
+    /// The contact's state where it is not connected.
+    pub(super) const fn state_without(&self, otherwise: ContactState) -> ContactState {
+        match &self.record.stage {
+            _ if self.record.blocked => ContactState::Blocked,
+            Stage::Requested(requested) if requested.declined => ContactState::Declined,
+            Stage::Requested(_) => ContactState::Requested,
+            _ => otherwise,
         }
     }
 
+    /// What the person is told of the contact: nothing of whoever has only asked to be one is in it but the request.
     pub(super) fn event(&self) -> Event {
-        Event::Contact { id: self.id, name: self.record.name.clone(), state: self.state }
+        match &self.record.stage {
+            Stage::Asked(asked) => Event::Request {
+                id: self.id,
+                name: self.record.name.clone(),
+                note: asked.note.clone(),
+                invite_note: asked.invite_note.clone(),
+                asked_at: asked.at,
+            },
+            _ => Event::Contact { id: self.id, name: self.record.name.clone(), state: self.state },
+        }
+    }
+
+    /// Whether it is there for the person: somebody who was declined is only kept to be told, and whoever was blocked before
+    /// they were a contact to be known again.
+    pub(super) fn is_shown(&self) -> bool {
+        !matches!(&self.record.stage, Stage::Asked(asked) if asked.declined || self.record.blocked)
+    }
+
+    /// Whether there is anything to look for the contact for.
+    pub(super) fn is_wanted(&self) -> bool {
+        let decided = match &self.record.stage {
+            Stage::Invited(_) | Stage::Met(_) => true,
+            Stage::Requested(requested) => !requested.declined,
+            Stage::Asked(_) => false,
+        };
+        decided && !self.record.blocked
+    }
+
+    pub(super) fn relationship(&self) -> Option<&Relationship> {
+        self.record.relationship.as_ref()
     }
 
     pub(super) fn met(&self) -> Option<&Met> {
         match &self.record.stage {
             Stage::Met(met) => Some(met),
-            Stage::Invited(_) => None,
+            _ => None,
         }
     }
 
     pub(super) fn met_mut(&mut self) -> Option<&mut Met> {
         match &mut self.record.stage {
             Stage::Met(met) => Some(met),
-            Stage::Invited(_) => None,
+            _ => None,
         }
     }
 
@@ -288,8 +424,27 @@ impl Contact {
             done.sealed = None;
             done.put(self.id, store);
             store.then(Then::Tell(done.event(self.id)));
+            self.remember(done);
         }
         true
+    }
+
+    /// Keeps a message that the contact has and may yet read.
+    pub(super) fn remember(&mut self, delivered: Outgoing) {
+        if self.unread.len() >= MAX_UNREAD {
+            self.unread.pop_front();
+        }
+        self.unread.push_back(delivered);
+    }
+
+    /// The contact has read all messages up to this one.
+    pub(super) fn was_read(&mut self, id: MessageId, store: &mut Store) {
+        let Some(at) = self.unread.iter().position(|outgoing| outgoing.id == id) else { return };
+        for mut read in self.unread.drain(..=at).collect::<Vec<_>>() {
+            read.state = DeliveryState::Read;
+            read.put(self.id, store);
+            store.then(Then::Tell(read.event(self.id)));
+        }
     }
 
     /// Takes in one of the contact's messages; it may be acknowledged once it is on disk.
@@ -313,6 +468,13 @@ impl Contact {
         let content = met.session.decrypt(&encrypted).map_err(ReceiveError::Session)?;
         // From here on the message is taken: neither Olm nor the chain would open it a second time.
         met.receive = receive;
+        if !self.known.insert(id) {
+            // In the session before this one, and its acknowledgement got lost.
+            self.put(store);
+            store.then(Then::Stored(contact, sequence + 1));
+            return Ok(Arrival::New);
+        }
+        self.newest = Some(id);
         let text = text_of(&content).unwrap_or_else(|| UNREADABLE.to_owned());
         let number = self.record.next_message;
         self.record.next_message += 1;
@@ -334,14 +496,41 @@ impl Contact {
         }
     }
 
-    /// Begins anew with a contact who introduced themselves again because they lost the answer to the first time.
-    pub(super) fn restart(&mut self, met: Met) {
+    /// Begins a session, in the place of whatever there was.
+    pub(super) fn begin(&mut self, met: Met, store: &mut Store) {
         self.record.stage = Stage::Met(Box::new(met));
         self.durable = 0;
         self.stored = 0;
         for outgoing in &mut self.outbox {
             outgoing.sealed = None;
         }
+        self.seal(store);
+        self.put(store);
+    }
+}
+
+impl Relationship {
+    /// What two people share from their first handshake on, seen by one of them.
+    pub(super) fn new(
+        secret: SharedSecret,
+        role: Role,
+        key: KeyBytes,
+        their_key: [u8; 32],
+        their_points: Vec<Point>,
+        told: Vec<Point>,
+    ) -> Self {
+        Self { secret, role, key, their_key, their_points, told, generation: 1 }
+    }
+
+    /// Where to bring introductions for the contact.
+    pub(super) fn places(&self) -> Vec<(RelayIdentity, IntroductionId)> {
+        let host = self.role.other();
+        self.their_points.iter().map(|point| (point.relay, self.secret.lock(host, point).id())).collect()
+    }
+
+    /// The lock for the contact's introductions at one of our points.
+    pub(super) fn lock(&self, point: &Point) -> Lock {
+        self.secret.lock(self.role, point)
     }
 }
 
@@ -381,24 +570,39 @@ impl Outgoing {
     }
 }
 
-/// An invite on disk, and at work.
+/// An invite on disk.
 #[derive(Serialize, Deserialize)]
-pub(super) struct OpenInvite {
+pub(super) struct InviteRecord {
     pub(super) key: KeyBytes,
     pub(super) secret: [u8; 16],
-    pub(super) places: Vec<(RelayIdentity, [u8; 20])>,
+    pub(super) reusable: bool,
+    /// When it ends, in minutes since 1970; never, if that is zero.
+    pub(super) expires: u32,
+    /// What the person wants to remember about it.
+    pub(super) note: String,
+    pub(super) made_at: UnixTime,
+    pub(super) places: Vec<(RelayIdentity, [u8; 16])>,
+}
+
+/// An invite at work.
+pub(super) struct OpenInvite {
+    pub(super) record: InviteRecord,
     /// Whether its link has been given out; until then its places may still change.
     pub(super) published: bool,
+    pub(super) introductions: Introductions,
 }
 
 impl OpenInvite {
     /// The invite as its link carries it.
     pub(super) fn invite(&self, network: [u8; 8]) -> Invite {
+        let record = &self.record;
         Invite {
             network,
-            key: *self.key.secret().public().as_bytes(),
-            secret: self.secret,
-            places: self.places.iter().map(|(relay, cookie)| (*relay, crate::cell::message::Cookie(*cookie))).collect(),
+            reusable: record.reusable,
+            expires: record.expires,
+            key: *record.key.secret().public().as_bytes(),
+            secret: record.secret,
+            places: record.places.iter().map(|(relay, lock)| (*relay, Lock(*lock).id())).collect(),
         }
     }
 }

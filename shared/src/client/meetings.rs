@@ -1,435 +1,323 @@
-//! Building circuits, and meeting people with them: waiting at rendezvous relays, and looking there.
+//! Meeting people: one side waits at a rendezvous relay and sends an introduction, the other comes.
+//!
+//! Either contact may begin. Where both do at once, the inviter's introduction counts, and the guest drops its own.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use rand_core::Rng;
+use rand_core::Rng as _;
 
-use super::api::{ContactId, ContactState, Event, InviteId, LinkId};
-use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, Place, Talk, Task, Visit, Wait, WaitState};
-use super::contacts::{Contact, KeyBytes, OpenInvite, Part, Stage};
-use super::relays::{End, NoPath, hop, hops, jitter};
-use super::store::{Key, Then};
+use super::api::{ContactId, ContactState};
+use super::circuits::{Bring, Caller, CircuitKey, Come, Managed, Phase, Secrets, Talk, Task, Wait};
+use super::contacts::{Contact, Search, Stage};
+use super::relays::{End, NoPath};
 use super::talks::PING_TIME;
-use super::{Client, HOP_TIME, SPARES};
+use super::{Client, HOP_TIME};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment, split};
+use crate::cell::introduction::{Introduction, MAX_WORK_BITS};
 use crate::cell::message::{Cookie, RelayMessage};
-use crate::circuit::{Circuit, Received, Side};
-use crate::contact::invite::{INVITE_RELAYS, Invite, invite_identity};
+use crate::circuit::Side;
+use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::handshake::{
-    self, CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic,
+    CircuitKeys, ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerHandshake, ServerPublic,
 };
-use crate::crypto::keys::{OnionSecret, RelayIdentity};
-use crate::rendezvous::{MEETINGS, Meeting};
+use crate::crypto::keys::RelayIdentity;
+use crate::rendezvous::{Invitation, Role, service_identity};
+use crate::time::Instant;
 
-/// Circuits that may be under construction at once.
-const MAX_BUILDING: usize = 16;
+/// How long an introduction may be without an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(6);
 
-/// Relays that a visitor looks at in parallel.
-const VISITS: usize = 2;
+/// How long the first place may take before the next is tried too.
+const PLACE_TIME: Duration = Duration::from_millis(700);
 
-/// How many relays of a ranking a visitor tries in one round: the host waits at the first that work.
-const RANKS: usize = 8;
+/// The pause between two introductions, at first and at most. A contact who comes back introduces themselves, so that this
+/// is only for those whose introductions do not arrive.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(400), Duration::from_secs(300));
 
-/// The pause between two rounds of a search, at first and at most.
-const ROUND_PAUSE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(10));
+/// The pause before a guest begins where a circuit was lost: the inviter begins at once, and usually that is enough.
+const GUEST_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(450));
 
 /// How long a handshake through a rendezvous relay may take, or what two joined clients say first.
-const MEETING_TIME: Duration = Duration::from_secs(6);
+pub(super) const MEETING_TIME: Duration = Duration::from_secs(6);
 
-/// What to say when no invite can be made.
-const TOO_FEW_PLACES: &str = "There are too few relays where a visitor could meet you: none of them may have one operator or \
-                              stand in one subnet with those that lead there. Try again later.";
+/// Nonces that are tried at once, for work that a relay wants done.
+const WORK_STEP: u64 = 2048;
 
-impl Contact {
-    /// Whether we are the one who waits.
-    pub(super) fn is_host(&self) -> bool {
-        self.met().is_some_and(|met| matches!(met.part, Part::Host { .. }))
-    }
-}
+/// Answers to introductions that may be under way for one caller.
+const MAX_COMING: usize = 2;
 
 impl Client {
-    /// Builds what is missing.
-    pub(super) fn keep_circuits(&mut self) {
-        self.keep_waiting_for_invites();
-        let ids: Vec<_> = self.contacts.keys().copied().collect();
-        for id in ids {
-            match self.contacts.get(&id) {
-                Some(contact) if contact.is_host() => self.keep_waiting_for(id),
-                Some(contact) if contact.talk.is_none() => self.keep_looking_for(id),
-                _ => {}
-            }
-        }
-        let spares = self.circuits.values().filter(|managed| matches!(managed.task, Task::Spare)).count();
-        for _ in spares..SPARES {
-            let Ok((link, path)) = self.path(End::Any) else { break };
-            if self.build(link, &path, Task::Spare).is_none() {
-                break;
-            }
-        }
-    }
+    // ---- asking for a meeting ----
 
-    /// A path for a new circuit, over a guard whose link is open.
-    pub(super) fn path(&mut self, end: End) -> Result<(LinkId, Vec<RelayIdentity>), NoPath> {
-        let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
-        if self.directory.consensus.is_none() || building >= MAX_BUILDING {
-            return Err(NoPath::NotYet);
-        }
-        let now = self.network_now();
-        let links = &self.links;
-        let link_to = |guard: &RelayIdentity| links.iter().find(|(_, link)| link.guard == *guard && link.is_open());
-        let path = self.relays.path(&mut self.rng, now, end, |guard| link_to(guard).is_some())?;
-        let link = path.first().and_then(link_to).ok_or(NoPath::NotYet)?;
-        Ok((*link.0, path))
-    }
-
-    /// Drops circuits that are kept ready and would not be built like this today.
-    pub(super) fn drop_outdated_spares(&mut self) {
-        let outdated =
-            |managed: &Managed| matches!(managed.task, Task::Spare) && !self.relays.stands(managed.circuit.path());
-        let outdated: Vec<_> =
-            self.circuits.iter().filter(|(_, managed)| outdated(managed)).map(|(key, _)| *key).collect();
-        outdated.into_iter().for_each(|key| self.drop_circuit(key));
-    }
-
-    pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
-        let hops = hops(self.directory.consensus.as_ref()?, path)?;
-        let circ = self.links.get_mut(&link)?.new_circ_id();
-        let mut cells = Vec::new();
-        let circuit = Circuit::build(&mut self.rng, circ, hops, &mut cells).ok()?;
-        let key = CircuitKey(self.next_circuit);
-        self.next_circuit += 1;
-        self.links.get_mut(&link)?.circuits.insert(circ, key);
-        self.send_cells(link, &cells);
-        let deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
-        self.circuits.insert(key, Managed { circuit, link, task, deadline });
-        Some(key)
-    }
-
-    /// Sends a message to the last hop of a circuit.
-    fn send_on(&mut self, key: CircuitKey, message: &RelayMessage) {
-        if let Some(managed) = self.circuits.get_mut(&key) {
-            let mut cells = Vec::new();
-            managed.circuit.send(message, &mut cells);
-            let link = managed.link;
-            self.send_cells(link, &cells);
-        }
-    }
-
-    /// What a circuit's cell meant.
-    pub(super) fn received(&mut self, key: CircuitKey, received: Received) {
-        match received {
-            Received::Nothing => {}
-            Received::Open => self.circuit_open(key),
-            Received::Message(message) => self.relay_message(key, *message),
-            Received::Data(stream, data) => match self.circuits.get(&key).map(|managed| &managed.task) {
-                Some(Task::Ask(_)) => self.request_data(key, stream, &data),
-                _ => self.talk_data(key, stream, &data),
-            },
-            Received::Connected(_) => {}
-            Received::Ended(_, reason) => self.request_ended(key, reason),
-            Received::Destroyed(_) => self.close_circuit(key, None),
-        }
-    }
-
-    fn circuit_open(&mut self, key: CircuitKey) {
-        self.proven = true;
-        self.counts.opened += 1;
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        match &mut managed.task {
-            Task::Spare | Task::Talk(_) => managed.deadline = None,
-            Task::Wait(wait) => {
-                wait.state = WaitState::Establishing;
-                managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
-                let message = RelayMessage::EstablishRendezvous(wait.meeting.cookie);
-                self.send_on(key, &message);
-            }
-            Task::Visit(_) => self.knock(key),
-            Task::Ask(_) => self.begin_request(key),
-        }
-    }
-
-    /// A circuit is gone; `key` is out of its link's table already. With `blame`, it went wrong on its way, and the relay
-    /// that did not do its part is left alone for a while.
-    pub(super) fn circuit_lost(&mut self, key: CircuitKey, blame: bool) {
-        let Some(managed) = self.circuits.remove(&key) else { return };
+    /// Sends introductions to all who are to be reached and are not.
+    pub(super) fn keep_looking(&mut self) {
         let now = self.now.instant;
-        let building = !managed.circuit.is_open();
-        let refused = matches!(&managed.task, Task::Wait(Wait { state: WaitState::Establishing, .. }));
-        if blame && (building || refused) {
-            let at = managed.circuit.reached().min(managed.circuit.path().len().saturating_sub(1));
-            if let Some(hop) = managed.circuit.path().get(at) {
-                let relay = hop.identity;
-                // A guard that will not have us wait at it may still be a good guard.
-                if !(refused && self.relays.keeps_guard(&relay)) {
-                    self.relays.failed(relay, now);
-                }
-                // A guard that does not even answer a CREATE holds up everything: its link goes too.
-                let silent = at == 0 && managed.deadline.is_some_and(|deadline| deadline <= now);
-                if silent && self.links.contains_key(&managed.link) {
-                    self.close_link(managed.link);
-                }
-            }
-        }
-        match managed.task {
-            Task::Spare | Task::Visit(_) => {}
-            Task::Wait(wait) => self.wait_lost(&wait),
-            Task::Talk(talk) => self.talk_lost(key, &talk),
-            Task::Ask(request) => self.request_lost(*request),
-        }
-    }
-
-    // ---- waiting ----
-
-    /// Chooses places for a new invite; the link is given out once somebody could come.
-    pub(super) fn begin_invite(&mut self, id: u64) {
-        let mut secret = [0; 16];
-        self.rng.fill_bytes(&mut secret);
-        let key = KeyBytes::of(&OnionSecret::generate(&mut self.rng));
-        self.invites.insert(id, OpenInvite { key, secret, places: Vec::new(), published: false });
-    }
-
-    fn keep_waiting_for_invites(&mut self) {
-        let now = self.now.instant;
-        let ids: Vec<_> = self.invites.keys().copied().collect();
+        let due = |contact: &&Contact| contact.talk.is_none() && contact.is_wanted() && contact.search.next <= now;
+        let ids: Vec<_> = self.contacts.values().filter(due).map(|contact| contact.id).collect();
         for id in ids {
-            self.fill_places(id);
-            let Some(invite) = self.invites.get(&id) else { continue };
-            let meetings: Vec<_> = invite.invite(self.network_prefix()).meetings().collect();
-            for meeting in meetings {
-                let place = Place::Invite { invite: id, relay: meeting.relay };
-                if self.is_waiting(place) || self.relays.is_failing(&meeting.relay, now) {
-                    continue;
-                }
-                match self.wait_at(place, meeting) {
-                    Ok(()) | Err(NoPath::NotYet) => {}
-                    Err(reason) => self.unreachable_place(id, place, reason),
-                }
+            let busy = |managed: &Managed| match &managed.task {
+                Task::Wait(wait) => wait.contact == id,
+                Task::Come(come) => come.caller == Caller::Contact(id),
+                Task::Talk(talk) => talk.contact == Some(id),
+                _ => false,
+            };
+            if !self.circuits.values().any(busy) && self.ask_for_meeting(id) == Err(NoPath::NotYet) {
+                return;
             }
         }
-    }
-
-    /// There is no way to a place where an invite was to wait. One that nobody has seen yet goes elsewhere.
-    fn unreachable_place(&mut self, id: u64, place: Place, reason: NoPath) {
-        let (Place::Invite { relay, .. }, Some(invite)) = (place, self.invites.get_mut(&id)) else { return };
-        if invite.published {
-            return;
-        }
-        invite.places.retain(|(place, _)| *place != relay);
-        if reason == NoPath::TooFew {
-            self.invites.remove(&id);
-            self.error("invite", TOO_FEW_PLACES.to_owned());
-        }
-    }
-
-    fn fill_places(&mut self, id: u64) {
-        let Some(invite) = self.invites.get_mut(&id) else { return };
-        if invite.published || self.directory.consensus.is_none() {
-            return;
-        }
-        let taken: Vec<_> = invite.places.iter().map(|(relay, _)| *relay).collect();
-        let count = INVITE_RELAYS.saturating_sub(taken.len());
-        let chosen = self.relays.meeting_places(&mut self.rng, self.now.instant, count, &taken);
-        if chosen.len() < count {
-            self.invites.remove(&id);
-            return self.error("invite", TOO_FEW_PLACES.to_owned());
-        }
-        for relay in chosen {
-            let mut cookie = [0; 20];
-            self.rng.fill_bytes(&mut cookie);
-            invite.places.push((relay, cookie));
-        }
-    }
-
-    fn keep_waiting_for(&mut self, id: ContactId) {
-        let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
-        let generation = met.generation;
-        // Of an earlier generation, or of the secret before a contact introduced themselves again.
-        let is_outdated = |wait: &Wait| match wait.place {
-            Place::Contact { contact, generation: of, relay } if contact == id => {
-                of != generation || wait.meeting.cookie != met.root.meeting(generation, relay).cookie
-            }
-            _ => false,
-        };
-        let outdated: Vec<_> = self
+        let waits: Vec<_> = self.waits().filter(|(_, wait)| wait.next <= now || wait.until <= now).map(|(key, _)| key).collect();
+        waits.into_iter().for_each(|key| self.keep_waiting(key));
+        let works: Vec<_> = self
             .circuits
             .iter()
-            .filter(|(_, managed)| matches!(&managed.task, Task::Wait(wait) if is_outdated(wait)))
+            .filter(|(_, managed)| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()))
             .map(|(key, _)| *key)
             .collect();
-        for key in outdated {
-            self.drop_circuit(key);
-        }
-        let mut waiting =
-            self.waits().filter(|(_, place)| matches!(place, Place::Contact { contact, .. } if *contact == id)).count();
-        let Some(consensus) = &self.directory.consensus else { return };
-        let Some(met) = self.contacts.get_mut(&id).and_then(Contact::met_mut) else { return };
-        if waiting >= MEETINGS {
-            return;
-        }
-        let relays = met.ranked(generation, consensus).to_vec();
-        for relay in relays {
-            let place = Place::Contact { contact: id, generation, relay };
-            let failing = self.relays.is_failing(&relay, self.now.instant);
-            if waiting >= MEETINGS || failing || self.is_waiting(place) {
-                continue;
-            }
-            let Some(met) = self.contacts.get(&id).and_then(Contact::met) else { return };
-            if self.wait_at(place, met.root.meeting(generation, relay)).is_ok() {
-                waiting += 1;
-            }
-        }
+        works.into_iter().for_each(|key| self.work(key));
     }
 
-    fn waits(&self) -> impl Iterator<Item = (CircuitKey, Place)> + '_ {
+    fn waits(&self) -> impl Iterator<Item = (CircuitKey, &Wait)> + '_ {
         self.circuits.iter().filter_map(|(key, managed)| match &managed.task {
-            Task::Wait(wait) => Some((*key, wait.place)),
+            Task::Wait(wait) => Some((*key, &**wait)),
             _ => None,
         })
     }
 
-    fn is_waiting(&self, place: Place) -> bool {
-        self.waits().any(|(_, other)| other == place)
-    }
-
-    fn wait_at(&mut self, place: Place, meeting: Meeting) -> Result<(), NoPath> {
-        let (link, path) = match place {
-            // We chose the relay ourselves: it is the last of our own hops.
-            Place::Invite { .. } => self.path(End::Own(meeting.relay)),
-            // The contact knows the secret that ranks the relays, and might run one that is ranked first.
-            Place::Contact { .. } => self.path(End::Others(meeting.relay)),
-        }?;
-        let wait = Wait { place, meeting, state: WaitState::Building };
-        self.build(link, &path, Task::Wait(wait)).map(|_| ()).ok_or(NoPath::NotYet)
-    }
-
-    fn wait_lost(&mut self, wait: &Wait) {
-        // An invite that nobody has seen yet may go elsewhere.
-        if let Place::Invite { invite, relay } = wait.place
-            && let Some(invite) = self.invites.get_mut(&invite)
-            && !invite.published
-        {
-            invite.places.retain(|(place, _)| *place != relay);
-        }
-    }
-
-    /// Gives the link out once somebody waits at all its places.
-    fn publish(&mut self, id: u64) {
-        let prefix = self.network_prefix();
-        let established = |relay: &RelayIdentity| {
-            self.circuits.values().any(|managed| match &managed.task {
-                Task::Wait(wait) => {
-                    wait.place == Place::Invite { invite: id, relay: *relay }
-                        && matches!(wait.state, WaitState::Waiting)
+    /// Begins to wait for a contact who is sent an introduction.
+    fn ask_for_meeting(&mut self, id: ContactId) -> Result<(), NoPath> {
+        let Some(consensus) = &self.directory.consensus else { return Err(NoPath::NotYet) };
+        let Some(contact) = self.contacts.get(&id) else { return Ok(()) };
+        let (their_key, verification, generation, mut places) = match (&contact.record.stage, contact.relationship()) {
+            (Stage::Invited(invited), _) => {
+                let Ok(invite) = Invite::parse(&invited.invite) else { return Ok(()) };
+                if invite.is_over(self.network_now().unix) {
+                    return self.invite_is_over(id);
                 }
-                _ => false,
-            })
+                (invite.key, invite.verification(), 1, invite.places)
+            }
+            (_, Some(relationship)) => {
+                let verification = relationship.secret.verification(relationship.role.other());
+                (relationship.their_key, verification, relationship.generation + 1, relationship.places())
+            }
+            (_, None) => return Ok(()),
         };
-        let Some(invite) = self.invites.get(&id) else { return };
-        let complete = invite.places.len() == INVITE_RELAYS;
-        if invite.published || !complete || !invite.places.iter().all(|(relay, _)| established(relay)) {
-            return;
-        }
-        if let Some(invite) = self.invites.get_mut(&id) {
-            invite.published = true;
-            self.store.put(Key::Invite(id).to_string(), invite);
-            let fragment = invite.invite(prefix).to_fragment();
-            self.store.then(Then::Tell(Event::Invite { id: InviteId(id), fragment }));
-        }
-    }
-
-    // ---- looking ----
-
-    fn keep_looking_for(&mut self, id: ContactId) {
-        let mut running = self.visits(id).len();
         let now = self.now.instant;
-        self.end_search_round(id, running);
-        let Some(contact) = self.contacts.get(&id) else { return };
-        if !contact.search.running {
-            if contact.search.next_round > now || !self.links.values().any(super::links::Link::is_open) {
-                return;
-            }
-            let queue = self.round(id);
-            if let Some(contact) = self.contacts.get_mut(&id) {
-                contact.search.running = true;
-                contact.search.queue = queue;
-            }
+        places.retain(|(relay, _)| consensus.relay(relay).is_some());
+        // Stable: those that failed lately come last.
+        places.sort_by_key(|(relay, _)| self.relays.is_failing(relay, now) || self.relays.is_out_of_reach(relay));
+        // Another one first each time.
+        let tries = usize::try_from(contact.search.tries).unwrap_or_default();
+        let first = tries.checked_rem(places.len()).unwrap_or(0);
+        places.rotate_left(first);
+        if places.is_empty() {
+            self.search_failed(id);
+            return Ok(());
         }
-        for _ in 0..self.contacts.get(&id).map_or(0, |contact| contact.search.queue.len()) {
-            let Some(contact) = self.contacts.get_mut(&id).filter(|_| running < VISITS) else { return };
-            let Some(meetings) = contact.search.queue.pop_front() else { return };
-            match self.visit(id, &meetings) {
-                Ok(()) => running += 1,
-                Err(NoPath::NotYet) => {
-                    if let Some(contact) = self.contacts.get_mut(&id) {
-                        contact.search.queue.push_back(meetings);
-                    }
+        let spare = self.spare_rendezvous();
+        let relay = match spare {
+            Some((_, relay)) => relay,
+            None => *self.relays.meeting_places(&mut self.rng, now, 1, &[]).first().ok_or(NoPath::TooFew)?,
+        };
+        let mut cookie = [0; 20];
+        self.rng.fill_bytes(&mut cookie);
+        let invitation = Invitation { relay, cookie: Cookie(cookie), generation };
+        let server = ServerPublic { identity: service_identity(&their_key), onion_key: their_key };
+        let begun = ClientHandshake::introduce(&mut self.rng, &server, &verification, &invitation.encode());
+        let Ok((handshake, introduction)) = begun else { return Ok(()) };
+        let until = now + self.relays.stretch(ANSWER_TIME);
+        let task = Task::Wait(Box::new(Wait {
+            contact: id,
+            invitation,
+            handshake: Some(handshake),
+            introduction: Box::new(introduction),
+            established: false,
+            answer: Assembler::default(),
+            places: places.into(),
+            next: now,
+            until,
+        }));
+        let key = match spare {
+            Some((key, _)) => {
+                if let Some(managed) = self.circuits.get_mut(&key) {
+                    managed.task = task;
                 }
-                // Not in this round.
-                Err(NoPath::OutOfReach | NoPath::TooFew) => {}
+                self.establish(key);
+                key
             }
-        }
-        self.end_search_round(id, running);
-    }
-
-    /// Ends a round in which nothing is left to be tried, and nothing under way.
-    fn end_search_round(&mut self, id: ContactId, running: usize) {
-        let Some(contact) = self.contacts.get_mut(&id) else { return };
-        if contact.search.running && contact.search.queue.is_empty() && running == 0 {
-            contact.search.running = false;
-            let pause = (ROUND_PAUSE.0 * (1 << contact.search.rounds.min(8))).min(ROUND_PAUSE.1);
-            contact.search.rounds += 1;
-            contact.search.next_round = self.now.instant + jitter(pause, pause * 3 / 2, &mut self.rng);
-            self.complain(id);
-        }
-    }
-
-    /// All that is to be tried in one round: for each relay, in the ranking's order, this generation and the one before.
-    /// (The host is one behind when the visitor's last word did not reach it.)
-    fn round(&mut self, id: ContactId) -> VecDeque<Vec<(u64, Meeting)>> {
-        let contact = self.contacts.get_mut(&id);
-        let (Some(consensus), Some(contact)) = (&self.directory.consensus, contact) else { return VecDeque::new() };
-        let mut queue: Vec<Vec<(u64, Meeting)>> = match &mut contact.record.stage {
-            Stage::Invited(invited) => Invite::parse(&invited.invite)
-                .map(|invite| invite.meetings().map(|meeting| vec![(0, meeting)]).collect())
-                .unwrap_or_default(),
-            Stage::Met(met) => {
-                let generation = met.generation;
-                let mut rank = |generation| {
-                    let mut ranked = met.ranked(generation, consensus).to_vec();
-                    ranked.truncate(RANKS);
-                    ranked
-                };
-                let current = rank(generation);
-                let before = generation.checked_sub(1);
-                let earlier = before.map(rank).unwrap_or_default();
-                let late = earlier.iter().filter(|relay| !current.contains(relay));
-                let tries = |relay: &RelayIdentity| {
-                    let now = current.contains(relay).then_some(generation);
-                    let before = before.filter(|_| earlier.contains(relay));
-                    now.into_iter().chain(before).map(|g| (g, met.root.meeting(g, *relay))).collect()
-                };
-                current.iter().chain(late).map(tries).collect()
+            None => {
+                let (link, path) = self.path(End::Own(relay))?;
+                self.build(link, &path, task).ok_or(NoPath::NotYet)?
             }
         };
-        queue.retain(|meetings: &Vec<(u64, Meeting)>| {
-            meetings.first().is_some_and(|(_, meeting)| consensus.relay(&meeting.relay).is_some())
+        self.keep_waiting(key);
+        Ok(())
+    }
+
+    /// The circuit reaches its rendezvous relay.
+    pub(super) fn establish(&mut self, key: CircuitKey) {
+        let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
+        let Some(Managed { task: Task::Wait(wait), deadline: due, .. }) = self.circuits.get_mut(&key) else { return };
+        *due = Some(deadline);
+        let message = RelayMessage::EstablishRendezvous(wait.invitation.cookie);
+        self.send_on(key, &message);
+    }
+
+    pub(super) fn established(&mut self, key: CircuitKey) {
+        let Some(Managed { task: Task::Wait(wait), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        wait.established = true;
+        *deadline = None;
+        // Introductions whose circuits are there already have waited for this.
+        let ready: Vec<_> = self
+            .circuits
+            .iter()
+            .filter(|(_, managed)| {
+                managed.circuit.is_open() && matches!(&managed.task, Task::Bring(bring) if bring.wait == key)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        ready.into_iter().for_each(|key| self.bring(key));
+    }
+
+    /// Brings the introduction to another place, or gives up.
+    fn keep_waiting(&mut self, key: CircuitKey) {
+        let now = self.now.instant;
+        let step = self.relays.stretch(PLACE_TIME);
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
+        if wait.until <= now {
+            return self.drop_circuit(key);
+        }
+        let Some((relay, id)) = wait.places.pop_front() else {
+            wait.next = wait.until;
+            return;
+        };
+        wait.next = now + step;
+        let introduction = Introduction { id, nonce: 0, handshake: *wait.introduction };
+        let bring = Bring { wait: key, contact: wait.contact, introduction, work: None };
+        if self.lead_to(relay, Task::Bring(Box::new(bring))).is_err()
+            && let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key)
+        {
+            // It may be possible later.
+            wait.places.push_back((relay, id));
+        }
+    }
+
+    /// The circuit reaches the introduction relay: hands the introduction over, once somebody can come.
+    pub(super) fn bring(&mut self, key: CircuitKey) {
+        let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
+        let Some(Managed { task: Task::Bring(bring), .. }) = self.circuits.get(&key) else { return };
+        let introduction = match self.circuits.get(&bring.wait).map(|managed| &managed.task) {
+            Some(Task::Wait(wait)) if wait.established => Some(bring.introduction.clone()),
+            Some(Task::Wait(_)) => None,
+            // It is not wanted any more.
+            _ => return self.drop_circuit(key),
+        };
+        if let Some(managed) = self.circuits.get_mut(&key) {
+            managed.deadline = Some(deadline);
+        }
+        let Some(introduction) = introduction else { return };
+        for fragment in introduction.to_relay() {
+            self.send_on(key, &RelayMessage::Introduce1(fragment));
+        }
+    }
+
+    /// The introduction relay has answered.
+    pub(super) fn brought(&mut self, key: CircuitKey, bits: u8, seed: [u8; 16]) {
+        let Some(Managed { task: Task::Bring(bring), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        if bits == 0 {
+            return self.drop_circuit(key);
+        }
+        if bits > MAX_WORK_BITS || bring.work.is_some() {
+            return self.close_circuit(key, Some(DestroyReason::Protocol));
+        }
+        // What it takes is not known; the one that waits knows how long it does.
+        *deadline = None;
+        bring.work = Some((bits, seed, 0));
+        self.work(key);
+    }
+
+    /// Does some of the work that an introduction relay wants.
+    fn work(&mut self, key: CircuitKey) {
+        let Some(Managed { task: Task::Bring(bring), circuit, .. }) = self.circuits.get_mut(&key) else { return };
+        let Some((bits, seed, from)) = bring.work else { return };
+        let Some(relay) = circuit.path().last().map(|hop| hop.identity) else { return };
+        let found = bring.introduction.work(&relay, &seed).search(u32::from(bits), from, WORK_STEP);
+        match found {
+            None => bring.work = Some((bits, seed, from + WORK_STEP)),
+            Some(nonce) => {
+                bring.introduction.nonce = nonce;
+                bring.work = None;
+                self.bring(key);
+            }
+        }
+    }
+
+    /// One third of the answer of whoever has come; at the third the two are joined.
+    pub(super) fn answer_fragment(&mut self, key: CircuitKey, fragment: &Fragment) {
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
+        let message = match wait.answer.push(fragment) {
+            Ok(None) => return,
+            Ok(Some(message)) => message,
+            Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
+        };
+        let (contact, generation) = (wait.contact, wait.invitation.generation);
+        let stream = wait.handshake.take().and_then(|handshake| {
+            handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default()).ok()
         });
-        let failing = |meetings: &Vec<(u64, Meeting)>| {
-            meetings.first().is_some_and(|(_, meeting)| self.relays.is_failing(&meeting.relay, self.now.instant))
-        };
-        // Stable: those that failed lately come last, each group in its order.
-        queue.sort_by_key(failing);
-        queue.into()
+        let Some(stream) = stream else { return self.close_circuit(key, Some(DestroyReason::Protocol)) };
+        self.join(key, Side::Visitor, stream, Some(contact), generation);
     }
 
-    /// Says once that nobody answers at an invite's relays.
+    /// Nobody has come.
+    pub(super) fn wait_lost(&mut self, key: CircuitKey, wait: &Wait) {
+        let brings: Vec<_> = self
+            .circuits
+            .iter()
+            .filter(|(_, managed)| matches!(&managed.task, Task::Bring(bring) if bring.wait == key))
+            .map(|(key, _)| *key)
+            .collect();
+        brings.into_iter().for_each(|key| self.drop_circuit(key));
+        self.search_failed(wait.contact);
+    }
+
+    /// An introduction may not have arrived: the next place is tried at once.
+    pub(super) fn bring_lost(&mut self, bring: &Bring) {
+        let now = self.now.instant;
+        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&bring.wait)
+            && !wait.places.is_empty()
+        {
+            wait.next = wait.next.min(now);
+        }
+    }
+
+    fn search_failed(&mut self, id: ContactId) {
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let pause = (PAUSE.0 * (1 << contact.search.tries.min(12))).min(PAUSE.1);
+        contact.search.tries = contact.search.tries.saturating_add(1);
+        let next = self.pause(pause, pause * 3 / 2);
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            contact.search.next = next;
+        }
+        self.complain(id);
+    }
+
+    /// The time of the invite that a search goes by is over.
+    fn invite_is_over(&mut self, id: ContactId) -> Result<(), NoPath> {
+        let Some(contact) = self.contacts.get_mut(&id) else { return Ok(()) };
+        contact.search.next = Instant::from_millis(u64::MAX);
+        if !core::mem::replace(&mut contact.search.complained, true) {
+            let name = contact.record.name.clone();
+            self.error("add", format!("{name}: {}", InviteError::Expired));
+        }
+        Ok(())
+    }
+
+    /// Says once that nobody answers to an invite.
     fn complain(&mut self, id: ContactId) {
         let now = self.now.instant;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         let Stage::Invited(invited) = &contact.record.stage else { return };
-        if contact.search.complained || contact.search.rounds < 4 {
+        if contact.search.complained || contact.search.tries < 3 {
             return;
         }
         let Ok(invite) = Invite::parse(&invited.invite) else { return };
@@ -456,179 +344,105 @@ impl Client {
         self.error("add", message);
     }
 
-    /// The circuits that look for this contact.
-    fn visits(&self, id: ContactId) -> Vec<CircuitKey> {
-        let is_visit = |managed: &Managed| matches!(&managed.task, Task::Visit(visit) if visit.contact == id);
-        self.circuits.iter().filter(|(_, managed)| is_visit(managed)).map(|(key, _)| *key).collect()
-    }
-
-    /// Sends a circuit to one relay: a spare one with another hop where one fits, else a new one.
-    fn visit(&mut self, contact: ContactId, meetings: &[(u64, Meeting)]) -> Result<(), NoPath> {
-        let Some((_, meeting)) = meetings.first() else { return Ok(()) };
-        let relay = meeting.relay;
-        let task =
-            Task::Visit(Box::new(Visit { contact, meetings: meetings.iter().cloned().collect(), knocking: None }));
-        let spare = self.circuits.iter().find(|(_, managed)| {
-            matches!(managed.task, Task::Spare)
-                && managed.circuit.is_open()
-                && self.relays.may_follow(managed.circuit.path(), &relay)
-        });
-        let Some(key) = spare.map(|(key, _)| *key) else {
-            let (link, path) = self.path(End::Others(relay))?;
-            return self.build(link, &path, task).map(|_| ()).ok_or(NoPath::NotYet);
-        };
-        let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
-        let (Some(next), Some(managed)) = (next, self.circuits.get_mut(&key)) else { return Ok(()) };
-        let mut cells = Vec::new();
-        managed.task = task;
-        managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
-        let link = managed.link;
-        if managed.circuit.extend(&mut self.rng, next, &mut cells).is_err() {
-            self.close_circuit(key, Some(DestroyReason::Internal));
-            return Ok(());
+    /// Gives up waiting for a contact: what is joined, or about to be, is enough.
+    fn stop_looking_for(&mut self, id: ContactId) {
+        let keys: Vec<_> = self.waits().filter(|(_, wait)| wait.contact == id).map(|(key, _)| key).collect();
+        let before = self.contacts.get(&id).map(|contact| (contact.search.tries, contact.search.next));
+        keys.into_iter().for_each(|key| self.drop_circuit(key));
+        // It has not failed.
+        if let (Some(contact), Some((tries, next))) = (self.contacts.get_mut(&id), before) {
+            (contact.search.tries, contact.search.next) = (tries, next);
         }
-        self.send_cells(link, &cells);
-        Ok(())
     }
 
-    /// Tries the next cookie at the relay, or goes away.
-    fn knock(&mut self, key: CircuitKey) {
-        let Some(Managed { task: Task::Visit(visit), deadline, .. }) = self.circuits.get_mut(&key) else { return };
-        let contact = self.contacts.get(&visit.contact);
-        let (Some((generation, meeting)), Some(contact)) = (visit.meetings.pop_front(), contact) else {
-            return self.drop_circuit(key);
-        };
-        let host_key = match &contact.record.stage {
-            Stage::Invited(invited) => Invite::parse(&invited.invite).ok().map(|invite| invite.key),
-            Stage::Met(met) => match met.part {
-                Part::Visitor { key, .. } => Some(key),
-                Part::Host { .. } => None,
-            },
-        };
-        let begun = host_key.and_then(|onion_key| {
-            let server = ServerPublic { identity: invite_identity(&onion_key), onion_key };
-            ClientHandshake::start(&mut self.rng, &server, &meeting.verification).ok()
-        });
-        let Some((handshake, message)) = begun else {
-            return self.drop_circuit(key);
-        };
-        visit.knocking = Some((generation, handshake, Assembler::default()));
-        *deadline = Some(self.now.instant + self.relays.stretch(MEETING_TIME));
-        for fragment in split(&message) {
-            let cookie: Option<Cookie> = (fragment.index == 0).then_some(meeting.cookie);
+    // ---- coming ----
+
+    /// Somebody has sent an introduction: comes where it says, if they may be met now.
+    pub(super) fn called(&mut self, caller: Caller, introduction: &Introduction) {
+        let Some((key, verification)) = self.service_of(caller) else { return };
+        let secret = key.secret();
+        let identity = service_identity(secret.public().as_bytes());
+        let received = ServerHandshake::receive(&identity, &secret, &verification, &introduction.handshake);
+        let Ok((handshake, payload)) = received else { return };
+        let Ok(invitation) = Invitation::decode(&payload) else { return };
+        let coming = |managed: &&Managed| matches!(&managed.task, Task::Come(come) if come.caller == caller);
+        if self.circuits.values().filter(coming).count() >= MAX_COMING {
+            return;
+        }
+        if let Caller::Contact(id) = caller
+            && !self.gives_way(id, invitation.generation)
+        {
+            return;
+        }
+        let Ok((answer, stream)) = handshake.reply(&mut self.rng) else { return };
+        let Invitation { relay, cookie, generation } = invitation;
+        let come = Come { caller, cookie, generation, answer: Box::new(answer), stream };
+        // If there is no way, whoever has asked will ask again.
+        let _ = self.lead_to(relay, Task::Come(Box::new(come)));
+    }
+
+    /// Whether a contact's introduction comes before our own, or before the circuit that stands.
+    fn gives_way(&mut self, id: ContactId, generation: u64) -> bool {
+        let Some(contact) = self.contacts.get(&id) else { return false };
+        let Some(relationship) = contact.relationship() else { return false };
+        if contact.talk.is_some() && generation <= relationship.generation {
+            return false;
+        }
+        let asking = self.waits().any(|(_, wait)| wait.contact == id);
+        if asking && relationship.role == Role::Inviter && contact.search.tries == 0 {
+            // They will have ours soon, and give way.
+            return false;
+        }
+        if asking && relationship.role == Role::Guest {
+            self.stop_looking_for(id);
+        }
+        true
+    }
+
+    /// The circuit reaches the rendezvous relay that somebody has named.
+    pub(super) fn arrive(&mut self, key: CircuitKey) {
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        let Task::Come(come) = core::mem::replace(&mut managed.task, Task::Spare) else { return };
+        let Come { caller, cookie, generation, answer, stream } = *come;
+        for fragment in split(&*answer) {
+            let cookie = (fragment.index == 0).then_some(cookie);
             self.send_on(key, &RelayMessage::Rendezvous1 { cookie, fragment });
         }
-    }
-
-    // ---- meeting ----
-
-    fn relay_message(&mut self, key: CircuitKey, message: RelayMessage) {
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        match (&mut managed.task, message) {
-            (Task::Wait(wait), RelayMessage::RendezvousEstablished)
-                if matches!(wait.state, WaitState::Establishing) =>
-            {
-                wait.state = WaitState::Waiting;
-                managed.deadline = None;
-                if let Place::Invite { invite, .. } = wait.place {
-                    self.publish(invite);
-                }
-            }
-            (Task::Wait(wait), RelayMessage::Rendezvous2(fragment)) => {
-                if matches!(wait.state, WaitState::Waiting) {
-                    wait.state = WaitState::Visited(Assembler::default());
-                    managed.deadline = Some(self.now.instant + self.relays.stretch(MEETING_TIME));
-                }
-                let WaitState::Visited(assembler) = &mut wait.state else {
-                    return self.close_circuit(key, Some(DestroyReason::Protocol));
-                };
-                match assembler.push(&fragment) {
-                    Ok(None) => {}
-                    Ok(Some(message)) => self.admit(key, &message),
-                    Err(_) => self.close_circuit(key, Some(DestroyReason::Protocol)),
-                }
-            }
-            (Task::Visit(visit), RelayMessage::RendezvousUnknown) if visit.knocking.is_some() => {
-                visit.knocking = None;
-                self.knock(key);
-            }
-            (Task::Visit(_), RelayMessage::RendezvousAccepted(fragment)) => {
-                self.admitted(key, fragment);
-            }
-            _ => self.close_circuit(key, Some(DestroyReason::Protocol)),
+        match caller {
+            Caller::Invite(invite) => self.join_by_invite(key, invite, stream),
+            Caller::Contact(id) => self.join(key, Side::Host, stream, Some(id), generation),
         }
     }
 
-    /// Host: a visitor's handshake is complete; answers it, if it is one of somebody who may come.
-    fn admit(&mut self, key: CircuitKey, message: &[u8]) {
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get(&key) else { return };
-        let (place, verification) = (wait.place, wait.meeting.verification);
-        let secret = match place {
-            Place::Invite { invite, .. } => self.invites.get(&invite).map(|invite| invite.key.secret()),
-            Place::Contact { contact, .. } => {
-                self.contacts.get(&contact).and_then(Contact::met).and_then(|met| match &met.part {
-                    Part::Host { key, .. } => Some(key.secret()),
-                    Part::Visitor { .. } => None,
-                })
-            }
-        };
-        let answered = secret.and_then(|secret| {
-            let identity = invite_identity(secret.public().as_bytes());
-            let message = message.get(..CLIENT_MESSAGE_LEN)?;
-            handshake::respond(&mut self.rng, &identity, &secret, &verification, message).ok()
-        });
-        let Some((answer, mut stream)) = answered else {
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
-        };
-        for fragment in split(&answer) {
-            self.send_on(key, &RelayMessage::RendezvousAccept(fragment));
+    pub(super) fn come_lost(&mut self, come: &Come) {
+        let now = self.now.instant;
+        if let Caller::Contact(id) = come.caller
+            && let Some(contact) = self.contacts.get_mut(&id)
+        {
+            contact.search.next = contact.search.next.max(now + PAUSE.0);
         }
-        let keys = CircuitKeys::from(&mut stream);
-        let (contact, phase) = match place {
-            Place::Invite { invite, .. } => {
-                (None, Phase::AwaitIntroduce { invite, secrets: FirstSecrets::read(&mut stream) })
-            }
-            Place::Contact { contact, .. } => (Some(contact), Phase::AwaitResume),
-        };
-        self.begin_talk(key, Side::Host, &keys, contact, phase);
     }
 
-    /// Visitor: takes one fragment of the host's answer; at the third the two are joined.
-    fn admitted(&mut self, key: CircuitKey, fragment: Fragment) {
-        let Some(Managed { task: Task::Visit(visit), .. }) = self.circuits.get_mut(&key) else { return };
-        let Some((_, _, assembler)) = &mut visit.knocking else {
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
-        };
-        let message = match assembler.push(&fragment) {
-            Ok(None) => return,
-            Ok(Some(message)) => message,
-            Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
-        };
-        let contact = visit.contact;
-        let Some((generation, handshake, _)) = visit.knocking.take() else { return };
-        let message = message.get(..SERVER_MESSAGE_LEN).unwrap_or_default();
-        let Ok(mut stream) = handshake.finish(message) else {
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
-        };
-        self.stop_looking_for(contact, key);
-        self.join_as_visitor(key, contact, generation, &mut stream);
+    // ---- joined ----
+
+    fn join_by_invite(&mut self, key: CircuitKey, invite: u64, stream: KeyStream) {
+        self.begin_talk(key, Side::Host, stream, None, 1, Phase::AwaitRequest { invite });
     }
 
-    fn join_as_visitor(&mut self, key: CircuitKey, id: ContactId, generation: u64, stream: &mut KeyStream) {
-        let keys = CircuitKeys::from(&mut *stream);
-        let Some(contact) = self.contacts.get_mut(&id) else { return };
-        match &mut contact.record.stage {
-            Stage::Invited(_) => {
-                let phase = Phase::AwaitWelcome { secrets: FirstSecrets::read(stream) };
-                self.begin_talk(key, Side::Visitor, &keys, Some(id), phase);
-                self.introduce(key, id);
-            }
-            Stage::Met(met) => {
-                met.generation = met.generation.max(generation + 1);
-                contact.put(&mut self.store);
-                self.store.then(Then::Greeted(key));
-                self.begin_talk(key, Side::Visitor, &keys, Some(id), Phase::Storing);
-            }
+    /// Joined to somebody who is known: the visitor speaks first.
+    fn join(&mut self, key: CircuitKey, side: Side, stream: KeyStream, id: Option<ContactId>, generation: u64) {
+        let Some(contact) = id.and_then(|id| self.contacts.get(&id)) else { return self.drop_circuit(key) };
+        let phase = match (&contact.record.stage, side) {
+            (Stage::Invited(_), Side::Visitor) => Phase::AwaitPending,
+            (_, Side::Visitor) => Phase::AwaitResumed,
+            (_, Side::Host) => Phase::AwaitResume,
+        };
+        let asks = matches!(phase, Phase::AwaitPending);
+        self.begin_talk(key, side, stream, id, generation, phase);
+        match id {
+            Some(id) if asks => self.request(key, id),
+            Some(id) if side == Side::Visitor => self.say_resume(key, id),
+            _ => {}
         }
     }
 
@@ -636,33 +450,26 @@ impl Client {
         &mut self,
         key: CircuitKey,
         side: Side,
-        keys: &CircuitKeys,
+        mut stream: KeyStream,
         contact: Option<ContactId>,
+        generation: u64,
         phase: Phase,
     ) {
+        let keys = CircuitKeys::from(&mut stream);
+        let secrets = Secrets::read(&mut stream);
+        let deadline = self.now.instant + self.relays.stretch(MEETING_TIME);
+        let patience = self.relays.stretch(PING_TIME);
         if let Some(managed) = self.circuits.get_mut(&key) {
-            managed.circuit.join(side, keys);
-            managed.deadline = Some(self.now.instant + self.relays.stretch(MEETING_TIME));
-            let patience = self.relays.stretch(PING_TIME);
-            managed.task = Task::Talk(Box::new(Talk::new(contact, phase, patience, self.now.instant)));
+            managed.circuit.join(side, &keys);
+            managed.deadline = Some(deadline);
+            let talk = Talk::new(contact, side, generation, secrets, phase, patience, self.now.instant);
+            managed.task = Task::Talk(Box::new(talk));
         }
-        if let Some(contact) = contact.and_then(|id| self.contacts.get_mut(&id))
-            && !contact.is_host()
+        if side == Side::Visitor
+            && let Some(id) = contact
         {
-            // One at a time: a second join would only undo the first.
-            contact.talk = Some(key);
-        }
-    }
-
-    fn stop_looking_for(&mut self, id: ContactId, keep: CircuitKey) {
-        for key in self.visits(id) {
-            if key != keep {
-                self.drop_circuit(key);
-            }
-        }
-        if let Some(contact) = self.contacts.get_mut(&id) {
-            contact.search.queue.clear();
-            contact.search.running = false;
+            // One at a time: a second one would only undo the first.
+            self.stop_looking_for(id);
         }
     }
 
@@ -671,16 +478,29 @@ impl Client {
         let now = self.now.instant;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         contact.talk = None;
-        let failed_at_once = contact.state != ContactState::Connected;
-        if !failed_at_once {
-            contact.search = super::contacts::Search::new(now);
-            contact.state = ContactState::Connecting;
+        if contact.is_done {
+            return self.forget(id);
+        }
+        let role = contact.relationship().map(|relationship| relationship.role);
+        if contact.state == ContactState::Connected {
+            contact.search = Search::new(now);
+            contact.state = contact.state_without(ContactState::Connecting);
             let event = contact.event();
             self.event(event);
-        } else if !contact.is_host() {
-            let pause = (ROUND_PAUSE.0 * (1 << contact.search.rounds.min(8))).min(ROUND_PAUSE.1);
-            contact.search.rounds += 1;
-            contact.search.next_round = now + jitter(pause, pause * 3 / 2, &mut self.rng);
         }
+        if role == Some(Role::Guest) {
+            let next = self.pause(GUEST_PAUSE.0, GUEST_PAUSE.1);
+            if let Some(contact) = self.contacts.get_mut(&id) {
+                contact.search.next = contact.search.next.max(next);
+            }
+        }
+    }
+
+    /// When meetings want to be looked at.
+    pub(super) fn meetings_timeout(&self) -> Option<Instant> {
+        let now = self.now.instant;
+        let waits = self.waits().map(|(_, wait)| wait.next.min(wait.until));
+        let working = self.circuits.values().any(|managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()));
+        waits.chain(working.then_some(now)).min()
     }
 }

@@ -21,8 +21,12 @@ pub(super) enum Then {
     Transmit(ContactId, u64),
     /// Messages from this contact below this number are stored: say so.
     Stored(ContactId, u64),
-    /// The next meetings are stored: answer the handshake on this circuit.
+    /// What this circuit waited for is stored: say so there.
     Greeted(CircuitKey),
+    /// What a contact has to be told is stored: tell it, if it is there.
+    Decided(ContactId),
+    /// Where a contact takes introductions is stored: say so on this circuit.
+    PointsKept(CircuitKey),
 }
 
 /// Collects writes.

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::Client;
-use super::api::{ContactId, ContactState, DeliveryState};
-use super::circuits::{CircuitKey, FirstSecrets, Managed, Phase, Talk, Task};
-use super::contacts::{Arrival, Contact, ContactRecord, KeyBytes, Met, Part, Ranking, Search, Stage, unique_name};
-use super::store::{Key, Then};
+use super::api::{ContactId, ContactState, DeliveryState, Event, MessageId};
+use super::circuits::{CircuitKey, Managed, Phase, Secrets, Talk, Task};
+use super::contacts::{Arrival, Contact, Met, ReceiveError, Search, Stage};
+use super::store::Then;
 use crate::cell::DestroyReason;
 use crate::cell::message::StreamId;
-use crate::circuit::JOINED_STREAM;
-use crate::contact::invite::Invite;
-use crate::crypto::keys::OnionSecret;
-use crate::messaging::frame::Frame;
+use crate::circuit::{JOINED_STREAM, Side};
+use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
+use crate::relay::rate::Rate;
+use crate::rendezvous::{Point, Role};
 use crate::time::Instant;
 
 /// How often one makes sure that the other is there.
@@ -28,10 +28,39 @@ const MAX_IN_FLIGHT: usize = 96 * 1024;
 /// Bytes that may wait for a contact who does not read, but goes on asking.
 const MAX_WAITING: usize = 512 * 1024;
 
-/// How far a host lets a visitor's generation run ahead of its own.
-const MAX_GENERATION_STEP: u64 = 2;
+/// How often a contact may begin or stop writing: each second, and how often at once.
+const TYPING_RATE: (u32, u32) = (2, 8);
+
+/// After this time a contact who has not said that they go on writing has stopped.
+const TYPING_TIME: Duration = Duration::from_secs(12);
 
 impl Talk {
+    pub(super) fn new(
+        contact: Option<ContactId>,
+        side: Side,
+        generation: u64,
+        secrets: Secrets,
+        phase: Phase,
+        patience: Duration,
+        now: Instant,
+    ) -> Self {
+        Self {
+            contact,
+            side,
+            generation,
+            secrets: Some(secrets),
+            phase,
+            reader: FrameReader::default(),
+            offered: None,
+            is_told: false,
+            ping_at: now,
+            unanswered: None,
+            patience,
+            pings: 0,
+            next_to_send: 0,
+        }
+    }
+
     pub(super) fn poll_timeout(&self) -> Instant {
         match self.unanswered {
             Some(since) => self.ping_at.min(since + self.patience),
@@ -40,8 +69,15 @@ impl Talk {
     }
 }
 
+impl Phase {
+    /// Whether both know who the other is, and nothing is under way.
+    pub(super) const fn is_greeted(&self) -> bool {
+        matches!(self, Self::Undecided | Self::Open)
+    }
+}
+
 /// The contact broke the protocol: this circuit ends.
-struct Violation;
+pub(super) struct Violation;
 
 impl Client {
     /// Takes what the other client sent.
@@ -62,14 +98,14 @@ impl Client {
         }
     }
 
-    fn talk(&mut self, key: CircuitKey) -> Option<&mut Talk> {
+    pub(super) fn talk(&mut self, key: CircuitKey) -> Option<&mut Talk> {
         match self.circuits.get_mut(&key) {
             Some(Managed { task: Task::Talk(talk), .. }) => Some(talk),
             _ => None,
         }
     }
 
-    fn send_frame(&mut self, key: CircuitKey, frame: &Frame) {
+    pub(super) fn send_frame(&mut self, key: CircuitKey, frame: &Frame) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
         let Some(managed) = self.circuits.get_mut(&key) else { return };
@@ -94,279 +130,359 @@ impl Client {
     fn frame(&mut self, key: CircuitKey, frame: Frame) -> Result<(), Violation> {
         let Some(talk) = self.talk(key) else { return Ok(()) };
         let contact = talk.contact;
-        match (&mut talk.phase, frame) {
+        match (&talk.phase, frame) {
             (_, Frame::Ping(number)) => {
                 self.send_frame(key, &Frame::Pong(number));
                 Ok(())
             }
             (_, Frame::Pong(_)) => Ok(()),
-            (Phase::AwaitIntroduce { .. }, Frame::Introduce { identity, one_time_key, name }) => {
-                let Phase::AwaitIntroduce { invite, secrets } = core::mem::replace(&mut talk.phase, Phase::AwaitResume)
-                else {
-                    return Err(Violation);
-                };
-                self.introduced(key, invite, secrets, identity, one_time_key, &name)
+            (Phase::AwaitRequest { invite }, frame @ Frame::Request { .. }) => {
+                let invite = *invite;
+                self.requested(key, invite, frame)
             }
-            (Phase::AwaitWelcome { .. }, Frame::Welcome { identity, meeting_key, pre_key }) => {
-                let Phase::AwaitWelcome { secrets } = core::mem::replace(&mut talk.phase, Phase::Storing) else {
-                    return Err(Violation);
-                };
-                self.welcomed(key, contact.ok_or(Violation)?, secrets, identity, meeting_key, &pre_key)
+            (Phase::AwaitPending, Frame::Pending { key: their_key, points }) => {
+                self.pending(key, contact.ok_or(Violation)?, their_key, points)
             }
-            (Phase::AwaitResume, Frame::Resume { generation, received }) => {
-                talk.phase = Phase::Resuming;
-                self.resume(key, contact.ok_or(Violation)?, generation, received)
+            (Phase::Undecided, Frame::Confirm) => self.confirmed(key, contact.ok_or(Violation)?),
+            (Phase::Undecided | Phase::Renewing(_), Frame::Welcome { identity, pre_key }) => {
+                self.welcomed(key, contact.ok_or(Violation)?, identity, &pre_key)
             }
-            (Phase::AwaitResumed, Frame::Resumed { received }) => {
-                self.acknowledged(contact.ok_or(Violation)?, received)?;
-                self.opened(key, contact.ok_or(Violation)?, received);
-                Ok(())
+            (Phase::Undecided, Frame::Decline) => self.declined(key, contact.ok_or(Violation)?),
+            (
+                Phase::AwaitResume | Phase::AwaitResumed | Phase::Undecided,
+                Frame::Resume { generation: _, has_session, received, read },
+            ) => self.resumed(key, contact.ok_or(Violation)?, has_session, received, read),
+            (Phase::AwaitResumed | Phase::Undecided | Phase::Open | Phase::Renewing(_), Frame::Renew { identity, one_time_key }) => {
+                self.renewed(key, contact.ok_or(Violation)?, identity, one_time_key)
+            }
+            // What was said before the other heard of the new session.
+            (
+                Phase::Renewing(_),
+                Frame::Envelope { .. } | Frame::Ack { .. } | Frame::Read(_) | Frame::Typing(_) | Frame::Resume { .. },
+            ) => Ok(()),
+            (Phase::Undecided | Phase::Open | Phase::Renewing(_), Frame::Points(points)) => {
+                self.points_changed(key, contact.ok_or(Violation)?, points)
+            }
+            (Phase::Undecided | Phase::Open | Phase::Renewing(_), Frame::PointsKept) => {
+                self.points_kept(key, contact.ok_or(Violation)?)
             }
             (Phase::Open, Frame::Envelope { sequence, id, sealed }) => {
-                let at = self.now.unix;
-                let contact = contact.and_then(|id| self.contacts.get_mut(&id)).ok_or(Violation)?;
-                match contact.receive(sequence, id, &sealed, at, &mut self.store).map_err(|_| Violation)? {
-                    Arrival::New => {}
-                    Arrival::Repeated => {
-                        let received = contact.stored;
-                        self.send_frame(key, &Frame::Ack { received });
-                    }
-                }
-                Ok(())
+                self.envelope(key, contact.ok_or(Violation)?, sequence, id, &sealed)
             }
             (Phase::Open, Frame::Ack { received }) => {
                 let contact = contact.ok_or(Violation)?;
-                self.acknowledged(contact, received)?;
+                self.acknowledged(key, contact, received)?;
                 self.transmit(contact);
+                Ok(())
+            }
+            (Phase::Open, Frame::Read(id)) => {
+                let contact = contact.and_then(|id| self.contacts.get_mut(&id)).ok_or(Violation)?;
+                contact.was_read(id, &mut self.store);
+                Ok(())
+            }
+            (Phase::Open, Frame::Typing(typing)) => {
+                self.is_typing(contact.ok_or(Violation)?, typing);
                 Ok(())
             }
             _ => Err(Violation),
         }
     }
 
-    /// Visitor: says who we are to the maker of an invite.
-    pub(super) fn introduce(&mut self, key: CircuitKey, id: ContactId) {
-        let Some(contact) = self.contacts.get_mut(&id) else { return };
-        let Stage::Invited(invited) = &mut contact.record.stage else { return };
-        let frame = Frame::Introduce {
-            identity: invited.account.identity(),
-            one_time_key: invited.account.one_time_key(),
-            name: invited.introduce_as.clone(),
-        };
-        self.send_frame(key, &frame);
-    }
+    // ---- the greeting ----
 
-    /// Host: somebody came with an invite. Makes them a contact, or begins anew with one who came before.
-    fn introduced(
-        &mut self,
-        key: CircuitKey,
-        invite: u64,
-        secrets: FirstSecrets,
-        identity: [u8; 32],
-        one_time_key: [u8; 32],
-        name: &str,
-    ) -> Result<(), Violation> {
-        let came_before = |contact: &&Contact| {
-            let part = contact.met().map(|met| &met.part);
-            matches!(part, Some(Part::Host { visitor, invite: Some(by), .. }) if *visitor == identity && *by == invite)
-        };
-        let known = self.contacts.values().find(came_before).map(|contact| contact.id);
-        let used = |contact: &Contact| {
-            let part = contact.met().map(|met| &met.part);
-            matches!(part, Some(Part::Host { invite: Some(by), .. }) if *by == invite)
-        };
-        // The invite is good for one person; until that one has confirmed, it stays open for that one only.
-        if !self.invites.contains_key(&invite) || (known.is_none() && self.contacts.values().any(used)) {
-            return Err(Violation);
-        }
-        let account = OlmAccount::generate();
-        let (session, pre_key) = account.begin(identity, one_time_key, b"").map_err(|_| Violation)?;
-        let meeting_key = OnionSecret::generate(&mut self.rng);
-        let met = Met {
-            root: secrets.root,
-            generation: 1,
-            part: Part::Host { key: KeyBytes::of(&meeting_key), visitor: identity, invite: Some(invite) },
-            session,
-            send: secrets.to_visitor,
-            receive: secrets.to_host,
-            ranking: Ranking::default(),
-        };
-        let id = match known.and_then(|id| self.contacts.get_mut(&id)) {
-            Some(contact) => {
-                contact.restart(met);
-                contact.id
-            }
-            None => {
-                let names = self.contacts.values().map(|contact| contact.record.name.as_str());
-                let name = unique_name(name, names);
-                let id = ContactId(self.profile.next_contact);
-                self.profile.next_contact += 1;
-                self.put_profile();
-                let record = ContactRecord { name, next_message: 0, stage: Stage::Met(Box::new(met)) };
-                self.contacts.insert(id, Contact::new(id, record, self.now.instant));
-                id
-            }
-        };
-        self.drop_earlier_talks(key, invite, id);
-        let frame =
-            Frame::Welcome { identity: account.identity(), meeting_key: *meeting_key.public().as_bytes(), pre_key };
+    /// What has come is stored first; then this is said, and the next phase begins.
+    pub(super) fn store_and_say(&mut self, key: CircuitKey, say: Frame, next: Phase) {
         if let Some(talk) = self.talk(key) {
-            talk.contact = Some(id);
-            talk.phase = Phase::Welcoming { welcome: frame };
-        }
-        if let Some(contact) = self.contacts.get_mut(&id) {
-            contact.seal(&mut self.store);
-            contact.put(&mut self.store);
-            if known.is_none() {
-                let event = contact.event();
-                self.store.then(Then::Tell(event));
-            }
-        }
-        self.store.then(Then::Greeted(key));
-        Ok(())
-    }
-
-    /// Host: whoever was admitted before with the same invite comes too late, and what was said with earlier secrets is void.
-    fn drop_earlier_talks(&mut self, keep: CircuitKey, invite: u64, contact: ContactId) {
-        let is_earlier = |talk: &Talk| match talk.phase {
-            Phase::AwaitIntroduce { invite: by, .. } => by == invite,
-            _ => talk.contact == Some(contact),
-        };
-        let earlier: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(key, managed)| **key != keep && matches!(&managed.task, Task::Talk(talk) if is_earlier(talk)))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in earlier {
-            self.drop_circuit(key);
-        }
-    }
-
-    /// Visitor: the maker of the invite has taken us as a contact.
-    fn welcomed(
-        &mut self,
-        key: CircuitKey,
-        id: ContactId,
-        secrets: FirstSecrets,
-        identity: [u8; 32],
-        meeting_key: [u8; 32],
-        pre_key: &[u8],
-    ) -> Result<(), Violation> {
-        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        let Stage::Invited(invited) = &mut contact.record.stage else { return Err(Violation) };
-        let (session, _) = invited.account.accept(identity, pre_key).map_err(|_| Violation)?;
-        let invite = Invite::parse(&invited.invite).map_err(|_| Violation)?.key;
-        contact.record.stage = Stage::Met(Box::new(Met {
-            root: secrets.root,
-            generation: 1,
-            part: Part::Visitor { key: meeting_key, invite },
-            session,
-            send: secrets.to_host,
-            receive: secrets.to_visitor,
-            ranking: Ranking::default(),
-        }));
-        contact.seal(&mut self.store);
-        contact.put(&mut self.store);
-        self.store.then(Then::Greeted(key));
-        Ok(())
-    }
-
-    /// Host: the visitor knows where to come next time, and how much it has.
-    fn resume(&mut self, key: CircuitKey, id: ContactId, generation: u64, received: u64) -> Result<(), Violation> {
-        self.acknowledged(id, received)?;
-        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        let met = contact.met_mut().ok_or(Violation)?;
-        if generation > met.generation + MAX_GENERATION_STEP {
-            return Err(Violation);
-        }
-        met.generation = met.generation.max(generation);
-        let finished = match &mut met.part {
-            Part::Host { invite, .. } => invite.take(),
-            Part::Visitor { .. } => return Err(Violation),
-        };
-        contact.put(&mut self.store);
-        if let Some(talk) = self.talk(key) {
-            talk.next_to_send = received;
-        }
-        self.store.then(Then::Greeted(key));
-        if let Some(invite) = finished {
-            self.invites.remove(&invite);
-            self.store.delete(Key::Invite(invite).to_string());
-            self.stop_waiting_for_invite(invite);
-        }
-        Ok(())
-    }
-
-    fn stop_waiting_for_invite(&mut self, invite: u64) {
-        use super::circuits::{Place, Wait};
-        let waits: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(_, managed)| {
-                matches!(&managed.task, Task::Wait(Wait { place: Place::Invite { invite: id, .. }, .. }) if *id == invite)
-            })
-            .map(|(key, _)| *key)
-            .collect();
-        for key in waits {
-            self.drop_circuit(key);
+            talk.phase = Phase::Storing { say, next: Box::new(next) };
+            self.store.then(Then::Greeted(key));
         }
     }
 
     /// What a greeting had to store is on disk.
     pub(super) fn greeted(&mut self, key: CircuitKey) {
         let Some(talk) = self.talk(key) else { return };
-        let Some(id) = talk.contact else { return };
-        let next_to_send = talk.next_to_send;
         match core::mem::replace(&mut talk.phase, Phase::AwaitResumed) {
-            Phase::Welcoming { welcome } => {
-                talk.phase = Phase::AwaitResume;
-                self.send_frame(key, &welcome);
-            }
-            Phase::Storing => {
-                let Some(contact) = self.contacts.get(&id) else { return };
-                let received = contact.stored;
-                let Some(met) = contact.met() else { return };
-                let frame = Frame::Resume { generation: met.generation, received };
-                self.send_frame(key, &frame);
-            }
-            Phase::Resuming => {
-                let Some(received) = self.contacts.get(&id).map(|contact| contact.stored) else { return };
-                self.send_frame(key, &Frame::Resumed { received });
-                self.opened(key, id, next_to_send);
+            Phase::Storing { say, next } => {
+                talk.phase = *next;
+                let (known, contact) = (talk.phase.is_greeted(), talk.contact);
+                self.send_frame(key, &say);
+                if let Some(id) = contact
+                    && known
+                {
+                    self.carried(key, id);
+                }
             }
             other => talk.phase = other,
         }
     }
 
-    /// Both know all that they need: the conversation goes on over this circuit.
-    fn opened(&mut self, key: CircuitKey, id: ContactId, received: u64) {
-        let now = self.now.instant;
-        if let Some(managed) = self.circuits.get_mut(&key) {
-            managed.deadline = None;
-            if let Task::Talk(talk) = &mut managed.task {
-                talk.phase = Phase::Open;
-                talk.next_to_send = received;
-                talk.ping_at = now + PING_INTERVAL;
-            }
+    /// Says how far this side has come.
+    pub(super) fn say_resume(&mut self, key: CircuitKey, id: ContactId) {
+        let receipts = !self.profile.no_receipts;
+        let Some(generation) = self.talk(key).map(|talk| talk.generation) else { return };
+        let Some(contact) = self.contacts.get(&id) else { return };
+        let frame = Frame::Resume {
+            generation,
+            has_session: contact.met().is_some(),
+            received: contact.stored,
+            read: contact.record.read.filter(|_| receipts),
+        };
+        self.send_frame(key, &frame);
+    }
+
+    /// The other has said how far it has come.
+    fn resumed(
+        &mut self,
+        key: CircuitKey,
+        id: ContactId,
+        has_session: bool,
+        received: u64,
+        read: Option<MessageId>,
+    ) -> Result<(), Violation> {
+        let Some(talk) = self.talk(key) else { return Ok(()) };
+        if !matches!(talk.phase, Phase::AwaitResumed) {
+            self.say_resume(key, id);
         }
+        self.confirm(id);
+        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
+        let Some(met) = contact.met_mut().filter(|_| has_session) else {
+            self.set_phase(key, Phase::Undecided);
+            self.carried(key, id);
+            let is_met = self.contacts.get(&id).is_some_and(|contact| contact.met().is_some());
+            return if has_session || is_met { self.mend(key, id) } else { Ok(()) };
+        };
+        if met.welcome.take().is_some() {
+            contact.put(&mut self.store);
+        }
+        if let Some(id) = read {
+            contact.was_read(id, &mut self.store);
+        }
+        self.set_phase(key, Phase::Open);
+        if let Some(talk) = self.talk(key) {
+            talk.next_to_send = received;
+        }
+        self.carried(key, id);
+        self.acknowledged(key, id, received)?;
+        self.transmit(id);
+        Ok(())
+    }
+
+    fn set_phase(&mut self, key: CircuitKey, phase: Phase) {
+        if let Some(talk) = self.talk(key) {
+            talk.phase = phase;
+        }
+    }
+
+    /// From now on this circuit carries the contact.
+    fn carried(&mut self, key: CircuitKey, id: ContactId) {
+        let now = self.now.instant;
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        managed.deadline = None;
+        let Task::Talk(talk) = &mut managed.task else { return };
+        talk.ping_at = now + PING_INTERVAL;
+        let (is_open, generation) = (matches!(talk.phase, Phase::Open), talk.generation);
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         let before = contact.talk.replace(key).filter(|before| *before != key);
         contact.search = Search::new(now);
-        if contact.state != ContactState::Connected {
-            contact.state = ContactState::Connected;
-            let event = contact.event();
-            self.event(event);
+        if let Some(relationship) = &mut contact.record.relationship
+            && relationship.generation < generation
+        {
+            relationship.generation = generation;
+            contact.put(&mut self.store);
+        }
+        let state = if is_open { ContactState::Connected } else { contact.state_without(contact.state) };
+        if contact.state != state {
+            contact.state = state;
+            if !matches!(contact.record.stage, Stage::Asked(_)) {
+                let event = contact.event();
+                self.store.then(Then::Tell(event));
+            }
         }
         if let Some(before) = before {
             self.drop_circuit(before);
         }
-        self.transmit(id);
+        self.offer_points(id);
+        if !is_open {
+            self.decided(id);
+        }
     }
 
-    fn acknowledged(&mut self, id: ContactId, received: u64) -> Result<(), Violation> {
+    // ---- sessions that are out of step ----
+
+    /// The two do not share a session any more, or do not agree on what was said in it: begins a new one.
+    fn mend(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
+        let has_welcome = |contact: &Contact| contact.met().is_some_and(|met| met.welcome.is_some());
+        if self.contacts.get(&id).is_some_and(has_welcome) {
+            // It is on its way, and begins one.
+            return Ok(());
+        }
+        let Some(talk) = self.talk(key) else { return Ok(()) };
+        if talk.secrets.is_none() || matches!(talk.phase, Phase::Renewing(_)) {
+            return Err(Violation);
+        }
+        let account = OlmAccount::generate();
+        let frame = Frame::Renew { identity: account.identity(), one_time_key: account.one_time_key() };
+        talk.phase = Phase::Renewing(account);
+        self.send_frame(key, &frame);
+        Ok(())
+    }
+
+    /// The other has begun a new session.
+    fn renewed(
+        &mut self,
+        key: CircuitKey,
+        id: ContactId,
+        identity: [u8; 32],
+        one_time_key: [u8; 32],
+    ) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        if contact.acknowledged(received, &mut self.store) { Ok(()) } else { Err(Violation) }
+        let role = contact.relationship().ok_or(Violation)?.role;
+        let Some(Managed { task: Task::Talk(talk), .. }) = self.circuits.get_mut(&key) else { return Ok(()) };
+        if matches!(talk.phase, Phase::Renewing(_)) && role == Role::Inviter {
+            // Both have: ours counts.
+            return Ok(());
+        }
+        let side = talk.side;
+        let (send, receive) = talk.secrets.take().ok_or(Violation)?.chains(side);
+        if let Stage::Asked(asked) = &mut contact.record.stage {
+            // Not decided yet: what begins later begins with these.
+            (asked.identity, asked.one_time_key, asked.send, asked.receive) = (identity, one_time_key, send, receive);
+            contact.put(&mut self.store);
+            return Ok(());
+        }
+        let account = OlmAccount::generate();
+        let (session, pre_key) = account.begin(identity, one_time_key, b"").map_err(|_| Violation)?;
+        contact.begin(Met { session, send, receive, welcome: None }, &mut self.store);
+        self.store_and_say(key, Frame::Welcome { identity: account.identity(), pre_key }, Phase::AwaitResume);
+        Ok(())
+    }
+
+    /// What begins a session has come, the first one or a new one.
+    fn welcomed(
+        &mut self,
+        key: CircuitKey,
+        id: ContactId,
+        identity: [u8; 32],
+        pre_key: &[u8],
+    ) -> Result<(), Violation> {
+        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
+        let Some(Managed { task: Task::Talk(talk), .. }) = self.circuits.get_mut(&key) else { return Ok(()) };
+        let side = talk.side;
+        let (session, send, receive) = match (&mut talk.phase, &mut contact.record.stage) {
+            (Phase::Renewing(account), Stage::Met(_) | Stage::Requested(_)) => {
+                let (session, _) = account.accept(identity, pre_key).map_err(|_| Violation)?;
+                let (send, receive) = talk.secrets.take().ok_or(Violation)?.chains(side);
+                (session, send, receive)
+            }
+            (Phase::Undecided, Stage::Requested(requested)) => {
+                let (session, _) = requested.account.accept(identity, pre_key).map_err(|_| Violation)?;
+                (session, requested.send.clone(), requested.receive.clone())
+            }
+            _ => return Err(Violation),
+        };
+        contact.begin(Met { session, send, receive, welcome: None }, &mut self.store);
+        let generation = talk.generation;
+        let resume = Frame::Resume { generation, has_session: true, received: 0, read: None };
+        self.store_and_say(key, resume, Phase::AwaitResumed);
+        Ok(())
+    }
+
+    // ---- where to find each other ----
+
+    fn points_changed(&mut self, key: CircuitKey, id: ContactId, points: Vec<Point>) -> Result<(), Violation> {
+        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
+        let relationship = contact.record.relationship.as_mut().ok_or(Violation)?;
+        if relationship.their_points != points {
+            relationship.their_points = points;
+            contact.put(&mut self.store);
+        }
+        self.store.then(Then::PointsKept(key));
+        Ok(())
+    }
+
+    fn points_kept(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
+        let offered = self.talk(key).and_then(|talk| talk.offered.take()).ok_or(Violation)?;
+        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
+        if let Some(relationship) = &mut contact.record.relationship {
+            relationship.told = offered;
+            contact.put(&mut self.store);
+        }
+        self.pool_changed();
+        Ok(())
+    }
+
+    // ---- messages ----
+
+    fn envelope(
+        &mut self,
+        key: CircuitKey,
+        id: ContactId,
+        sequence: u64,
+        message: MessageId,
+        sealed: &[u8],
+    ) -> Result<(), Violation> {
+        let at = self.now.unix;
+        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
+        match contact.receive(sequence, message, sealed, at, &mut self.store) {
+            Ok(Arrival::New) => Ok(()),
+            Ok(Arrival::Repeated) => {
+                let received = contact.stored;
+                self.send_frame(key, &Frame::Ack { received });
+                Ok(())
+            }
+            Err(ReceiveError::Order) => Err(Violation),
+            Err(ReceiveError::Envelope | ReceiveError::Session(_)) => self.mend(key, id),
+        }
+    }
+
+    fn acknowledged(&mut self, key: CircuitKey, id: ContactId, received: u64) -> Result<(), Violation> {
+        let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
+        // More than was ever sent, as far as we know: what we know is not the newest.
+        if contact.acknowledged(received, &mut self.store) { Ok(()) } else { self.mend(key, id) }
+    }
+
+    /// A contact has begun or stopped writing.
+    fn is_typing(&mut self, id: ContactId, typing: bool) {
+        let now = self.now.instant;
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let rate = contact.typing.rate.get_or_insert_with(|| Rate::new(TYPING_RATE.0, TYPING_RATE.1, now));
+        if !rate.take(now) {
+            return;
+        }
+        let was = contact.typing.theirs.is_some();
+        contact.typing.theirs = typing.then_some(now + TYPING_TIME);
+        if was != typing {
+            self.event(Event::Typing { contact: id, typing });
+        }
+    }
+
+    /// The person has begun or stopped writing, or goes on.
+    pub(super) fn say_typing(&mut self, id: ContactId, typing: bool) {
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        if !typing && !contact.typing.ours {
+            return;
+        }
+        contact.typing.ours = typing;
+        if let Some(key) = contact.talk
+            && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
+        {
+            self.send_frame(key, &Frame::Typing(typing));
+        }
+    }
+
+    /// The person has read all that has come from a contact.
+    pub(super) fn read(&mut self, id: ContactId) {
+        let receipts = !self.profile.no_receipts;
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        let Some(newest) = contact.newest.filter(|newest| contact.record.read != Some(*newest)) else { return };
+        contact.record.read = Some(newest);
+        contact.put(&mut self.store);
+        if let Some(key) = contact.talk
+            && receipts
+            && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
+        {
+            self.send_frame(key, &Frame::Read(newest));
+        }
     }
 
     /// Messages of the contact below `stored` are on disk: says so to the contact.
@@ -429,7 +545,7 @@ impl Client {
                 dead.push(*key);
             } else if talk.ping_at <= now {
                 talk.ping_at = now + PING_INTERVAL;
-                if matches!(talk.phase, Phase::Open) && talk.unanswered.is_none() {
+                if talk.phase.is_greeted() && talk.unanswered.is_none() {
                     talk.unanswered = Some(now);
                     talk.pings = talk.pings.wrapping_add(1);
                     due.push((*key, talk.pings));
@@ -442,11 +558,25 @@ impl Client {
         for key in dead {
             self.close_circuit(key, Some(DestroyReason::Timeout));
         }
+        let silent = |contact: &Contact| contact.typing.theirs.is_some_and(|until| until <= now);
+        let silent: Vec<_> =
+            self.contacts.values().filter(|contact| silent(contact)).map(|contact| contact.id).collect();
+        silent.into_iter().for_each(|id| self.stopped_typing(id));
+    }
+
+    /// A contact does not write any more, or nobody can tell.
+    fn stopped_typing(&mut self, id: ContactId) {
+        if let Some(contact) = self.contacts.get_mut(&id)
+            && contact.typing.theirs.take().is_some()
+        {
+            self.event(Event::Typing { contact: id, typing: false });
+        }
     }
 
     /// A joined circuit is gone.
     pub(super) fn talk_lost(&mut self, key: CircuitKey, talk: &Talk) {
         let Some(id) = talk.contact else { return };
+        self.stopped_typing(id);
         if self.contacts.get(&id).is_some_and(|contact| contact.talk == Some(key)) {
             self.contact_lost(id);
         }

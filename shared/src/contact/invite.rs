@@ -1,29 +1,33 @@
-//! Invites: all that a stranger needs to meet the inviter once, as the fragment of a link.
+//! Invites: all that a stranger needs to ask the inviter for contact, as the fragment of a link.
 //!
 //! ```text
-//! version u8 ‖ network (8) ‖ key (32) ‖ secret (16) ‖ count u8 ‖ count × (relay (32) ‖ cookie (20)) ‖ check (4)
+//! version u8 ‖ network (8) ‖ flags u8 ‖ expires u32 ‖ key (32) ‖ secret (16)
+//!   ‖ count u8 ‖ count × (relay (32) ‖ id (16)) ‖ check (4)
 //! ```
 //!
-//! in base64url without filling. `network` is the beginning of the network's id, `key` the inviter's X25519 key for this
-//! one meeting, `secret` part of its verification string, and `check` the beginning of a hash of all before it, so that a
-//! link that lost a letter on its way is told from one whose relays are gone.
+//! in base64url without filling. `network` is the beginning of the network's id, the only flag 1 says that many may use the
+//! link, `expires` is in minutes since 1970 (zero: never), `key` the inviter's X25519 key for this invite, `secret` part of
+//! the verification string, the relays are those where the inviter takes what comes for the ids, and `check` is the
+//! beginning of a hash of all before it, so that a link that lost a letter on its way is told from one whose relays are gone.
 
 use data_encoding::BASE64URL_NOPAD;
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use crate::cell::message::{COOKIE_LEN, Cookie};
+use crate::cell::introduction::{IntroductionId, LOCK_LEN};
 use crate::crypto::derive::{derive, derive_short};
 use crate::crypto::keys::RelayIdentity;
-use crate::rendezvous::Meeting;
+use crate::rendezvous::service_identity;
+use crate::time::UnixTime;
 use crate::wire::{DecodeError, Reader};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const REUSABLE: u8 = 1;
 const CHECK_LEN: usize = 4;
 const MAX_RELAYS: usize = 4;
 const MAX_LINK_LEN: usize = 4096;
 
-/// At how many relays the inviter waits.
+/// At how many relays the inviter takes introductions for one invite.
 pub const INVITE_RELAYS: usize = 2;
 
 /// An invite, as the link carries it.
@@ -31,12 +35,16 @@ pub const INVITE_RELAYS: usize = 2;
 pub struct Invite {
     /// The beginning of the network's id.
     pub network: [u8; 8],
-    /// The inviter's X25519 key for this meeting.
+    /// Whether many may use it, or only one.
+    pub reusable: bool,
+    /// When it ends, in minutes since 1970; never, if that is zero.
+    pub expires: u32,
+    /// The inviter's X25519 key for this invite.
     pub key: [u8; 32],
     /// What only holders of the link know.
     pub secret: [u8; 16],
-    /// Where the inviter waits, and the cookie for each place.
-    pub places: Vec<(RelayIdentity, Cookie)>,
+    /// Where the inviter takes introductions, and for which id at each place.
+    pub places: Vec<(RelayIdentity, IntroductionId)>,
 }
 
 impl Invite {
@@ -44,13 +52,15 @@ impl Invite {
     pub fn to_fragment(&self) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.network);
+        bytes.push(if self.reusable { REUSABLE } else { 0 });
+        bytes.extend_from_slice(&self.expires.to_be_bytes());
         bytes.extend_from_slice(&self.key);
         bytes.extend_from_slice(&self.secret);
         let places = self.places.get(..MAX_RELAYS).unwrap_or(&self.places);
         bytes.push(places.len() as u8);
-        for (relay, cookie) in places {
+        for (relay, id) in places {
             bytes.extend_from_slice(relay.as_bytes());
-            bytes.extend_from_slice(&cookie.0);
+            bytes.extend_from_slice(&id.0);
         }
         bytes.extend_from_slice(&check(&bytes));
         let fragment = BASE64URL_NOPAD.encode(&bytes);
@@ -76,7 +86,7 @@ impl Invite {
         match bytes.first() {
             Some(&VERSION) => {}
             Some(&version) if bytes.len() > CHECK_LEN && is_whole(&bytes) => {
-                return Err(InviteError::Version(version));
+                return Err(if version < VERSION { InviteError::Outdated } else { InviteError::Version(version) });
             }
             _ => return Err(InviteError::Damaged),
         }
@@ -89,38 +99,40 @@ impl Invite {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         reader.u8()?;
-        let (network, key, secret) = (reader.array()?, reader.array()?, reader.array()?);
+        let network = reader.array()?;
+        let reusable = match reader.u8()? {
+            0 => false,
+            REUSABLE => true,
+            _ => return Err(DecodeError::Invalid("a flag")),
+        };
+        let (expires, key, secret) = (reader.u32()?, reader.array()?, reader.array()?);
         let count = usize::from(reader.u8()?);
         if count == 0 || count > MAX_RELAYS {
             return Err(DecodeError::Invalid("the number of relays"));
         }
         let mut places = Vec::with_capacity(count);
         for _ in 0..count {
-            places.push((RelayIdentity::from(reader.array::<32>()?), Cookie(reader.array::<COOKIE_LEN>()?)));
+            places.push((RelayIdentity::from(reader.array::<32>()?), IntroductionId(reader.array::<LOCK_LEN>()?)));
         }
         reader.array::<CHECK_LEN>()?;
         reader.finish()?;
-        Ok(Self { network, key, secret, places })
+        Ok(Self { network, reusable, expires, key, secret, places })
     }
 
     /// The identity that stands for the inviter in the handshake: a hash of the key.
     pub fn identity(&self) -> [u8; 32] {
-        invite_identity(&self.key)
+        service_identity(&self.key)
     }
 
-    /// The meetings that the invite names.
-    pub fn meetings(&self) -> impl Iterator<Item = Meeting> + '_ {
-        self.places.iter().map(|(relay, cookie)| Meeting {
-            relay: *relay,
-            cookie: *cookie,
-            verification: derive("invite verification", &[&self.secret, &self.key, relay.as_bytes(), &cookie.0]),
-        })
+    /// The verification string of handshakes with the inviter.
+    pub fn verification(&self) -> [u8; 32] {
+        derive("invite verification", &[&self.secret, &self.key])
     }
-}
 
-/// The identity that stands in the handshake for whoever made an invite, or for a contact's host, with this key.
-pub fn invite_identity(key: &[u8; 32]) -> [u8; 32] {
-    derive("meeting identity", &[key])
+    /// Whether it has ended by this time.
+    pub fn is_over(&self, now: UnixTime) -> bool {
+        self.expires != 0 && now.as_secs() / 60 >= u64::from(self.expires)
+    }
 }
 
 impl core::fmt::Debug for Invite {
@@ -151,6 +163,12 @@ pub enum InviteError {
         "This invite link was made by a newer version of Allium (format {0}). Reload the page or update to use it."
     )]
     Version(u8),
+    /// Made by an earlier version.
+    #[error("This invite link was made by an older version of Allium. Ask for a new one.")]
+    Outdated,
+    /// Its time is over.
+    #[error("This invite link has expired. Ask for a new one.")]
+    Expired,
     /// Made on another network.
     #[error("This invite link belongs to another network than the one you are on.")]
     OtherNetwork,
@@ -168,11 +186,13 @@ mod tests {
     fn invite() -> Invite {
         Invite {
             network: [1; 8],
+            reusable: true,
+            expires: 0x0102_0304,
             key: [2; 32],
             secret: [3; 16],
             places: vec![
-                (RelayIdentity::from([4; 32]), Cookie([5; 20])),
-                (RelayIdentity::from([6; 32]), Cookie([7; 20])),
+                (RelayIdentity::from([4; 32]), IntroductionId([5; 16])),
+                (RelayIdentity::from([6; 32]), IntroductionId([7; 16])),
             ],
         }
     }
@@ -198,9 +218,19 @@ mod tests {
         assert_eq!(Invite::parse(&fragment[1..]), Err(InviteError::Damaged));
         assert_eq!(Invite::parse(&fragment[..fragment.len() - 4]), Err(InviteError::Damaged));
         assert_eq!(Invite::parse("hello there"), Err(InviteError::Damaged));
-        let mut later = vec![9, 1, 2, 3];
-        later.extend_from_slice(&check(&later));
-        assert_eq!(Invite::parse(&BASE64URL_NOPAD.encode(&later)), Err(InviteError::Version(9)));
+        for (version, error) in [(9, InviteError::Version(9)), (1, InviteError::Outdated)] {
+            let mut other = vec![version, 1, 2, 3];
+            other.extend_from_slice(&check(&other));
+            assert_eq!(Invite::parse(&BASE64URL_NOPAD.encode(&other)), Err(error));
+        }
+    }
+
+    #[test]
+    fn an_invite_ends_when_it_says() {
+        let at = |secs| UnixTime::from_millis(secs * 1000);
+        let ends = |expires| Invite { expires, ..invite() };
+        assert!(!ends(0).is_over(at(1 << 40)));
+        assert!(!ends(10).is_over(at(599)) && ends(10).is_over(at(600)));
     }
 
     proptest! {

@@ -7,8 +7,13 @@
 //! The verification string is empty between a client and a relay. Between contacts it is their common secret, which then
 //! protects this handshake even from somebody who breaks both key agreements.
 //!
+//! Between contacts the client's message also carries where the server is to come, and leaves out the server's identity and
+//! key, which both know: so the relay that hands it on sees nothing that it could recognise another time.
+//!
 //! ```text
 //! client message: version (2, big-endian) ‖ ntor v3 client handshake(encapsulation key (1184)), together 1314 bytes
+//! introduction:   version (2, big-endian) ‖ ntor v3 client handshake(encapsulation key (1184) ‖ payload (60)) without its
+//!                 first 64 bytes, together 1310 bytes
 //! server message: version (2, big-endian) ‖ ntor v3 server handshake(ciphertext (1088)), together 1154 bytes
 //! key stream:     SHAKE256(ENCAP(label) ‖ ENCAP(first 64 bytes of the ntor v3 key stream)
 //!                          ‖ ENCAP(ML-KEM secret) ‖ ENCAP(SHA3-256(client message ‖ server message)))
@@ -38,11 +43,23 @@ pub const CLIENT_MESSAGE_LEN: usize = size_of::<u16>() + CLIENT_OVERHEAD + ENCAP
 /// Length of a server's message, in bytes: with a circuit's framing, three cells.
 pub const SERVER_MESSAGE_LEN: usize = size_of::<u16>() + SERVER_OVERHEAD + CIPHERTEXT_LEN;
 
+/// Length of what an introduction carries, in bytes.
+pub const PAYLOAD_LEN: usize = 60;
+
+/// Length of an introduction, in bytes.
+pub const INTRODUCTION_LEN: usize = CLIENT_MESSAGE_LEN + PAYLOAD_LEN - SERVER_LEN;
+
+/// Length of what names the server in a client's message, in bytes.
+const SERVER_LEN: usize = 2 * 32;
+
 const ENCAPSULATION_KEY_LEN: usize = 1184;
 const CIPHERTEXT_LEN: usize = 1088;
 
 /// ntor v3's PROTOID for this usage; changes with [`VERSION`].
 const PROTOID: &[u8] = b"allium-ntor3-curve25519-mlkem768-sha3_256-1";
+
+/// The same for introductions.
+const INTRODUCTION_PROTOID: &[u8] = b"allium-introduction-ntor3-curve25519-mlkem768-sha3_256-1";
 
 /// What the hybrid key stream's derivation begins with; changes with [`VERSION`].
 const LABEL: &[u8] = b"allium circuit key stream 1";
@@ -87,15 +104,37 @@ impl ClientHandshake {
         server: &ServerPublic,
         verification: &[u8],
     ) -> Result<(Self, [u8; CLIENT_MESSAGE_LEN]), HandshakeError> {
+        let (handshake, inner) = Self::begin(rng, protocol(verification), server, &[])?;
+        Ok((handshake, framed(&inner)))
+    }
+
+    /// Begins a handshake between contacts; returns the introduction to send.
+    ///
+    /// Takes the same randomness as [`Self::start`], and fails like it.
+    pub fn introduce<R: CryptoRng + ?Sized>(
+        rng: &mut R,
+        server: &ServerPublic,
+        verification: &[u8],
+        payload: &[u8; PAYLOAD_LEN],
+    ) -> Result<(Self, [u8; INTRODUCTION_LEN]), HandshakeError> {
+        let protocol = Protocol { protoid: INTRODUCTION_PROTOID, verification };
+        let (handshake, inner) = Self::begin(rng, protocol, server, payload)?;
+        Ok((handshake, framed(inner.get(SERVER_LEN..).unwrap_or_default())))
+    }
+
+    fn begin<R: CryptoRng + ?Sized>(
+        rng: &mut R,
+        protocol: Protocol<'_>,
+        server: &ServerPublic,
+        payload: &[u8],
+    ) -> Result<(Self, Vec<u8>), HandshakeError> {
         let mut seed = Zeroizing::new([0; 64]);
         rng.fill_bytes(&mut *seed);
         let decapsulation_key = DecapsulationKey768::from_seed(Array::from(*seed));
         let encapsulation_key = decapsulation_key.encapsulation_key().to_bytes();
-
-        let (ntor, inner) = Client::start(rng, protocol(verification), server, &encapsulation_key)?;
-        let message = framed(&inner);
-        let messages = Sha3_256::new_with_prefix(message);
-        Ok((Self { ntor, decapsulation_key, messages }, message))
+        let (ntor, inner) = Client::start(rng, protocol, server, &[&encapsulation_key, payload].concat())?;
+        let messages = Sha3_256::new_with_prefix(VERSION.to_be_bytes()).chain_update(&inner);
+        Ok((Self { ntor, decapsulation_key, messages }, inner))
     }
 
     /// Ends the handshake with the server's message.
@@ -127,13 +166,56 @@ pub fn respond<R: CryptoRng + ?Sized>(
 ) -> Result<([u8; SERVER_MESSAGE_LEN], KeyStream), HandshakeError> {
     let inner = unframe::<CLIENT_MESSAGE_LEN>(client_message)?;
     let (ntor, encapsulation_key) = Server::receive(protocol(verification), identity, onion_key, inner)?;
+    let messages = Sha3_256::new_with_prefix(client_message);
+    ServerHandshake { ntor, encapsulation_key, messages }.reply(rng)
+}
 
-    let (ciphertext, secret) = encapsulate_to(rng, &encapsulation_key).ok_or(HandshakeError::EncapsulationKey)?;
+/// A server between an introduction and its answer.
+pub struct ServerHandshake {
+    ntor: Server,
+    encapsulation_key: Vec<u8>,
+    /// Has taken the client's message.
+    messages: Sha3_256,
+}
 
-    let (inner, ntor_stream) = ntor.reply(rng, &ciphertext)?;
-    let message = framed(&inner);
-    let messages = Sha3_256::new_with_prefix(client_message).chain_update(message);
-    Ok((message, combine(ntor_stream, &secret, messages)))
+impl ServerHandshake {
+    /// Receives an introduction as the server with this identity and key; gives what it carries.
+    pub fn receive(
+        identity: &[u8; 32],
+        onion_key: &OnionSecret,
+        verification: &[u8],
+        introduction: &[u8],
+    ) -> Result<(Self, [u8; PAYLOAD_LEN]), HandshakeError> {
+        let rest = unframe::<INTRODUCTION_LEN>(introduction)?;
+        let inner = [identity, &onion_key.public().0, rest].concat();
+        let protocol = Protocol { protoid: INTRODUCTION_PROTOID, verification };
+        let (ntor, mut encapsulation_key) = Server::receive(protocol, identity, onion_key, &inner)?;
+        let payload = encapsulation_key.split_off(ENCAPSULATION_KEY_LEN.min(encapsulation_key.len()));
+        let wrong_length = HandshakeError::Length { len: introduction.len(), expected: INTRODUCTION_LEN };
+        let payload = payload.try_into().map_err(|_| wrong_length)?;
+        let messages = Sha3_256::new_with_prefix(VERSION.to_be_bytes()).chain_update(&inner);
+        Ok((Self { ntor, encapsulation_key, messages }, payload))
+    }
+
+    /// Answers; returns the message to send.
+    ///
+    /// Takes the same randomness as [`respond`].
+    pub fn reply<R: CryptoRng + ?Sized>(
+        self,
+        rng: &mut R,
+    ) -> Result<([u8; SERVER_MESSAGE_LEN], KeyStream), HandshakeError> {
+        let (ciphertext, secret) =
+            encapsulate_to(rng, &self.encapsulation_key).ok_or(HandshakeError::EncapsulationKey)?;
+        let (inner, ntor_stream) = self.ntor.reply(rng, &ciphertext)?;
+        let message = framed(&inner);
+        Ok((message, combine(ntor_stream, &secret, self.messages.chain_update(message))))
+    }
+}
+
+impl fmt::Debug for ServerHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandshake").finish_non_exhaustive()
+    }
 }
 
 /// The onion key that a client's message was made for; nothing if the message is too short to say.

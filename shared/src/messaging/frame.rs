@@ -1,23 +1,34 @@
 //! Frames on the stream between two joined contacts: `type u8 ‖ length u32 ‖ body`.
 //!
 //! ```text
-//! Introduce  visitor → host   version u16 ‖ Olm identity (32) ‖ Olm one-time key (32) ‖ name (u8 length)
-//! Welcome    host → visitor   version u16 ‖ Olm identity (32) ‖ meeting key (32) ‖ Olm pre-key message (u16 length)
-//! Resume     visitor → host   version u16 ‖ generation u64 ‖ received u64
-//! Resumed    host → visitor   received u64
+//! Request    guest → inviter  version u16 ‖ Olm identity (32) ‖ Olm one-time key (32) ‖ service key (32) ‖ points
+//!                             ‖ name (u8 length) ‖ note (u16 length)
+//! Pending    inviter → guest  version u16 ‖ service key (32) ‖ points
+//! Confirm    guest → inviter
+//! Welcome    inviter → guest  version u16 ‖ Olm identity (32) ‖ Olm pre-key message (u16 length)
+//! Decline    inviter → guest
+//! Resume     both             version u16 ‖ generation u64 ‖ has a session u8 ‖ received u64 ‖ read (16)
+//! Points     both             points
+//! PointsKept both
 //! Envelope   both             sequence u64 ‖ id (16) ‖ sealed
 //! Ack        both             received u64
+//! Read       both             read (16)
+//! Typing     both             whether u8
 //! Ping, Pong both             number u32
+//! Renew      both             version u16 ‖ Olm identity (32) ‖ Olm one-time key (32)
+//! read: the id of the last message that was read, or zeros
+//! points: count u8 ‖ count × (relay (32) ‖ salt (8))
 //! ```
 
 use thiserror::Error;
 
 use crate::cell::commands;
 use crate::client::api::{MAX_NAME_LEN, MessageId};
-use crate::wire::{DecodeError, Reader};
+use crate::rendezvous::{POINTS, Point};
+use crate::wire::{DecodeError, Reader, Writer};
 
 /// The version of this protocol between contacts.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_FRAME_LEN: usize = 32 * 1024;
@@ -25,61 +36,96 @@ pub const MAX_FRAME_LEN: usize = 32 * 1024;
 const HEADER_LEN: usize = 5;
 const MAX_PRE_KEY_LEN: usize = 1024;
 
+/// The longest note that comes with a request, in bytes.
+pub const MAX_NOTE_LEN: usize = 280;
+
 commands! {
     /// What a frame is.
     FrameType {
-        /// The holder of an invite says who they are.
-        Introduce = 1,
-        /// The inviter takes them as a contact.
-        Welcome = 2,
-        /// The visitor has stored all that it needs to come again; the conversation goes on from here.
-        Resume = 3,
-        /// The host has stored the generation; the same for its direction.
-        Resumed = 4,
+        /// The holder of an invite asks for contact.
+        Request = 1,
+        /// The inviter has stored the request, and will decide.
+        Pending = 2,
+        /// The guest has stored that.
+        Confirm = 3,
+        /// The inviter takes the guest as a contact.
+        Welcome = 4,
+        /// The inviter does not.
+        Decline = 5,
+        /// How far each has come: the first that contacts say on a new circuit.
+        Resume = 6,
+        /// Where the sender takes introductions from now on.
+        Points = 7,
+        /// These are stored.
+        PointsKept = 8,
         /// A message.
-        Envelope = 5,
+        Envelope = 9,
         /// All messages below a number are stored.
-        Ack = 6,
+        Ack = 10,
+        /// All messages up to this one have been read.
+        Read = 11,
+        /// Whether the sender is writing.
+        Typing = 12,
         /// Are you there?
-        Ping = 7,
+        Ping = 13,
         /// I am.
-        Pong = 8,
+        Pong = 14,
+        /// The session is out of step: a new one begins, which [`Frame::Welcome`] answers.
+        Renew = 15,
     }
 }
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// See [`FrameType::Introduce`].
-    Introduce {
+    /// See [`FrameType::Request`].
+    Request {
         /// Olm identity key.
         identity: [u8; 32],
         /// Olm one-time key.
         one_time_key: [u8; 32],
+        /// The guest's X25519 key, for introductions.
+        key: [u8; 32],
+        /// Where the guest takes them; at most [`POINTS`].
+        points: Vec<Point>,
         /// The name to be shown; at most [`MAX_NAME_LEN`] bytes.
         name: String,
+        /// What the guest has to say; at most [`MAX_NOTE_LEN`] bytes.
+        note: String,
     },
+    /// See [`FrameType::Pending`].
+    Pending {
+        /// The inviter's X25519 key, for introductions.
+        key: [u8; 32],
+        /// Where the inviter takes them; at most [`POINTS`].
+        points: Vec<Point>,
+    },
+    /// See [`FrameType::Confirm`].
+    Confirm,
     /// See [`FrameType::Welcome`].
     Welcome {
         /// Olm identity key.
         identity: [u8; 32],
-        /// The inviter's X25519 key for all later meetings.
-        meeting_key: [u8; 32],
         /// The first message of the Olm session.
         pre_key: Vec<u8>,
     },
+    /// See [`FrameType::Decline`].
+    Decline,
     /// See [`FrameType::Resume`].
     Resume {
-        /// Where the visitor will look next time.
+        /// The number of this circuit among those of the two.
         generation: u64,
-        /// How many messages the visitor has stored: the sequence number that it waits for.
+        /// Whether the sender has an Olm session with the recipient.
+        has_session: bool,
+        /// How many messages the sender has stored: the sequence number that it waits for.
         received: u64,
+        /// The last of them that has been read, as far as the sender tells that.
+        read: Option<MessageId>,
     },
-    /// See [`FrameType::Resumed`].
-    Resumed {
-        /// As in `Resume`.
-        received: u64,
-    },
+    /// See [`FrameType::Points`].
+    Points(Vec<Point>),
+    /// See [`FrameType::PointsKept`].
+    PointsKept,
     /// See [`FrameType::Envelope`].
     Envelope {
         /// Its place among the sender's messages, from zero.
@@ -91,13 +137,24 @@ pub enum Frame {
     },
     /// See [`FrameType::Ack`].
     Ack {
-        /// The sequence number that is waited for.
+        /// As in `Resume`.
         received: u64,
     },
+    /// See [`FrameType::Read`].
+    Read(MessageId),
+    /// See [`FrameType::Typing`].
+    Typing(bool),
     /// See [`FrameType::Ping`].
     Ping(u32),
     /// See [`FrameType::Pong`].
     Pong(u32),
+    /// See [`FrameType::Renew`].
+    Renew {
+        /// Olm identity key.
+        identity: [u8; 32],
+        /// Olm one-time key.
+        one_time_key: [u8; 32],
+    },
 }
 
 impl Frame {
@@ -106,33 +163,53 @@ impl Frame {
         let start = out.len();
         out.extend_from_slice(&[self.frame_type() as u8, 0, 0, 0, 0]);
         match self {
-            Self::Introduce { identity, one_time_key, name } => {
+            Self::Request { identity, one_time_key, key, points, name, note } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(identity);
                 out.extend_from_slice(one_time_key);
+                out.extend_from_slice(key);
+                put_points(points, out);
                 let name = &name[..name.floor_char_boundary(MAX_NAME_LEN)];
                 out.push(name.len() as u8);
                 out.extend_from_slice(name.as_bytes());
+                let note = &note[..note.floor_char_boundary(MAX_NOTE_LEN)];
+                out.extend_from_slice(&(note.len() as u16).to_be_bytes());
+                out.extend_from_slice(note.as_bytes());
             }
-            Self::Welcome { identity, meeting_key, pre_key } => {
+            Self::Pending { key, points } => {
+                out.extend_from_slice(&VERSION.to_be_bytes());
+                out.extend_from_slice(key);
+                put_points(points, out);
+            }
+            Self::Welcome { identity, pre_key } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(identity);
-                out.extend_from_slice(meeting_key);
                 let pre_key = pre_key.get(..MAX_PRE_KEY_LEN).unwrap_or(pre_key);
                 out.extend_from_slice(&(pre_key.len() as u16).to_be_bytes());
                 out.extend_from_slice(pre_key);
             }
-            Self::Resume { generation, received } => {
+            Self::Renew { identity, one_time_key } => {
+                out.extend_from_slice(&VERSION.to_be_bytes());
+                out.extend_from_slice(identity);
+                out.extend_from_slice(one_time_key);
+            }
+            Self::Resume { generation, has_session, received, read } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(&generation.to_be_bytes());
+                out.push(u8::from(*has_session));
                 out.extend_from_slice(&received.to_be_bytes());
+                out.extend_from_slice(&read.map_or([0; 16], |id| id.0));
             }
-            Self::Resumed { received } | Self::Ack { received } => out.extend_from_slice(&received.to_be_bytes()),
+            Self::Points(points) => put_points(points, out),
+            Self::Confirm | Self::Decline | Self::PointsKept => {}
+            Self::Ack { received } => out.extend_from_slice(&received.to_be_bytes()),
+            Self::Read(id) => out.extend_from_slice(&id.0),
             Self::Envelope { sequence, id, sealed } => {
                 out.extend_from_slice(&sequence.to_be_bytes());
                 out.extend_from_slice(&id.0);
                 out.extend_from_slice(sealed);
             }
+            Self::Typing(typing) => out.push(u8::from(*typing)),
             Self::Ping(number) | Self::Pong(number) => out.extend_from_slice(&number.to_be_bytes()),
         }
         let len = (out.len() - start - HEADER_LEN) as u32;
@@ -144,49 +221,97 @@ impl Frame {
     /// What the frame is.
     pub const fn frame_type(&self) -> FrameType {
         match self {
-            Self::Introduce { .. } => FrameType::Introduce,
+            Self::Request { .. } => FrameType::Request,
+            Self::Pending { .. } => FrameType::Pending,
+            Self::Confirm => FrameType::Confirm,
             Self::Welcome { .. } => FrameType::Welcome,
+            Self::Decline => FrameType::Decline,
             Self::Resume { .. } => FrameType::Resume,
-            Self::Resumed { .. } => FrameType::Resumed,
+            Self::Points(_) => FrameType::Points,
+            Self::PointsKept => FrameType::PointsKept,
             Self::Envelope { .. } => FrameType::Envelope,
             Self::Ack { .. } => FrameType::Ack,
+            Self::Read(_) => FrameType::Read,
+            Self::Typing(_) => FrameType::Typing,
             Self::Ping(_) => FrameType::Ping,
             Self::Pong(_) => FrameType::Pong,
+            Self::Renew { .. } => FrameType::Renew,
         }
     }
 
     fn decode(number: u8, body: &[u8]) -> Result<Self, FrameError> {
         let mut reader = Reader::new(body);
         let frame = match FrameType::from_u8(number).ok_or(FrameError::Unknown(number))? {
-            FrameType::Introduce => {
+            FrameType::Request => {
                 version(&mut reader)?;
-                let (identity, one_time_key) = (reader.array()?, reader.array()?);
-                let name = reader.bytes_u8("name", MAX_NAME_LEN)?;
-                let name = core::str::from_utf8(name).map_err(|_| FrameError::Name)?.to_owned();
-                Self::Introduce { identity, one_time_key, name }
+                let (identity, one_time_key, key) = (reader.array()?, reader.array()?, reader.array()?);
+                let points = take_points(&mut reader)?;
+                let name = reader.bytes_u8("the name", MAX_NAME_LEN)?;
+                let name = core::str::from_utf8(name).map_err(|_| FrameError::Text("name"))?.to_owned();
+                let note = reader.bytes_u16("the note", MAX_NOTE_LEN)?;
+                let note = core::str::from_utf8(note).map_err(|_| FrameError::Text("note"))?.to_owned();
+                Self::Request { identity, one_time_key, key, points, name, note }
             }
+            FrameType::Pending => {
+                version(&mut reader)?;
+                Self::Pending { key: reader.array()?, points: take_points(&mut reader)? }
+            }
+            FrameType::Confirm => Self::Confirm,
             FrameType::Welcome => {
                 version(&mut reader)?;
-                let (identity, meeting_key) = (reader.array()?, reader.array()?);
-                let pre_key = reader.bytes_u16("pre-key message", MAX_PRE_KEY_LEN)?.to_vec();
-                Self::Welcome { identity, meeting_key, pre_key }
+                let identity = reader.array()?;
+                Self::Welcome { identity, pre_key: reader.bytes_u16("pre-key message", MAX_PRE_KEY_LEN)?.to_vec() }
+            }
+            FrameType::Decline => Self::Decline,
+            FrameType::Renew => {
+                version(&mut reader)?;
+                Self::Renew { identity: reader.array()?, one_time_key: reader.array()? }
             }
             FrameType::Resume => {
                 version(&mut reader)?;
-                Self::Resume { generation: reader.u64()?, received: reader.u64()? }
+                let (generation, has_session) = (reader.u64()?, flag(&mut reader)?);
+                let (received, read) = (reader.u64()?, reader.array()?);
+                Self::Resume { generation, has_session, received, read: Some(MessageId(read)).filter(|_| read != [0; 16]) }
             }
-            FrameType::Resumed => Self::Resumed { received: reader.u64()? },
+            FrameType::Points => Self::Points(take_points(&mut reader)?),
+            FrameType::PointsKept => Self::PointsKept,
             FrameType::Envelope => {
                 let (sequence, id) = (reader.u64()?, MessageId(reader.array()?));
                 let sealed = reader.take(reader.remaining())?.to_vec();
                 Self::Envelope { sequence, id, sealed }
             }
             FrameType::Ack => Self::Ack { received: reader.u64()? },
+            FrameType::Read => Self::Read(MessageId(reader.array()?)),
+            FrameType::Typing => Self::Typing(flag(&mut reader)?),
             FrameType::Ping => Self::Ping(reader.u32()?),
             FrameType::Pong => Self::Pong(reader.u32()?),
         };
         reader.finish()?;
         Ok(frame)
+    }
+}
+
+fn put_points(points: &[Point], out: &mut Vec<u8>) {
+    let points = points.get(..POINTS).unwrap_or(points);
+    let mut writer = Writer::new();
+    writer.u8(points.len() as u8);
+    points.iter().for_each(|point| point.encode(&mut writer));
+    out.append(&mut writer.into_bytes());
+}
+
+fn take_points(reader: &mut Reader<'_>) -> Result<Vec<Point>, DecodeError> {
+    let len = usize::from(reader.u8()?);
+    if len > POINTS {
+        return Err(DecodeError::TooLong { what: "the list of points", len, max: POINTS });
+    }
+    (0..len).map(|_| Point::decode(reader)).collect()
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    match reader.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError::Invalid("a flag")),
     }
 }
 
@@ -243,9 +368,9 @@ pub enum FrameError {
     /// Another version of the protocol.
     #[error("the contact speaks version {0} of the protocol")]
     Version(u16),
-    /// A name that is no text.
-    #[error("the contact's name is not UTF-8")]
-    Name,
+    /// A text that is none.
+    #[error("the contact's {0} is not UTF-8")]
+    Text(&'static str),
     /// A field that is not as it must be.
     #[error("the contact sent a broken frame: {0}")]
     Decode(#[from] DecodeError),
@@ -258,15 +383,30 @@ mod tests {
     use super::*;
 
     fn frames() -> Vec<Frame> {
+        let points = vec![Point { relay: [1; 32].into(), salt: [2; 8] }, Point { relay: [3; 32].into(), salt: [4; 8] }];
         vec![
-            Frame::Introduce { identity: [1; 32], one_time_key: [2; 32], name: "Ada".into() },
-            Frame::Welcome { identity: [3; 32], meeting_key: [4; 32], pre_key: vec![5; 100] },
-            Frame::Resume { generation: 6, received: 7 },
-            Frame::Resumed { received: 8 },
+            Frame::Request {
+                identity: [1; 32],
+                one_time_key: [2; 32],
+                key: [3; 32],
+                points: points.clone(),
+                name: "Ada".into(),
+                note: "We met in Lyon.".into(),
+            },
+            Frame::Pending { key: [3; 32], points: Vec::new() },
+            Frame::Confirm,
+            Frame::Welcome { identity: [3; 32], pre_key: vec![5; 100] },
+            Frame::Decline,
+            Frame::Resume { generation: 6, has_session: true, received: 7, read: None },
+            Frame::Points(points),
+            Frame::PointsKept,
             Frame::Envelope { sequence: 9, id: MessageId([10; 16]), sealed: vec![11; 600] },
             Frame::Ack { received: 12 },
+            Frame::Read(MessageId([13; 16])),
+            Frame::Typing(true),
             Frame::Ping(13),
             Frame::Pong(14),
+            Frame::Renew { identity: [1; 32], one_time_key: [2; 32] },
         ]
     }
 
@@ -297,14 +437,18 @@ mod tests {
             assert_eq!(bytes[0], number);
         }
         let mut bytes = Vec::new();
-        Frame::Resume { generation: 1, received: 2 }.encode(&mut bytes);
-        assert_eq!(bytes, [3, 0, 0, 0, 18, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        Frame::Resume { generation: 1, has_session: true, received: 2, read: Some(MessageId([3; 16])) }.encode(&mut bytes);
+        let mut expected = vec![6, 0, 0, 0, 35, 0, 2];
+        for part in [&1_u64.to_be_bytes()[..], &[1], &2_u64.to_be_bytes(), &[3; 16]] {
+            expected.extend_from_slice(part);
+        }
+        assert_eq!(bytes, expected);
     }
 
     #[test]
     fn a_huge_length_is_refused_before_it_is_waited_for() {
         let mut reader = FrameReader::default();
-        reader.push(&[5, 0xff, 0xff, 0xff, 0xff]);
+        reader.push(&[9, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(reader.next(), Err(FrameError::TooLong(0xffff_ffff)));
     }
 

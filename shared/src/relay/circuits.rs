@@ -1,4 +1,6 @@
 //! The circuits whose cells arrive on one link of a relay.
+//!
+//! - `meetings`: introductions and rendezvous, at the last hop
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,19 +9,24 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use thiserror::Error;
 
+use self::meetings::IntroductionPoint;
 use super::counts::CircuitCounts;
 use super::handshakes::{Answer, Request};
+use super::introductions::Verdict;
 use super::onion_keys::OnionKeys;
 use super::rate::Rate;
 use super::services::Services;
 use super::streams::{StreamError, Streams};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
+use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
 use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
 use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
 use crate::crypto::keys::RelayIdentity;
 use crate::time::{Instant, Now};
+
+mod meetings;
 
 /// How long a handshake may take, ours or the peer's.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(8);
@@ -42,9 +49,6 @@ const MAX_CIRCUITS: (usize, usize) = (2048, 65_536);
 
 /// Cells that a joining circuit may send before the other half has come over.
 const MAX_PENDING: usize = 256;
-
-/// Cookies that a visitor may try on one circuit.
-const MAX_TRIES: u8 = 32;
 
 /// With what a relay answers those who open circuits, and those at whose circuits' ends it is.
 #[derive(Debug)]
@@ -90,6 +94,15 @@ pub trait Outlet {
 
     /// Takes out whoever waits for the cookie.
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
+
+    /// Lets a circuit of this link take what comes for these ids; `false` if it cannot.
+    fn take_ids(&mut self, ids: &[IntroductionId], circ: CircId) -> bool;
+
+    /// Lets a circuit of this link take nothing more for these ids, if it still does.
+    fn release_ids(&mut self, ids: &[IntroductionId], circ: CircId);
+
+    /// Decides about an introduction.
+    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<Self::Link>;
 }
 
 /// What the owners of a relay's links tell each other. `circ` is always an id on the recipient's link.
@@ -145,30 +158,30 @@ pub enum Note<L> {
         /// Why.
         reason: DestroyReason,
     },
-    /// A visitor has something for whoever waits on this circuit.
+    /// Somebody has come to whoever waits on this circuit.
     Visit {
         /// The waiting circuit.
         circ: CircId,
-        /// The visitor's circuit.
-        visitor: (L, CircId),
-        /// One third of the visitor's message.
+        /// The circuit of whoever has come.
+        comer: (L, CircId),
+        /// One third of their message.
         fragment: Fragment,
-    },
-    /// Whoever waited answers the visitor on this circuit.
-    Accept {
-        /// The visitor's circuit.
-        circ: CircId,
-        /// One third of the answer.
-        fragment: Fragment,
-        /// With the last third: the waiting circuit's backward half. The two circuits are joined.
+        /// With the last third: their backward half. The two circuits are joined.
         half: Option<Box<RelayBackward>>,
     },
-    /// The visitor's circuit is joined to this one.
+    /// The circuit that waited is joined to this one.
     Joined {
-        /// The circuit that waited.
+        /// The circuit that came.
         circ: CircId,
-        /// The visitor's backward half.
+        /// The backward half of the one that waited.
         half: Box<RelayBackward>,
+    },
+    /// Somebody has brought this for an id of this circuit.
+    Introduce {
+        /// The circuit that takes it.
+        circ: CircId,
+        /// What it takes.
+        introduction: Box<Introduction>,
     },
 }
 
@@ -177,7 +190,7 @@ impl<L> Note<L> {
     pub fn into_failure(self, reason: DestroyReason) -> Option<(L, Self)> {
         match self {
             Self::Open { origin: (link, circ), .. } => Some((link, Self::OpenFailed { circ, reason })),
-            Self::Visit { visitor: (link, circ), .. } => Some((link, Self::Destroy { circ, reason })),
+            Self::Visit { comer: (link, circ), .. } => Some((link, Self::Destroy { circ, reason })),
             _ => None,
         }
     }
@@ -220,7 +233,7 @@ enum Entry<L> {
     Forward { half: Box<RelayForward>, next: (L, CircId), early: u8 },
     /// We are the last hop.
     End(Box<End<L>>),
-    /// A circuit that waited and has accepted; its cells wait for the visitor's backward half.
+    /// A circuit that has come to one that waited; its cells wait for that one's backward half.
     Joining { half: Box<RelayForward>, other: (L, CircId), pending: VecDeque<Cell> },
     /// Moves cells from one client on to the other.
     Joined { half: Box<RelayForward>, onward: Box<RelayBackward>, other: (L, CircId) },
@@ -249,18 +262,29 @@ enum EndState<L> {
     Waiting {
         cookie: Cookie,
     },
-    /// Has got `seen` fragments of the visitor's and given `given` of its own.
+    /// Waited, and has got `seen` fragments of whoever has come.
     Visited {
-        visitor: (L, CircId),
+        comer: (L, CircId),
         seen: u8,
-        given: u8,
     },
-    /// Has given `given` fragments to whoever waits.
-    Visiting {
-        host: (L, CircId),
+    /// Has given `given` fragments to whoever waits; to nobody where there is none.
+    Coming {
+        waiter: Option<(L, CircId)>,
         given: u8,
         tries: u8,
     },
+    /// Collects the fragments of an introduction.
+    Introducing {
+        message: Assembler,
+        tries: u8,
+    },
+    /// Takes what comes for ids.
+    Introduction(Box<IntroductionPoint>),
+}
+
+impl<L> EndState<L> {
+    /// Nothing is under way.
+    const IDLE: Self = Self::Idle { tries: 0 };
 }
 
 /// Why a circuit was destroyed for something that its client did.
@@ -435,12 +459,12 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     out.send(&Cell::destroy(circ, reason));
                 }
             }
-            Note::Visit { circ, visitor, fragment } => {
-                if !self.visited(circ, &visitor, fragment, out) {
-                    out.tell(&visitor.0, Note::Destroy { circ: visitor.1, reason: DestroyReason::Requested });
+            Note::Visit { circ, comer, fragment, half } => {
+                if !self.visited(circ, &comer, fragment, half, out) {
+                    out.tell(&comer.0, Note::Destroy { circ: comer.1, reason: DestroyReason::Requested });
                 }
             }
-            Note::Accept { circ, fragment, half } => self.accepted(circ, fragment, half, out),
+            Note::Introduce { circ, introduction } => self.introduced(now, circ, &introduction, out),
             Note::Joined { circ, half } => self.joined(circ, half, out),
         }
     }
@@ -567,7 +591,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             Ok(answer) => {
                 self.half_open.remove(&circ);
                 let Answer { message, forward, backward } = *answer;
-                let end = End { forward, backward, early: 0, streams: None, state: EndState::Idle { tries: 0 } };
+                let end = End { forward, backward, early: 0, streams: None, state: EndState::IDLE };
                 self.entries.insert(circ, Entry::End(Box::new(end)));
                 for fragment in split(&message) {
                     out.send(&fragment.to_cell(circ, Command::Created));
@@ -652,7 +676,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
         }
         let leaves_idle = matches!(
             message,
-            RelayMessage::Extend { .. } | RelayMessage::EstablishRendezvous(_) | RelayMessage::Rendezvous1 { .. }
+            RelayMessage::Extend { .. }
+                | RelayMessage::EstablishIntro { .. }
+                | RelayMessage::Introduce1(_)
+                | RelayMessage::EstablishRendezvous(_)
+                | RelayMessage::Rendezvous1 { .. }
         );
         if leaves_idle && end.streams.as_ref().is_some_and(|streams| !streams.is_empty()) {
             return Err(CircuitViolation::Unexpected("something else to do while streams are open"));
@@ -689,108 +717,14 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 out.connect(relay, Note::Open { origin: (self.this.clone(), circ), message });
                 Ok(())
             }
-            (state @ EndState::Idle { .. }, RelayMessage::EstablishRendezvous(cookie)) => {
-                if !out.establish(cookie, circ) {
-                    return Err(CircuitViolation::Unexpected("a cookie that is taken"));
-                }
-                *state = EndState::Waiting { cookie };
-                originate(&mut end.backward, circ, &RelayMessage::RendezvousEstablished, out);
-                Ok(())
-            }
-            (EndState::Idle { tries }, RelayMessage::Rendezvous1 { cookie: Some(cookie), fragment }) => {
-                let tries = *tries + 1;
-                if tries > MAX_TRIES {
-                    return Err(CircuitViolation::Unexpected("too many cookies"));
-                }
-                let Some(host) = out.take_waiting(&cookie) else {
-                    end.state = EndState::Visiting { host: (self.this.clone(), CircId::NONE), given: 1, tries };
-                    return Ok(());
-                };
-                out.tell(&host.0, Note::Visit { circ: host.1, visitor: (self.this.clone(), circ), fragment });
-                end.state = EndState::Visiting { host, given: 1, tries };
-                Ok(())
-            }
-            (EndState::Visiting { host, given, tries, .. }, RelayMessage::Rendezvous1 { cookie: None, fragment })
-                if fragment.index == *given =>
-            {
-                *given += 1;
-                let (given, tries) = (*given, *tries);
-                if host.1 != CircId::NONE {
-                    out.tell(&host.0, Note::Visit { circ: host.1, visitor: (self.this.clone(), circ), fragment });
-                } else if given == 3 {
-                    // Nobody waits. Said after the third fragment, so that none is left over to be misread.
-                    end.state = EndState::Idle { tries };
-                    originate(&mut end.backward, circ, &RelayMessage::RendezvousUnknown, out);
-                }
-                Ok(())
-            }
-            (EndState::Visited { seen: 3, given, visitor }, RelayMessage::RendezvousAccept(fragment))
-                if fragment.index == *given =>
-            {
-                *given += 1;
-                let last = *given == 3;
-                let other = visitor.clone();
-                if last {
-                    self.accept_last(circ, other, fragment, out)
-                } else {
-                    out.tell(&other.0, Note::Accept { circ: other.1, fragment, half: None });
-                }
-                Ok(())
-            }
+            (
+                _,
+                message @ (RelayMessage::EstablishIntro { .. }
+                | RelayMessage::Introduce1(_)
+                | RelayMessage::EstablishRendezvous(_)
+                | RelayMessage::Rendezvous1 { .. }),
+            ) => self.handle_meeting(now.instant, circ, message, out),
             _ => Err(CircuitViolation::Unexpected("a relay message")),
-        }
-    }
-
-    /// The one who waited has given the last third of its answer: from now on it talks to the visitor.
-    fn accept_last(&mut self, circ: CircId, other: (L, CircId), fragment: Fragment, out: &mut impl Outlet<Link = L>) {
-        if let Some(Entry::End(end)) = self.entries.remove(&circ) {
-            let End { forward, backward, .. } = *end;
-            let joining = Entry::Joining { half: forward, other: other.clone(), pending: VecDeque::new() };
-            self.entries.insert(circ, joining);
-            out.tell(&other.0, Note::Accept { circ: other.1, fragment, half: Some(backward) });
-        }
-    }
-
-    fn visited(
-        &mut self,
-        circ: CircId,
-        visitor: &(L, CircId),
-        fragment: Fragment,
-        out: &mut impl Outlet<Link = L>,
-    ) -> bool {
-        let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return false };
-        let index = fragment.index;
-        match &mut end.state {
-            EndState::Waiting { .. } if index == 0 => {
-                end.state = EndState::Visited { visitor: visitor.clone(), seen: 1, given: 0 };
-            }
-            EndState::Visited { visitor: known, seen, .. } if known == visitor && *seen == index => *seen += 1,
-            _ => return false,
-        }
-        originate(&mut end.backward, circ, &RelayMessage::Rendezvous2(fragment), out);
-        true
-    }
-
-    fn accepted(
-        &mut self,
-        circ: CircId,
-        fragment: Fragment,
-        half: Option<Box<RelayBackward>>,
-        out: &mut impl Outlet<Link = L>,
-    ) {
-        // When the visitor has gone meanwhile, its own end has told whoever waited.
-        let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return };
-        if !matches!(end.state, EndState::Visiting { .. }) {
-            return;
-        }
-        originate(&mut end.backward, circ, &RelayMessage::RendezvousAccepted(fragment), out);
-        let Some(onward) = half else { return };
-        if let Some(Entry::End(end)) = self.entries.remove(&circ) {
-            let End { forward, backward, state, .. } = *end;
-            if let EndState::Visiting { host: other, .. } = state {
-                out.tell(&other.0, Note::Joined { circ: other.1, half: backward });
-                self.entries.insert(circ, Entry::Joined { half: forward, onward, other });
-            }
         }
     }
 
@@ -830,13 +764,19 @@ fn release<L: Clone + PartialEq>(
                 out.withdraw(&cookie, circ);
                 return;
             }
-            EndState::Visited { visitor: other, .. } | EndState::Visiting { host: other, .. } => other,
-            EndState::Idle { .. } | EndState::Extend { .. } | EndState::Extending => return,
+            EndState::Introduction(point) => {
+                out.release_ids(&point.ids, circ);
+                return;
+            }
+            EndState::Visited { comer: other, .. } | EndState::Coming { waiter: Some(other), .. } => other,
+            EndState::Idle { .. }
+            | EndState::Extend { .. }
+            | EndState::Extending
+            | EndState::Coming { waiter: None, .. }
+            | EndState::Introducing { .. } => return,
         },
     };
-    if other.1 != CircId::NONE {
-        out.tell(&other.0, Note::Destroy { circ: other.1, reason });
-    }
+    out.tell(&other.0, Note::Destroy { circ: other.1, reason });
 }
 
 fn count_early(early: &mut u8, command: Command) -> bool {

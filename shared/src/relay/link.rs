@@ -9,9 +9,11 @@ use thiserror::Error;
 use super::circuits::{Circuits, Note, Outlet, RelayKeys};
 use super::counts::LinkCounts;
 use super::handshakes::Request;
+use super::introductions::Verdict;
 use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
 use super::rate::Rate;
+use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::Cookie;
 use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
 use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
@@ -76,6 +78,15 @@ pub trait Switch {
 
     /// See [`Outlet::take_waiting`].
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
+
+    /// See [`Outlet::take_ids`].
+    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(Self::Link, CircId)) -> bool;
+
+    /// See [`Outlet::release_ids`].
+    fn release_ids(&mut self, ids: &[IntroductionId], circuit: &(Self::Link, CircId));
+
+    /// See [`Outlet::introduce`].
+    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<Self::Link>;
 
     /// The relay of the consensus that has this link key.
     fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity>;
@@ -543,6 +554,18 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
 
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(L, CircId)> {
         self.switch.take_waiting(cookie)
+    }
+
+    fn take_ids(&mut self, ids: &[IntroductionId], circ: CircId) -> bool {
+        self.switch.take_ids(ids, &(self.this.clone(), circ))
+    }
+
+    fn release_ids(&mut self, ids: &[IntroductionId], circ: CircId) {
+        self.switch.release_ids(ids, &(self.this.clone(), circ));
+    }
+
+    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<L> {
+        self.switch.introduce(now, introduction)
     }
 }
 

@@ -84,8 +84,21 @@ pub(super) struct RelayNode {
     pub(super) memory: Arc<Memory>,
     links: BTreeMap<End, Line>,
     by_relay: HashMap<RelayIdentity, End>,
-    cookies: RendezvousTable<End>,
+    meetings: Meetings,
     held: Vec<Happening>,
+}
+
+/// Who meets whom at a relay.
+struct Meetings {
+    cookies: RendezvousTable<End>,
+    introductions: IntroductionTable<End>,
+}
+
+impl Meetings {
+    fn new(relay: RelayIdentity) -> Self {
+        let introductions = IntroductionTable::new(MAX_IDS, relay, *relay.as_bytes());
+        Self { cookies: RendezvousTable::new(MAX_WAITING), introductions }
+    }
 }
 
 /// One link of a relay.
@@ -127,7 +140,7 @@ impl RelayNode {
             memory: Arc::new(Memory::new(QUEUE_MEMORY)),
             links: BTreeMap::new(),
             by_relay: HashMap::new(),
-            cookies: RendezvousTable::new(MAX_WAITING),
+            meetings: Meetings::new(identity),
             held: Vec::new(),
         }
     }
@@ -144,7 +157,7 @@ impl RelayNode {
 
     /// Circuits that wait for somebody with a cookie.
     pub(super) fn waiting(&self) -> usize {
-        self.cookies.len()
+        self.meetings.cookies.len()
     }
 
     pub(super) fn links(&self) -> usize {
@@ -166,7 +179,7 @@ impl RelayNode {
         self.state = RelayState::Dead;
         self.by_relay.clear();
         self.held.clear();
-        self.cookies = RendezvousTable::new(MAX_WAITING);
+        self.meetings = Meetings::new(self.entry.identity);
         self.memory = Arc::new(Memory::new(QUEUE_MEMORY));
         for end in std::mem::take(&mut self.links).into_keys() {
             net.hang_up(end);
@@ -225,7 +238,7 @@ impl RelayNode {
         let Some(line) = self.links.get_mut(&end) else { return };
         desk.touched.push(end);
         let clock = Now { instant: net.now, unix: net.clock().unix.shifted(self.ahead) };
-        match line.link.handle_message(clock, &mut message, &mut desk.switch(end, &mut self.cookies)) {
+        match line.link.handle_message(clock, &mut message, &mut desk.switch(end, &mut self.meetings)) {
             Ok(Progress::Established(Some(peer))) => {
                 line.peer = Some(peer);
                 self.by_relay.entry(peer).or_insert(end);
@@ -247,7 +260,7 @@ impl RelayNode {
         if line.link.poll_timeout() > net.now {
             return;
         }
-        if let Err(error) = line.link.handle_timeout(net.now, &mut desk.switch(end, &mut self.cookies)) {
+        if let Err(error) = line.link.handle_timeout(net.now, &mut desk.switch(end, &mut self.meetings)) {
             self.end(net, end, &error.to_string(), desk);
         }
     }
@@ -267,7 +280,7 @@ impl RelayNode {
             self.by_relay.remove(&peer);
         }
         let before = desk.effects.len();
-        line.link.close(now, &mut desk.switch(end, &mut self.cookies));
+        line.link.close(now, &mut desk.switch(end, &mut self.meetings));
         // A link's circuits are in no order. For one seed to give one run they are put into one.
         desk.effects.make_contiguous()[before..].sort_by_key(Effect::place);
     }
@@ -284,7 +297,7 @@ impl RelayNode {
                 };
                 if let Some(line) = self.links.get_mut(&end) {
                     desk.touched.push(end);
-                    line.link.handle_forwarded(net.now, &cells, &mut desk.switch(end, &mut self.cookies));
+                    line.link.handle_forwarded(net.now, &cells, &mut desk.switch(end, &mut self.meetings));
                 }
             }
             Effect::Answer(request) => {
@@ -301,7 +314,7 @@ impl RelayNode {
                 match self.links.get_mut(&end) {
                     Some(line) => {
                         desk.touched.push(end);
-                        line.link.handle_note(net.now, note, &mut desk.switch(end, &mut self.cookies));
+                        line.link.handle_note(net.now, note, &mut desk.switch(end, &mut self.meetings));
                     }
                     None => {
                         let failure = note.into_failure(DestroyReason::LinkClosed);
@@ -357,7 +370,7 @@ impl RelayNode {
         let Some(observer) = &mut net.observer else { return };
         match note {
             Note::Adopt { circ, previous, .. } => observer.joins(self.n, Joint::Extension, (end, *circ), *previous),
-            Note::Visit { circ, visitor, .. } => observer.joins(self.n, Joint::Rendezvous, (end, *circ), *visitor),
+            Note::Visit { circ, comer, .. } => observer.joins(self.n, Joint::Rendezvous, (end, *circ), *comer),
             _ => {}
         }
     }
@@ -421,7 +434,7 @@ const fn circuit_of(note: &Note<End>) -> CircId {
         | Note::Adopt { circ, .. }
         | Note::Destroy { circ, .. }
         | Note::Visit { circ, .. }
-        | Note::Accept { circ, .. }
+        | Note::Introduce { circ, .. }
         | Note::Joined { circ, .. } => *circ,
     }
 }
@@ -439,8 +452,8 @@ impl<'a> Desk<'a> {
     }
 
     /// The rest of the relay, as the link `own` sees it.
-    fn switch<'b>(&'b mut self, own: End, cookies: &'b mut RendezvousTable<End>) -> DeskSwitch<'b> {
-        DeskSwitch { own, directory: self.directory, effects: &mut self.effects, cookies }
+    fn switch<'b>(&'b mut self, own: End, meetings: &'b mut Meetings) -> DeskSwitch<'b> {
+        DeskSwitch { own, directory: self.directory, effects: &mut self.effects, meetings }
     }
 }
 
@@ -448,7 +461,7 @@ struct DeskSwitch<'a> {
     own: End,
     directory: &'a Directory,
     effects: &'a mut VecDeque<Effect>,
-    cookies: &'a mut RendezvousTable<End>,
+    meetings: &'a mut Meetings,
 }
 
 impl Switch for DeskSwitch<'_> {
@@ -481,15 +494,28 @@ impl Switch for DeskSwitch<'_> {
     fn establish(&mut self, cookie: Cookie, circuit: (End, CircId)) -> bool {
         debug_assert_eq!(circuit.0, self.own, "a link establishes for its own circuits");
         self.effects.push_back(Effect::Establish(circuit));
-        self.cookies.establish(cookie, circuit)
+        self.meetings.cookies.establish(cookie, circuit)
     }
 
     fn withdraw(&mut self, cookie: &Cookie, circuit: &(End, CircId)) {
-        self.cookies.withdraw(cookie, circuit);
+        self.meetings.cookies.withdraw(cookie, circuit);
     }
 
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(End, CircId)> {
-        self.cookies.take(cookie)
+        self.meetings.cookies.take(cookie)
+    }
+
+    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(End, CircId)) -> bool {
+        self.effects.push_back(Effect::Establish(*circuit));
+        self.meetings.introductions.take(ids, circuit)
+    }
+
+    fn release_ids(&mut self, ids: &[IntroductionId], circuit: &(End, CircId)) {
+        self.meetings.introductions.release(ids, circuit);
+    }
+
+    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<End> {
+        self.meetings.introductions.introduce(now, introduction)
     }
 
     fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity> {

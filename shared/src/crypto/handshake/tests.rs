@@ -57,6 +57,43 @@ fn both_sides_get_the_same_keys() {
 }
 
 #[test]
+fn an_introduction_carries_its_payload_and_names_nobody() {
+    let mut fixture = Fixture::new();
+    let payload: [u8; PAYLOAD_LEN] = core::array::from_fn(|n| n as u8);
+    let (client, introduction) =
+        ClientHandshake::introduce(&mut fixture.rng, &fixture.server, VERIFICATION, &payload).unwrap();
+    let holds = |needle: &[u8]| introduction.windows(needle.len()).any(|window| window == needle);
+    assert!(!holds(&IDENTITY) && !holds(&fixture.server.onion_key) && !holds(&payload[..16]));
+    let (server, received) =
+        ServerHandshake::receive(&IDENTITY, &fixture.onion_key, VERIFICATION, &introduction).unwrap();
+    assert_eq!(received, payload);
+    let (answer, stream) = server.reply(&mut fixture.rng).unwrap();
+    assert_eq!(bytes(client.finish(&answer).unwrap()), bytes(stream));
+}
+
+#[test]
+fn an_introduction_for_others_or_with_a_changed_bit_is_refused() {
+    let mut fixture = Fixture::new();
+    let (_, introduction) =
+        ClientHandshake::introduce(&mut fixture.rng, &fixture.server, VERIFICATION, &[5; PAYLOAD_LEN]).unwrap();
+    let other = OnionSecret::generate(&mut fixture.rng);
+    let receive = |identity: &[u8; 32], key: &OnionSecret, verification: &[u8], message: &[u8]| {
+        ServerHandshake::receive(identity, key, verification, message).err()
+    };
+    let refused = Some(HandshakeError::Ntor(NtorError::Authentication));
+    assert_eq!(receive(&IDENTITY, &fixture.onion_key, VERIFICATION, &introduction), None);
+    assert_eq!(receive(&[8; 32], &fixture.onion_key, VERIFICATION, &introduction), refused);
+    assert_eq!(receive(&IDENTITY, &other, VERIFICATION, &introduction), refused);
+    assert_eq!(receive(&IDENTITY, &fixture.onion_key, b"another", &introduction), refused);
+    for at in (0..INTRODUCTION_LEN).step_by(7) {
+        let mut changed = introduction;
+        changed[at] ^= 1;
+        assert!(receive(&IDENTITY, &fixture.onion_key, VERIFICATION, &changed).is_some(), "byte {at}");
+    }
+    assert!(receive(&IDENTITY, &fixture.onion_key, VERIFICATION, &introduction[1..]).is_some());
+}
+
+#[test]
 fn messages_fit_three_cells() {
     const { assert!(CLIENT_MESSAGE_LEN == 1314 && SERVER_MESSAGE_LEN == 1154) };
     const { assert!(CLIENT_MESSAGE_LEN <= 1360 && SERVER_MESSAGE_LEN <= 1360) };

@@ -1,0 +1,195 @@
+//! Building circuits, giving them their tasks, and what becomes of them.
+
+use super::api::LinkId;
+use super::circuits::{CircuitKey, Managed, Task};
+use super::relays::{End, NoPath, hop, hops};
+use super::{Client, HOP_TIME, SPARES};
+use crate::cell::DestroyReason;
+use crate::cell::message::RelayMessage;
+use crate::circuit::{Circuit, Received};
+use crate::crypto::keys::RelayIdentity;
+use crate::netdir::Role;
+
+/// Circuits that may be under construction at once.
+const MAX_BUILDING: usize = 16;
+
+impl Client {
+    /// Builds what is missing.
+    pub(super) fn keep_circuits(&mut self) {
+        self.keep_pool();
+        self.keep_looking();
+        let spares = self.circuits.values().filter(|managed| matches!(managed.task, Task::Spare)).count();
+        for _ in spares..SPARES {
+            let Ok((link, path)) = self.path(End::Any) else { break };
+            if self.build(link, &path, Task::Spare).is_none() {
+                break;
+            }
+        }
+    }
+
+    /// A path for a new circuit, over a guard whose link is open.
+    pub(super) fn path(&mut self, end: End) -> Result<(LinkId, Vec<RelayIdentity>), NoPath> {
+        let building = self.circuits.values().filter(|managed| !managed.circuit.is_open()).count();
+        if self.directory.consensus.is_none() || building >= MAX_BUILDING {
+            return Err(NoPath::NotYet);
+        }
+        let now = self.network_now();
+        let links = &self.links;
+        let link_to = |guard: &RelayIdentity| links.iter().find(|(_, link)| link.guard == *guard && link.is_open());
+        let path = self.relays.path(&mut self.rng, now, end, |guard| link_to(guard).is_some())?;
+        let link = path.first().and_then(link_to).ok_or(NoPath::NotYet)?;
+        Ok((*link.0, path))
+    }
+
+    /// Drops circuits that are kept ready and would not be built like this today.
+    pub(super) fn drop_outdated_spares(&mut self) {
+        let outdated =
+            |managed: &Managed| matches!(managed.task, Task::Spare) && !self.relays.stands(managed.circuit.path());
+        let outdated: Vec<_> =
+            self.circuits.iter().filter(|(_, managed)| outdated(managed)).map(|(key, _)| *key).collect();
+        outdated.into_iter().for_each(|key| self.drop_circuit(key));
+    }
+
+    pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
+        let hops = hops(self.directory.consensus.as_ref()?, path)?;
+        let circ = self.links.get_mut(&link)?.new_circ_id();
+        let mut cells = Vec::new();
+        let circuit = Circuit::build(&mut self.rng, circ, hops, &mut cells).ok()?;
+        let key = CircuitKey(self.next_circuit);
+        self.next_circuit += 1;
+        self.links.get_mut(&link)?.circuits.insert(circ, key);
+        self.send_cells(link, &cells);
+        let deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
+        self.circuits.insert(key, Managed { circuit, link, task, deadline });
+        Some(key)
+    }
+
+    /// A spare circuit whose last hop keeps cookies; the caller gives it its task.
+    pub(super) fn spare_rendezvous(&self) -> Option<(CircuitKey, RelayIdentity)> {
+        let consensus = self.directory.consensus.as_ref()?;
+        self.circuits.iter().find_map(|(key, managed)| {
+            let last = managed.circuit.path().last()?.identity;
+            let fits = matches!(managed.task, Task::Spare)
+                && managed.circuit.is_open()
+                && consensus.relay(&last).is_some_and(|relay| relay.roles.contains(Role::Rendezvous));
+            fits.then_some((*key, last))
+        })
+    }
+
+    /// Gives a task to a circuit that leads to a relay that somebody else has chosen: a spare one with another hop where one
+    /// fits, else a new one.
+    pub(super) fn lead_to(&mut self, relay: RelayIdentity, task: Task) -> Result<CircuitKey, NoPath> {
+        let spare = self.circuits.iter().find(|(_, managed)| {
+            matches!(managed.task, Task::Spare)
+                && managed.circuit.is_open()
+                && self.relays.may_follow(managed.circuit.path(), &relay)
+        });
+        let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
+        let (Some(key), Some(next)) = (spare.map(|(key, _)| *key), next) else {
+            let (link, path) = self.path(End::Others(relay))?;
+            return self.build(link, &path, task).ok_or(NoPath::NotYet);
+        };
+        let Some(managed) = self.circuits.get_mut(&key) else { return Err(NoPath::NotYet) };
+        let mut cells = Vec::new();
+        managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
+        let link = managed.link;
+        if managed.circuit.extend(&mut self.rng, next, &mut cells).is_err() {
+            self.close_circuit(key, Some(DestroyReason::Internal));
+            return Err(NoPath::NotYet);
+        }
+        managed.task = task;
+        self.send_cells(link, &cells);
+        Ok(key)
+    }
+
+    /// Sends a message to the last hop of a circuit.
+    pub(super) fn send_on(&mut self, key: CircuitKey, message: &RelayMessage) {
+        if let Some(managed) = self.circuits.get_mut(&key) {
+            let mut cells = Vec::new();
+            managed.circuit.send(message, &mut cells);
+            let link = managed.link;
+            self.send_cells(link, &cells);
+        }
+    }
+
+    /// What a circuit's cell meant.
+    pub(super) fn received(&mut self, key: CircuitKey, received: Received) {
+        match received {
+            Received::Nothing | Received::Connected(_) => {}
+            Received::Open => self.circuit_open(key),
+            Received::Message(message) => self.relay_message(key, *message),
+            Received::Data(stream, data) => match self.circuits.get(&key).map(|managed| &managed.task) {
+                Some(Task::Ask(_)) => self.request_data(key, stream, &data),
+                _ => self.talk_data(key, stream, &data),
+            },
+            Received::Ended(_, reason) => self.request_ended(key, reason),
+            Received::Destroyed(_) => self.close_circuit(key, None),
+        }
+    }
+
+    fn circuit_open(&mut self, key: CircuitKey) {
+        self.proven = true;
+        self.counts.opened += 1;
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        match &managed.task {
+            Task::Spare | Task::Talk(_) => managed.deadline = None,
+            Task::Point(_) => self.point_reached(key),
+            Task::Wait(_) => self.establish(key),
+            Task::Bring(_) => self.bring(key),
+            Task::Come(_) => self.arrive(key),
+            Task::Ask(_) => self.begin_request(key),
+        }
+    }
+
+    /// A message of the last hop that belongs to no stream.
+    fn relay_message(&mut self, key: CircuitKey, message: RelayMessage) {
+        let Some(managed) = self.circuits.get(&key) else { return };
+        match (&managed.task, message) {
+            (Task::Point(_), RelayMessage::IntroEstablished) => self.point_established(key),
+            (Task::Point(_), RelayMessage::Introduce2(fragment)) => self.introduction_fragment(key, &fragment),
+            (Task::Wait(_), RelayMessage::RendezvousEstablished) => self.established(key),
+            (Task::Wait(_), RelayMessage::Rendezvous2(fragment)) => self.answer_fragment(key, &fragment),
+            (Task::Bring(_), RelayMessage::IntroduceAck { bits, seed }) => self.brought(key, bits, seed),
+            // Whoever asked for this has given up meanwhile.
+            (Task::Talk(_), RelayMessage::RendezvousUnknown) => self.drop_circuit(key),
+            _ => self.close_circuit(key, Some(DestroyReason::Protocol)),
+        }
+    }
+
+    /// A circuit is gone; `key` is out of its link's table already. With `blame`, it went wrong on its way, and the relay
+    /// that did not do its part is left alone for a while.
+    pub(super) fn circuit_lost(&mut self, key: CircuitKey, blame: bool) {
+        let Some(managed) = self.circuits.remove(&key) else { return };
+        let now = self.now.instant;
+        let building = !managed.circuit.is_open();
+        let refused = match &managed.task {
+            Task::Point(point) => point.unconfirmed > 0,
+            Task::Wait(wait) => !wait.established,
+            Task::Bring(_) => true,
+            _ => false,
+        };
+        if blame && (building || refused) {
+            let at = managed.circuit.reached().min(managed.circuit.path().len().saturating_sub(1));
+            if let Some(hop) = managed.circuit.path().get(at) {
+                let relay = hop.identity;
+                // A guard that will not have us meet somebody at it may still be a good guard.
+                if !(refused && self.relays.keeps_guard(&relay)) {
+                    self.relays.failed(relay, now);
+                }
+                // A guard that does not even answer a CREATE holds up everything: its link goes too.
+                let silent = at == 0 && managed.deadline.is_some_and(|deadline| deadline <= now);
+                if silent && self.links.contains_key(&managed.link) {
+                    self.close_link(managed.link);
+                }
+            }
+        }
+        match managed.task {
+            Task::Spare | Task::Point(_) => {}
+            Task::Wait(wait) => self.wait_lost(key, &wait),
+            Task::Bring(bring) => self.bring_lost(&bring),
+            Task::Come(come) => self.come_lost(&come),
+            Task::Talk(talk) => self.talk_lost(key, &talk),
+            Task::Ask(request) => self.request_lost(*request),
+        }
+    }
+}
