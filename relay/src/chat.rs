@@ -255,23 +255,40 @@ impl Chat {
                 return Ok(true);
             }
         };
-        let command = match order {
-            Order::Quit => return Ok(false),
-            Order::Invite => Command::Invite,
-            Order::Add { link, name, introduce_as } => Command::Add { link, name, introduce_as },
-            Order::Circuits => Command::Circuits,
+        if order == Order::Quit {
+            return Ok(false);
+        }
+        match self.command(order) {
+            Ok(command) => self.handle(Input::Command(command))?,
+            Err((about, name)) => {
+                self.report(&Report::error(about, format!("there is nobody named {name:?}")))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the engine is to do; or what it is about, and a name that nobody has.
+    fn command(&self, order: Order) -> Result<Command, (&'static str, String)> {
+        let find = |about, name: String| self.client.find_contact(&name).ok_or((about, name));
+        Ok(match order {
+            Order::Quit | Order::Circuits => Command::Circuits,
+            Order::Invite { reusable, expires_secs, note } => {
+                Command::Invite { reusable, expires_in: expires_secs, note }
+            }
+            Order::Invites => Command::Invites,
+            Order::Withdraw { invite } => Command::Withdraw { id: invite },
+            Order::Add { link, name, introduce_as, note } => Command::Add { link, name, introduce_as, note },
+            Order::Approve { name } => Command::Approve { id: find("request", name)? },
+            Order::Reject { name } => Command::Reject { id: find("request", name)? },
+            Order::Block { name } => Command::Block { id: find("block", name)? },
+            Order::Unblock { name } => Command::Unblock { id: find("block", name)? },
+            Order::Read { name } => Command::Read { contact: find("read", name)? },
+            Order::Typing { name, typing } => Command::Typing { contact: find("typing", name)?, typing },
+            Order::Receipts { on } => Command::Receipts { on },
             Order::PublishKey => Command::PublishKey,
             Order::FindKey { id } => Command::FindKey { id },
-            Order::Send { to, text } => match self.client.find_contact(&to) {
-                Some(to) => Command::Send { to, text },
-                None => {
-                    self.report(&Report::error("send", format!("there is no contact named {to:?}")))?;
-                    return Ok(true);
-                }
-            },
-        };
-        self.handle(Input::Command(command))?;
-        Ok(true)
+            Order::Send { to, text } => Command::Send { to: find("send", to)?, text },
+        })
     }
 
     fn event(&mut self, event: Event) -> io::Result<()> {
@@ -285,8 +302,21 @@ impl Chat {
                 }
                 Ok(())
             }
-            Event::Invite { fragment, .. } => {
-                self.report(&Report::Invite { link: format!("{}/#{fragment}", self.directory) })
+            Event::Invite { id, fragment } => {
+                self.report(&Report::Invite { invite: id, link: lines::invite_link(&self.directory, &fragment) })
+            }
+            Event::Invites { list } => self.report(&Report::invites(list, &self.directory)),
+            Event::Request { id, name, note, invite_note, .. } => {
+                self.names.insert(id, name.clone());
+                self.report(&Report::Request { name, note, invite_note })
+            }
+            Event::RequestClosed { id } => {
+                let name = name(&self.names, id);
+                self.report(&Report::RequestClosed { name })
+            }
+            Event::Typing { contact, typing } => {
+                let name = name(&self.names, contact);
+                self.report(&Report::Typing { name, typing })
             }
             Event::Contact { id, name, state } => {
                 self.names.insert(id, name.clone());

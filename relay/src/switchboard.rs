@@ -27,6 +27,7 @@ use crate::handshakes::Handshakes;
 use crate::link;
 use crate::metrics::relay::{BYTES, CIRCUITS, LinkRefusal, RelayMetrics};
 use crate::metrics::{Source, Text};
+use crate::random;
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;
@@ -113,8 +114,7 @@ impl Switchboard {
     ///
     /// If the system gives no threads or no randomness.
     pub fn new(keys: Arc<LinkKeys>, directory: Arc<Directory>, clock: Clock, memory: usize) -> io::Result<Arc<Self>> {
-        let secret = random::bytes()?;
-        let introductions = IntroductionTable::new(MAX_IDS, keys.circuits.identity, secret);
+        let introductions = IntroductionTable::new(MAX_IDS, keys.circuits.identity, random::seed()?);
         Ok(Arc::new(Self {
             keys,
             directory,

@@ -258,11 +258,11 @@ impl Client {
         });
         let contacts = self.contacts.values().flat_map(|contact| {
             let apart = contact.talk.is_none();
-            let offline = (apart && contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
+            let offline =
+                (apart && contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
             // What is due already waits for a link to open, not for the time.
-            let next = (apart && contact.is_wanted())
-                .then_some(contact.search.next)
-                .filter(|next| *next > self.now.instant);
+            let next =
+                (apart && contact.is_wanted()).then_some(contact.search.next).filter(|next| *next > self.now.instant);
             offline.into_iter().chain(next).chain(contact.typing.theirs)
         });
         let others = [
@@ -359,7 +359,12 @@ impl Client {
             None => 0,
             Some(secs) => match u32::try_from(now.as_secs().saturating_add(secs).div_ceil(60)) {
                 Ok(minutes) if secs > 0 => minutes,
-                _ => return self.error("invite", "An invite ends after at least a second, and before the year 10136.".to_owned()),
+                _ => {
+                    return self.error(
+                        "invite",
+                        "An invite ends after at least a second, and before the year 10136.".to_owned(),
+                    );
+                }
             },
         };
         let mut secret = [0; 16];
@@ -652,8 +657,9 @@ impl Client {
         let network_now = self.network_now();
         let outdated = self.relays.keep_up(consensus, &mut self.rng, network_now);
         let invites = &self.invites;
-        let invited_to =
-            |relay: &RelayIdentity| invites.values().flat_map(|invite| &invite.record.places).any(|(place, _)| place == relay);
+        let invited_to = |relay: &RelayIdentity| {
+            invites.values().flat_map(|invite| &invite.record.places).any(|(place, _)| place == relay)
+        };
         let primary = self.relays.primary_guards(&mut self.rng, now, invited_to);
         for guard in &primary {
             if let Some(link) = self.links.values().find(|link| link.guard == *guard) {

@@ -28,6 +28,7 @@ use allium_shared::netdir::{
 };
 use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
 use allium_shared::relay::handshakes::Request;
+use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
 use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::services::{Document, Mirror, RelayServices};
@@ -404,7 +405,8 @@ pub fn relay(data: &[u8]) {
     let mut now = Instant::from_millis(1000);
     let mut links = [0, 1, 2].map(|n: usize| Circuits::new(now, n as u8, ends[n], peers[n], keys.clone()));
     let (sent, notes, requests) = (Vec::new(), Vec::new(), Vec::new());
-    let mut hub = Hub { sent, notes, requests, cookies: RendezvousTable::new(4) };
+    let introductions = IntroductionTable::new(3 * LOCKS, identity, [0; 32]);
+    let mut hub = Hub { sent, notes, requests, cookies: RendezvousTable::new(4), introductions };
     let mut clients: Vec<(u8, Circuit)> = Vec::new();
     let mut taken = 0;
     while let Some(choice) = choices.step(taken) {
@@ -542,6 +544,7 @@ struct Hub {
     notes: Vec<(u8, Note<u8>)>,
     requests: Vec<Request<u8>>,
     cookies: RendezvousTable<u8>,
+    introductions: IntroductionTable<u8>,
 }
 
 /// The world as one link sees it.

@@ -1,6 +1,6 @@
 //! The lines that `allium chat` reads and writes: one JSON object each.
 
-use allium_shared::client::api::{CircuitInfo, ContactState, DeliveryState, MessageId, Purpose};
+use allium_shared::client::api::{CircuitInfo, ContactState, DeliveryState, InviteId, InviteInfo, MessageId, Purpose};
 use allium_shared::crypto::keys::UserKey;
 use allium_shared::services::UserId;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,24 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Order {
     /// Make an invite.
-    Invite,
+    Invite {
+        /// Whether many may use it.
+        #[serde(default)]
+        reusable: bool,
+        /// After how many seconds it ends, if it does.
+        #[serde(default)]
+        expires_secs: Option<u64>,
+        /// What to remember about it.
+        #[serde(default)]
+        note: String,
+    },
+    /// List the open invites.
+    Invites,
+    /// Take an invite back.
+    Withdraw {
+        /// Its number.
+        invite: InviteId,
+    },
     /// Add whoever made an invite.
     Add {
         /// The invite's link.
@@ -20,6 +37,47 @@ pub enum Order {
         /// The name that the inviter sees.
         #[serde(rename = "as")]
         introduce_as: Option<String>,
+        /// What the inviter is told.
+        #[serde(default)]
+        note: String,
+    },
+    /// Take whoever has asked as a contact.
+    Approve {
+        /// Their name.
+        name: String,
+    },
+    /// Do not.
+    Reject {
+        /// Their name.
+        name: String,
+    },
+    /// Hear no more of somebody.
+    Block {
+        /// Their name.
+        name: String,
+    },
+    /// Hear of them again.
+    Unblock {
+        /// Their name.
+        name: String,
+    },
+    /// All that has come from a contact is read.
+    Read {
+        /// The contact's name.
+        name: String,
+    },
+    /// The person has begun to write to a contact, or stopped.
+    Typing {
+        /// The contact's name.
+        name: String,
+        /// Whether they write.
+        #[serde(default = "yes")]
+        typing: bool,
+    },
+    /// Whether contacts are told what has been read.
+    Receipts {
+        /// Whether.
+        on: bool,
     },
     /// Send a message.
     Send {
@@ -39,6 +97,10 @@ pub enum Order {
     },
     /// End.
     Quit,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Reads a line of input; an empty one asks for nothing.
@@ -62,8 +124,36 @@ pub enum Report {
     Ready,
     /// An invite was made.
     Invite {
+        /// Its number.
+        invite: InviteId,
         /// Its link.
         link: String,
+    },
+    /// The open invites.
+    Invites {
+        /// One entry for each.
+        list: Vec<InviteLine>,
+    },
+    /// Somebody has come by an invite and asks for contact.
+    Request {
+        /// Their name.
+        name: String,
+        /// What they have to say.
+        note: String,
+        /// What was noted about the invite.
+        invite_note: String,
+    },
+    /// A request is decided.
+    RequestClosed {
+        /// Whose it was.
+        name: String,
+    },
+    /// A contact writes, or does not any more.
+    Typing {
+        /// The contact's name.
+        name: String,
+        /// Whether.
+        typing: bool,
     },
     /// A contact exists, and is in this state.
     Contact {
@@ -83,6 +173,13 @@ pub enum Report {
     },
     /// A message of one's own is on disk.
     Queued {
+        /// The contact's name.
+        to: String,
+        /// The message's id.
+        id: MessageId,
+    },
+    /// The contact has read it.
+    Read {
         /// The contact's name.
         to: String,
         /// The message's id.
@@ -128,6 +225,22 @@ pub enum Report {
     },
 }
 
+/// One invite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InviteLine {
+    /// Its number.
+    pub invite: InviteId,
+    /// Its link.
+    pub link: String,
+    /// Whether many may use it.
+    pub reusable: bool,
+    /// When it ends, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// What was noted about it.
+    pub note: String,
+}
+
 /// One circuit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CircuitLine {
@@ -149,7 +262,20 @@ impl Report {
             DeliveryState::Queued => Some(Self::Queued { to, id }),
             DeliveryState::Sent => None,
             DeliveryState::Delivered => Some(Self::Delivered { to, id }),
+            DeliveryState::Read => Some(Self::Read { to, id }),
         }
+    }
+
+    /// The open invites of a client that belongs to this directory.
+    pub fn invites(list: Vec<InviteInfo>, directory: &str) -> Self {
+        let line = |invite: InviteInfo| InviteLine {
+            invite: invite.id,
+            link: invite_link(directory, &invite.fragment),
+            reusable: invite.reusable,
+            expires_at: invite.expires_at.map(|at| at.as_secs()),
+            note: invite.note,
+        };
+        Self::Invites { list: list.into_iter().map(line).collect() }
     }
 
     /// The complete circuits.
@@ -159,18 +285,45 @@ impl Report {
     }
 }
 
+/// An invite's link: a page of this directory opens it.
+pub fn invite_link(directory: &str, fragment: &str) -> String {
+    format!("{directory}/#{fragment}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn orders_read_as_they_are_documented() {
-        assert_eq!(parse(b"{\"do\":\"invite\"}\n"), Ok(Some(Order::Invite)));
+        let invite =
+            |reusable, expires_secs, note: &str| Order::Invite { reusable, expires_secs, note: note.to_owned() };
+        assert_eq!(parse(b"{\"do\":\"invite\"}\n"), Ok(Some(invite(false, None, ""))));
+        assert_eq!(
+            parse(br#"{"do":"invite","reusable":true,"expires_secs":60,"note":"N"}"#),
+            Ok(Some(invite(true, Some(60), "N")))
+        );
+        let name = "N".to_owned();
+        for (line, order) in [
+            (r#"{"do":"approve","name":"N"}"#, Order::Approve { name: name.clone() }),
+            (r#"{"do":"reject","name":"N"}"#, Order::Reject { name: name.clone() }),
+            (r#"{"do":"block","name":"N"}"#, Order::Block { name: name.clone() }),
+            (r#"{"do":"unblock","name":"N"}"#, Order::Unblock { name: name.clone() }),
+            (r#"{"do":"read","name":"N"}"#, Order::Read { name: name.clone() }),
+            (r#"{"do":"typing","name":"N"}"#, Order::Typing { name: name.clone(), typing: true }),
+            (r#"{"do":"typing","name":"N","typing":false}"#, Order::Typing { name, typing: false }),
+            (r#"{"do":"receipts","on":false}"#, Order::Receipts { on: false }),
+            (r#"{"do":"invites"}"#, Order::Invites),
+            (r#"{"do":"withdraw","invite":3}"#, Order::Withdraw { invite: InviteId(3) }),
+        ] {
+            assert_eq!(parse(line.as_bytes()), Ok(Some(order)), "{line}");
+        }
         assert_eq!(parse(b" \r\n"), Ok(None));
         let add = |introduce_as: Option<&str>| Order::Add {
             link: "L".to_owned(),
             name: "N".to_owned(),
             introduce_as: introduce_as.map(str::to_owned),
+            note: String::new(),
         };
         assert_eq!(parse(br#"{"do":"add","link":"L","name":"N"}"#), Ok(Some(add(None))));
         assert_eq!(parse(br#"{"do":"add","link":"L","name":"N","as":"O"}"#), Ok(Some(add(Some("O")))));

@@ -151,7 +151,8 @@ mod tests {
             nonce: 0,
             handshake: [byte; INTRODUCTION_LEN],
         };
-        let zeros = |one: &Introduction, relay: u8, seed: u8| one.work(&RelayIdentity::from([relay; 32]), &[seed; 16]).zeros(0);
+        let zeros =
+            |one: &Introduction, relay: u8, seed: u8| one.work(&RelayIdentity::from([relay; 32]), &[seed; 16]).zeros(0);
         let all: Vec<u32> = (0..40).map(|n| zeros(&introduction(n, 1), 1, 1)).collect();
         for other in [(2, 1, 1), (1, 2, 1), (1, 1, 2)] {
             let changed: Vec<u32> = (0..40).map(|n| zeros(&introduction(n, other.0), other.1, other.2)).collect();

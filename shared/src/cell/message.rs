@@ -284,9 +284,7 @@ impl RelayMessage {
             Self::Extended(fragment)
             | Self::Introduce1(fragment)
             | Self::Introduce2(fragment)
-            | Self::Rendezvous2(fragment) => {
-                (StreamId::CIRCUIT, put(data, &[&[fragment.index], &fragment.chunk]))
-            }
+            | Self::Rendezvous2(fragment) => (StreamId::CIRCUIT, put(data, &[&[fragment.index], &fragment.chunk])),
         };
         *command = self.command() as u8;
         [*s0, *s1] = stream.0.to_be_bytes();

@@ -194,6 +194,19 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// An invite for one person, with nothing else to it.
+    pub const fn invite() -> Self {
+        Self::Invite { reusable: false, expires_in: None, note: String::new() }
+    }
+
+    /// Add the person who made an invite, and say nothing but a name.
+    pub fn add(link: impl Into<String>, name: impl Into<String>, introduce_as: Option<&str>) -> Self {
+        let introduce_as = introduce_as.map(str::to_owned);
+        Self::Add { link: link.into(), name: name.into(), introduce_as, note: String::new() }
+    }
+}
+
 /// The longest text of one message, in bytes.
 pub const MAX_TEXT_LEN: usize = 16 * 1024;
 
@@ -308,7 +321,8 @@ pub enum Event {
     },
     /// Something could not be done.
     Error {
-        /// What it is about, in one word: `invite`, `add`, `send`, `key`, `directory`, `network`, `storage`.
+        /// What it is about, in one word: `invite`, `add`, `request`, `block`, `send`,
+        /// `key`, `directory`, `network`, `storage`.
         about: String,
         /// One sentence for a person, with what to do about it.
         message: String,

@@ -67,8 +67,7 @@ impl Client {
         let own = KeyBytes::of(&OnionSecret::generate(&mut self.rng));
         let own_key = *own.secret().public().as_bytes();
         let (send, receive) = secrets.chains(Side::Host);
-        let relationship =
-            Relationship::new(secrets.root, Role::Inviter, own, their_key, their_points, points.clone());
+        let relationship = Relationship::new(secrets.root, Role::Inviter, own, their_key, their_points, points.clone());
         let at = self.now.unix;
         let asked =
             Asked { identity, one_time_key, note: printable(&note), invite_note, at, declined: false, send, receive };
@@ -169,8 +168,7 @@ impl Client {
         let Stage::Invited(invited) = &mut contact.record.stage else { return Err(Violation) };
         let account = core::mem::replace(&mut invited.account, account);
         let own = invited.key.clone();
-        contact.record.relationship =
-            Some(Relationship::new(secrets.root, Role::Guest, own, their_key, points, told));
+        contact.record.relationship = Some(Relationship::new(secrets.root, Role::Guest, own, their_key, points, told));
         contact.record.stage = Stage::Requested(Box::new(Requested { account, send, receive, declined: false }));
         contact.put(&mut self.store);
         self.pool_changed();

@@ -146,7 +146,7 @@ pub(super) enum Phase {
     /// Both know each other; at least one of them has no session yet.
     Undecided,
     /// A new session begins, for which the other's answer is awaited.
-    Renewing(OlmAccount),
+    Renewing(Box<OlmAccount>),
     /// Messages go both ways.
     Open,
 }

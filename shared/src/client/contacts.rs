@@ -1,6 +1,6 @@
 //! Contacts and invites as the engine keeps them.
 
-use std::collections::{BTreeSet, BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::messaging::session::{OlmAccount, OlmSession, SessionError};
-use crate::rendezvous::{Point, Role, SharedSecret};
 use crate::relay::rate::Rate;
+use crate::rendezvous::{Point, Role, SharedSecret};
 use crate::time::{Instant, UnixTime};
 
 /// Introductions of one contact, or for one invite, that are looked at each second, and how many at once.

@@ -66,7 +66,8 @@ impl Client {
                 return;
             }
         }
-        let waits: Vec<_> = self.waits().filter(|(_, wait)| wait.next <= now || wait.until <= now).map(|(key, _)| key).collect();
+        let waits: Vec<_> =
+            self.waits().filter(|(_, wait)| wait.next <= now || wait.until <= now).map(|(key, _)| key).collect();
         waits.into_iter().for_each(|key| self.keep_waiting(key));
         let works: Vec<_> = self
             .circuits
@@ -261,9 +262,10 @@ impl Client {
             Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
         };
         let (contact, generation) = (wait.contact, wait.invitation.generation);
-        let stream = wait.handshake.take().and_then(|handshake| {
-            handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default()).ok()
-        });
+        let stream = wait
+            .handshake
+            .take()
+            .and_then(|handshake| handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default()).ok());
         let Some(stream) = stream else { return self.close_circuit(key, Some(DestroyReason::Protocol)) };
         self.join(key, Side::Visitor, stream, Some(contact), generation);
     }
@@ -500,7 +502,8 @@ impl Client {
     pub(super) fn meetings_timeout(&self) -> Option<Instant> {
         let now = self.now.instant;
         let waits = self.waits().map(|(_, wait)| wait.next.min(wait.until));
-        let working = self.circuits.values().any(|managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()));
+        let working =
+            self.circuits.values().any(|managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()));
         waits.chain(working.then_some(now)).min()
     }
 }

@@ -128,7 +128,8 @@ impl Client {
                 present += 1;
             }
             let gone = slot.absent_since.is_some_and(|since| since + ABSENCE <= clock) && !invited(slot);
-            let served = slot.retiring && !invited(slot) && (!told(slot) || (long_online && slot.until + GRACE <= clock));
+            let served =
+                slot.retiring && !invited(slot) && (!told(slot) || (long_online && slot.until + GRACE <= clock));
             changed |= gone || served;
             !gone && !served
         });
@@ -265,7 +266,9 @@ impl Client {
             let locks: Vec<Lock> = self.list(&point).iter().map(|listed| listed.lock).collect();
             let ids: Vec<IntroductionId> = locks.iter().map(Lock::id).collect();
             let deadline = self.now.instant + self.relays.stretch(super::HOP_TIME);
-            let Some(Managed { task: Task::Point(task), deadline: due, .. }) = self.circuits.get_mut(&key) else { continue };
+            let Some(Managed { task: Task::Point(task), deadline: due, .. }) = self.circuits.get_mut(&key) else {
+                continue;
+            };
             // The first is sent even where nobody is on it: whoever watches sees no difference.
             if task.sent.as_ref() == Some(&ids) && !ids.is_empty() {
                 continue;
@@ -280,8 +283,7 @@ impl Client {
                 for (to, from) in padded.iter_mut().zip(locks.iter().skip(part * LOCKS)) {
                     *to = *from;
                 }
-                let message =
-                    RelayMessage::EstablishIntro { part: part as u8, of: of as u8, locks: Box::new(padded) };
+                let message = RelayMessage::EstablishIntro { part: part as u8, of: of as u8, locks: Box::new(padded) };
                 self.send_on(key, &message);
             }
         }
@@ -332,7 +334,9 @@ impl Client {
     fn place_invite(&mut self, id: u64) {
         // Places that stand already come first: there the invite is known soonest.
         let stands = |point: &Point| {
-            self.circuits.values().any(|managed| matches!(&managed.task, Task::Point(task) if task.point == *point && task.sent.is_some()))
+            self.circuits.values().any(
+                |managed| matches!(&managed.task, Task::Point(task) if task.point == *point && task.sent.is_some()),
+            )
         };
         let mut points: Vec<Point> = self.points().collect();
         points.sort_by_key(|point| !stands(point));
@@ -373,7 +377,8 @@ impl Client {
     /// Ends invites whose time is over, and gives places to those that have none.
     fn end_invites(&mut self) {
         let now = self.network_now().unix;
-        let over = |invite: &OpenInvite| invite.record.expires != 0 && now.as_secs() / 60 >= u64::from(invite.record.expires);
+        let over =
+            |invite: &OpenInvite| invite.record.expires != 0 && now.as_secs() / 60 >= u64::from(invite.record.expires);
         let over: Vec<u64> = self.invites.iter().filter(|(_, invite)| over(invite)).map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.end_invite(id));
         let bare: Vec<u64> =

@@ -152,9 +152,10 @@ impl Client {
                 Phase::AwaitResume | Phase::AwaitResumed | Phase::Undecided,
                 Frame::Resume { generation: _, has_session, received, read },
             ) => self.resumed(key, contact.ok_or(Violation)?, has_session, received, read),
-            (Phase::AwaitResumed | Phase::Undecided | Phase::Open | Phase::Renewing(_), Frame::Renew { identity, one_time_key }) => {
-                self.renewed(key, contact.ok_or(Violation)?, identity, one_time_key)
-            }
+            (
+                Phase::AwaitResumed | Phase::Undecided | Phase::Open | Phase::Renewing(_),
+                Frame::Renew { identity, one_time_key },
+            ) => self.renewed(key, contact.ok_or(Violation)?, identity, one_time_key),
             // What was said before the other heard of the new session.
             (
                 Phase::Renewing(_),
@@ -322,7 +323,7 @@ impl Client {
         }
         let account = OlmAccount::generate();
         let frame = Frame::Renew { identity: account.identity(), one_time_key: account.one_time_key() };
-        talk.phase = Phase::Renewing(account);
+        talk.phase = Phase::Renewing(Box::new(account));
         self.send_frame(key, &frame);
         Ok(())
     }

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn an_invite_ends_when_it_says() {
-        let at = |secs| UnixTime::from_millis(secs * 1000);
+        let at = |secs: u64| UnixTime::from_millis(secs * 1000);
         let ends = |expires| Invite { expires, ..invite() };
         assert!(!ends(0).is_over(at(1 << 40)));
         assert!(!ends(10).is_over(at(599)) && ends(10).is_over(at(600)));

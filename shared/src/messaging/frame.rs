@@ -271,7 +271,12 @@ impl Frame {
                 version(&mut reader)?;
                 let (generation, has_session) = (reader.u64()?, flag(&mut reader)?);
                 let (received, read) = (reader.u64()?, reader.array()?);
-                Self::Resume { generation, has_session, received, read: Some(MessageId(read)).filter(|_| read != [0; 16]) }
+                Self::Resume {
+                    generation,
+                    has_session,
+                    received,
+                    read: Some(MessageId(read)).filter(|_| read != [0; 16]),
+                }
             }
             FrameType::Points => Self::Points(take_points(&mut reader)?),
             FrameType::PointsKept => Self::PointsKept,
@@ -437,7 +442,8 @@ mod tests {
             assert_eq!(bytes[0], number);
         }
         let mut bytes = Vec::new();
-        Frame::Resume { generation: 1, has_session: true, received: 2, read: Some(MessageId([3; 16])) }.encode(&mut bytes);
+        Frame::Resume { generation: 1, has_session: true, received: 2, read: Some(MessageId([3; 16])) }
+            .encode(&mut bytes);
         let mut expected = vec![6, 0, 0, 0, 35, 0, 2];
         for part in [&1_u64.to_be_bytes()[..], &[1], &2_u64.to_be_bytes(), &[3; 16]] {
             expected.extend_from_slice(part);

@@ -165,7 +165,7 @@ pub enum Note<L> {
         /// The circuit of whoever has come.
         comer: (L, CircId),
         /// One third of their message.
-        fragment: Fragment,
+        fragment: Box<Fragment>,
         /// With the last third: their backward half. The two circuits are joined.
         half: Option<Box<RelayBackward>>,
     },
@@ -460,7 +460,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 }
             }
             Note::Visit { circ, comer, fragment, half } => {
-                if !self.visited(circ, &comer, fragment, half, out) {
+                if !self.visited(circ, &comer, *fragment, half, out) {
                     out.tell(&comer.0, Note::Destroy { circ: comer.1, reason: DestroyReason::Requested });
                 }
             }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::Fragment;
+use crate::cell::introduction::{LOCKS, Lock};
 use crate::cell::message::{Cookie, EndReason, PAYLOAD_LEN, RelayCommand, RelayMessage, Service, StreamId};
 use crate::client::api::MessageId;
 use crate::crypto::keys::{LinkSecret, RelayIdentity};
@@ -15,6 +16,7 @@ use crate::link::handshake::Kind;
 use crate::link::{Initiator, LinkStep, Peer, RelayAddressee, Responder};
 use crate::messaging::frame::{Frame, FrameReader, FrameType};
 use crate::netdir::{ExitPolicy, Extensions, RelayEntry, Role, Roles};
+use crate::rendezvous::Point;
 
 /// Bytes as the file writes them.
 #[derive(Clone, Default, Deserialize)]
@@ -70,6 +72,16 @@ pub(super) struct RelayFields {
     pub(super) cookie: Option<Bytes>,
     #[serde(default)]
     pub(super) chunk: Bytes,
+    #[serde(default)]
+    pub(super) part: u8,
+    #[serde(default)]
+    pub(super) of: u8,
+    #[serde(default)]
+    pub(super) locks: Vec<Bytes>,
+    #[serde(default)]
+    pub(super) bits: u8,
+    #[serde(default)]
+    pub(super) seed: Bytes,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +107,16 @@ pub(super) struct FrameFields {
     #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
-    pub(super) meeting_key: Bytes,
+    pub(super) note: String,
+    #[serde(default)]
+    pub(super) key: Bytes,
+    #[serde(default)]
+    pub(super) points: Vec<PointFields>,
+    #[serde(default)]
+    pub(super) has_session: bool,
+    pub(super) read: Option<Bytes>,
+    #[serde(default)]
+    pub(super) typing: bool,
     #[serde(default)]
     pub(super) pre_key: Bytes,
     #[serde(default)]
@@ -115,8 +136,20 @@ pub(super) struct FrameFields {
 #[derive(Deserialize)]
 pub(super) struct Place {
     pub(super) relay: Bytes,
-    pub(super) cookie: Bytes,
-    pub(super) verification: Bytes,
+    pub(super) lock: Bytes,
+}
+
+/// Where somebody takes introductions.
+#[derive(Deserialize)]
+pub(super) struct PointFields {
+    pub(super) relay: Bytes,
+    pub(super) salt: Bytes,
+}
+
+impl PointFields {
+    pub(super) fn point(&self) -> Result<Point, String> {
+        Ok(Point { relay: RelayIdentity(self.relay.array()?), salt: self.salt.array()? })
+    }
 }
 
 #[derive(Deserialize)]
@@ -190,8 +223,15 @@ impl RelayFields {
             }
             RelayCommand::Rendezvous2 => RelayMessage::Rendezvous2(fragment()?),
             RelayCommand::RendezvousEstablished => RelayMessage::RendezvousEstablished,
-            RelayCommand::RendezvousAccept => RelayMessage::RendezvousAccept(fragment()?),
-            RelayCommand::RendezvousAccepted => RelayMessage::RendezvousAccepted(fragment()?),
+            RelayCommand::EstablishIntro => {
+                let locks = self.locks.iter().map(|lock| lock.array().map(Lock)).collect::<Result<Vec<_>, _>>()?;
+                let locks = locks.into_boxed_slice().try_into().map_err(|_| format!("not {LOCKS} locks"))?;
+                RelayMessage::EstablishIntro { part: self.part, of: self.of, locks }
+            }
+            RelayCommand::IntroEstablished => RelayMessage::IntroEstablished,
+            RelayCommand::Introduce1 => RelayMessage::Introduce1(fragment()?),
+            RelayCommand::Introduce2 => RelayMessage::Introduce2(fragment()?),
+            RelayCommand::IntroduceAck => RelayMessage::IntroduceAck { bits: self.bits, seed: self.seed.array()? },
             RelayCommand::RendezvousUnknown => RelayMessage::RendezvousUnknown,
         };
         let mut payload = [0xee; PAYLOAD_LEN];
@@ -258,19 +298,31 @@ impl FrameFields {
     pub(super) fn check(&self, bytes: &[u8]) -> Outcome {
         let frame_type = named(FrameType::ALL, &self.frame)?;
         let received = self.received;
+        let points = || self.points.iter().map(PointFields::point).collect::<Result<Vec<_>, _>>();
         let frame = match frame_type {
-            FrameType::Introduce => Frame::Introduce {
+            FrameType::Request => Frame::Request {
                 identity: self.identity.array()?,
                 one_time_key: self.one_time_key.array()?,
+                key: self.key.array()?,
+                points: points()?,
                 name: self.name.clone(),
+                note: self.note.clone(),
             },
-            FrameType::Welcome => Frame::Welcome {
-                identity: self.identity.array()?,
-                meeting_key: self.meeting_key.array()?,
-                pre_key: self.pre_key.get()?,
-            },
-            FrameType::Resume => Frame::Resume { generation: self.generation, received },
-            FrameType::Resumed => Frame::Resumed { received },
+            FrameType::Pending => Frame::Pending { key: self.key.array()?, points: points()? },
+            FrameType::Confirm => Frame::Confirm,
+            FrameType::Welcome => Frame::Welcome { identity: self.identity.array()?, pre_key: self.pre_key.get()? },
+            FrameType::Decline => Frame::Decline,
+            FrameType::Renew => {
+                Frame::Renew { identity: self.identity.array()?, one_time_key: self.one_time_key.array()? }
+            }
+            FrameType::Resume => {
+                let read = self.read.as_ref().map(Bytes::array).transpose()?.map(MessageId);
+                Frame::Resume { generation: self.generation, has_session: self.has_session, received, read }
+            }
+            FrameType::Points => Frame::Points(points()?),
+            FrameType::PointsKept => Frame::PointsKept,
+            FrameType::Read => Frame::Read(MessageId(self.id.array()?)),
+            FrameType::Typing => Frame::Typing(self.typing),
             FrameType::Envelope => {
                 let (id, sealed) = (MessageId(self.id.array()?), self.sealed.get()?);
                 Frame::Envelope { sequence: self.sequence, id, sealed }

@@ -7,9 +7,10 @@ use super::documents::{
     ConsensusFields, DescriptorFields, EchoesFields, ProofsFields, SignaturesFields, TallyFields, UpdateFields,
     VoteFields,
 };
-use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, RelayFields};
+use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, PointFields, RelayFields};
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::{Assembler, Fragment, split};
+use crate::cell::introduction::{Introduction, IntroductionId, Lock};
 use crate::cell::message::Cookie;
 use crate::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason};
 use crate::client::api::MessageId;
@@ -22,7 +23,7 @@ use crate::link::record::Cipher;
 use crate::messaging::content::{ContentKind, content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::netdir::{Authorities, Authority, NetworkId, RelayDescriptor, RelayEntry};
-use crate::rendezvous::MeetingSecret;
+use crate::rendezvous::{self, Invitation, SharedSecret};
 use crate::services::{Publication, UserId, key_answer, read_key_answer, read_time, time_answer};
 use crate::time::UnixTime;
 use crate::wire::{Reader, Writer};
@@ -90,10 +91,13 @@ pub(super) enum Message {
     },
     Invite {
         network: Bytes,
+        reusable: bool,
+        expires: u32,
         key: Bytes,
         secret: Bytes,
         places: Vec<Place>,
         fragment: String,
+        verification: Bytes,
     },
     Signature {
         seed: Bytes,
@@ -127,11 +131,26 @@ pub(super) enum Message {
         label: String,
         parts: Vec<Bytes>,
     },
-    /// A meeting's cookie and verification string.
-    Meeting {
+    /// What a contact takes introductions with at a point: lock, id, and the handshake's verification string.
+    Service {
         secret: Bytes,
-        generation: u64,
+        inviter: bool,
+        point: PointFields,
+    },
+    /// What an introduction carries.
+    Invitation {
         relay: Bytes,
+        cookie: Bytes,
+        generation: u64,
+    },
+    /// An introduction as its relay gets it, in three fragments; and what its nonce is worth there with this seed.
+    Introduction {
+        id: Bytes,
+        nonce: u64,
+        handshake: Bytes,
+        relay: Bytes,
+        seed: Bytes,
+        zeros: u32,
     },
 }
 
@@ -237,19 +256,22 @@ impl Message {
                 }
                 Ok(vec![format!("content {kind:?}")])
             }
-            Self::Invite { network, key, secret, places, fragment } => {
-                let (network, key, secret) = (network.array()?, key.array()?, secret.array()?);
+            Self::Invite { network, reusable, expires, key, secret, places, fragment, verification } => {
                 let place = |place: &Place| {
-                    Ok::<_, String>((RelayIdentity(place.relay.array()?), Cookie(place.cookie.array()?)))
+                    Ok::<_, String>((RelayIdentity(place.relay.array()?), Lock(place.lock.array()?).id()))
                 };
-                let invite =
-                    Invite { network, key, secret, places: places.iter().map(place).collect::<Result<_, _>>()? };
+                let invite = Invite {
+                    network: network.array()?,
+                    reusable: *reusable,
+                    expires: *expires,
+                    key: key.array()?,
+                    secret: secret.array()?,
+                    places: places.iter().map(place).collect::<Result<_, _>>()?,
+                };
                 same("the fragment", &invite.to_fragment(), fragment)?;
                 same_bytes(&BASE64URL_NOPAD.decode(fragment.as_bytes()).map_err(text)?, bytes)?;
                 same("the invite", Invite::parse(fragment).map_err(text)?, invite.clone())?;
-                for (meeting, place) in invite.meetings().zip(places) {
-                    same_bytes(&meeting.verification, &place.verification.get()?)?;
-                }
+                same_bytes(&invite.verification(), &verification.get()?)?;
                 Ok(vec!["invite".to_owned()])
             }
             Self::Signature { seed, domain, message } => {
@@ -309,11 +331,31 @@ impl Message {
                 same_bytes(&derive(label, &parts), bytes)?;
                 Ok(vec!["derived value".to_owned()])
             }
-            Self::Meeting { secret, generation, relay } => {
-                let relay = RelayIdentity(relay.array()?);
-                let meeting = MeetingSecret::new(secret.array()?).meeting(*generation, relay);
-                same_bytes(&[&meeting.cookie.0[..], &meeting.verification].concat(), bytes)?;
-                Ok(vec!["meeting".to_owned()])
+            Self::Service { secret, inviter, point } => {
+                let (secret, point) = (SharedSecret::new(secret.array()?), point.point()?);
+                let role = if *inviter { rendezvous::Role::Inviter } else { rendezvous::Role::Guest };
+                let lock = secret.lock(role, &point);
+                same_bytes(&[&lock.0[..], &lock.id().0, &secret.verification(role)].concat(), bytes)?;
+                Ok(vec!["service".to_owned()])
+            }
+            Self::Invitation { relay, cookie, generation } => {
+                let (relay, cookie) = (RelayIdentity(relay.array()?), Cookie(cookie.array()?));
+                let invitation = Invitation { relay, cookie, generation: *generation };
+                same_bytes(&invitation.encode(), bytes)?;
+                let read = bytes.try_into().map_err(|_| "an invitation has another length")?;
+                same("the invitation", Invitation::decode(read).map_err(text)?, invitation)?;
+                Ok(vec!["invitation".to_owned()])
+            }
+            Self::Introduction { id, nonce, handshake, relay, seed, zeros } => {
+                let id = IntroductionId(id.array()?);
+                let introduction = Introduction { id, nonce: *nonce, handshake: handshake.array()? };
+                let fragments = introduction.to_relay();
+                let chunks: Vec<_> = fragments.iter().flat_map(|fragment| fragment.chunk).collect();
+                same_bytes(&chunks, bytes)?;
+                same("the introduction", Introduction::at_relay(bytes), Some(introduction.clone()))?;
+                let work = introduction.work(&RelayIdentity(relay.array()?), &seed.array()?);
+                same("the work", work.zeros(*nonce), *zeros)?;
+                Ok(vec!["introduction".to_owned()])
             }
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct ClientNode {
     pub(super) life: u32,
     /// How many milliseconds its wall clock is ahead.
     pub(super) ahead: i64,
+    /// Whether its person takes everybody as a contact who asks.
+    pub(super) approves: bool,
     /// How often it has asked for the consensus directly.
     pub(super) fetches: usize,
     writing: VecDeque<(BatchId, Vec<Write>)>,
@@ -54,6 +56,7 @@ impl ClientNode {
             peak_links: 0,
             life: 0,
             ahead: 0,
+            approves: true,
             fetches: 0,
             writing: VecDeque::new(),
             written_at: Instant::from_millis(0),
@@ -199,12 +202,15 @@ impl ClientNode {
             _ => 0,
         };
         net.note(Some(Node::Client(self.n)), Kind::Event, size);
-        // As `allium chat` does: what is printed need not be printed again.
-        if let (Event::Message { contact, id, .. }, Some(client)) = (&event, &mut self.client) {
-            let (contact, id) = (*contact, *id);
-            let Now { instant, unix } = net.clock();
-            let now = Now { instant, unix: unix.shifted(self.ahead) };
-            client.handle(now, Input::Command(Command::Shown { contact, id }));
+        let command = match &event {
+            // As `allium chat` does: what is printed need not be printed again.
+            Event::Message { contact, id, .. } => Some(Command::Shown { contact: *contact, id: *id }),
+            Event::Request { id, .. } if self.approves => Some(Command::Approve { id: *id }),
+            _ => None,
+        };
+        let now = self.clock(net);
+        if let (Some(command), Some(client)) = (command, &mut self.client) {
+            client.handle(now, Input::Command(command));
         }
         self.events.push(event);
     }

@@ -243,7 +243,7 @@ impl Crowd {
                 // Of each pair the one with the even number invites the other.
                 if n.is_multiple_of(2) && n + 1 < self.plan.clients {
                     talker.invited = true;
-                    self.sim.command(n, Command::Invite);
+                    self.sim.command(n, Command::invite());
                 } else {
                     self.accept(n);
                 }
@@ -294,7 +294,7 @@ impl Crowd {
         }
         let Some(link) = self.invites.remove(&before) else { return };
         self.talkers[n].invited = true;
-        let command = Command::Add { link, name: "friend".to_owned(), introduce_as: Some("visitor".to_owned()) };
+        let command = Command::add(link, "friend", Some("visitor"));
         self.sim.command(n, command);
         self.listen(n);
     }

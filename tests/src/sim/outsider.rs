@@ -8,7 +8,7 @@ use allium_shared::cell::message::{Cookie, EndReason, RelayMessage, Service};
 use allium_shared::cell::{Cell, CircId, Command, DestroyReason, LinkEnd};
 use allium_shared::circuit::{Circuit, CircuitError, Hop, JOINED_STREAM, Received, Side};
 use allium_shared::crypto::handshake::{
-    CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, SERVER_MESSAGE_LEN, ServerPublic, respond,
+    CircuitKeys, ClientHandshake, PAYLOAD_LEN, SERVER_MESSAGE_LEN, ServerHandshake, ServerPublic,
 };
 use allium_shared::crypto::keys::{LinkSecret, OnionSecret};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkStep, MAX_CELLS, RelayAddressee};
@@ -438,9 +438,9 @@ impl Origin {
 
 /// Two origins whose circuits are joined at a relay.
 pub struct Meeting {
-    /// Whoever waited, and its circuit.
-    pub host: (Origin, CircId),
     /// Whoever came, and its circuit.
+    pub host: (Origin, CircId),
+    /// Whoever asked for the meeting and waited, and its circuit.
     pub visitor: (Origin, CircId),
 }
 
@@ -459,37 +459,31 @@ impl Meeting {
     pub fn join(&mut self, sim: &mut Sim) -> bool {
         let ((host, host_circ), (visitor, visitor_circ)) = (&mut self.host, &mut self.visitor);
         let cookie = Cookie(std::array::from_fn(|at| (sim.random() as u8).wrapping_add(at as u8)));
-        if !host.establish(sim, *host_circ, cookie) {
+        if !visitor.establish(sim, *visitor_circ, cookie) {
             return false;
         }
         let onion = OnionSecret::generate(&mut host.rng);
         let server = ServerPublic { identity: [7; 32], onion_key: *onion.public().as_bytes() };
-        let Ok((handshake, message)) = ClientHandshake::start(&mut visitor.rng, &server, b"a test") else {
+        let payload = [0; PAYLOAD_LEN];
+        let Ok((handshake, introduction)) = ClientHandshake::introduce(&mut visitor.rng, &server, b"a test", &payload)
+        else {
             return false;
         };
-        for fragment in split(&message) {
-            let cookie = (fragment.index == 0).then_some(cookie);
-            visitor.send(sim, *visitor_circ, &RelayMessage::Rendezvous1 { cookie, fragment });
-        }
-        let Some(message) = collect(sim, host, *host_circ, |message| match message {
-            RelayMessage::Rendezvous2(fragment) => Some(fragment.clone()),
-            _ => None,
-        }) else {
-            return false;
-        };
-        let message = &message[..CLIENT_MESSAGE_LEN];
-        let Ok((answer, mut stream)) = respond(&mut host.rng, &server.identity, &onion, b"a test", message) else {
+        // The host knows of it: how introductions travel is nothing to this.
+        let received = ServerHandshake::receive(&server.identity, &onion, b"a test", &introduction);
+        let Ok((answer, mut stream)) = received.and_then(|(received, _)| received.reply(&mut host.rng)) else {
             return false;
         };
         for fragment in split(&answer) {
-            host.send(sim, *host_circ, &RelayMessage::RendezvousAccept(fragment));
+            let cookie = (fragment.index == 0).then_some(cookie);
+            host.send(sim, *host_circ, &RelayMessage::Rendezvous1 { cookie, fragment });
         }
         let keys = CircuitKeys::from(&mut stream);
         if let Some(circuit) = host.circuit(*host_circ) {
             circuit.join(Side::Host, &keys);
         }
         let Some(answer) = collect(sim, visitor, *visitor_circ, |message| match message {
-            RelayMessage::RendezvousAccepted(fragment) => Some(fragment.clone()),
+            RelayMessage::Rendezvous2(fragment) => Some(fragment.clone()),
             _ => None,
         }) else {
             return false;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use allium_shared::cell::introduction::{Introduction, IntroductionId};
 use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
@@ -11,6 +12,7 @@ use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::netdir::{RelayEntry, Role, Roles};
 use allium_shared::relay::circuits::{Note, RelayKeys};
 use allium_shared::relay::handshakes::Request;
+use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
 use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
@@ -29,6 +31,9 @@ use super::{Land, Node};
 
 /// Circuits that may wait for somebody at one relay.
 const MAX_WAITING: usize = 100_000;
+
+/// Ids for which circuits may take introductions at one relay.
+const MAX_IDS: usize = 500_000;
 
 /// Bytes of cells that may wait at one relay.
 const QUEUE_MEMORY: usize = 64 << 20;

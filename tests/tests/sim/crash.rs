@@ -85,7 +85,7 @@ fn becoming_contacts_survives_kills() {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut sim = ready(seed, 8, 2);
         let link = invite(&mut sim, ALICE);
-        sim.command(BOB, Command::Add { link, name: "Alice".into(), introduce_as: Some("Bob".into()) });
+        sim.command(BOB, Command::add(link, "Alice", Some("Bob")));
         // The command counts from the moment that Bob's disk has it.
         sim.run_for(Duration::from_millis(10));
         for _ in 0..3 {

@@ -32,7 +32,7 @@ fn run(seed: u64) -> (u64, Vec<Happened>) {
             }
         }
         if n == 20 && sim.is_running(ALICE) {
-            sim.command(ALICE, Command::Invite);
+            sim.command(ALICE, Command::invite());
         }
         sim.run_for(Duration::from_millis(1500));
     }

@@ -16,7 +16,7 @@ fn errors(sim: &allium_tests::sim::Sim, n: usize) -> Vec<String> {
 }
 
 fn add(link: &str) -> Command {
-    Command::Add { link: link.to_owned(), name: "Alice".into(), introduce_as: Some("Bob".into()) }
+    Command::add(link, "Alice", Some("Bob"))
 }
 
 #[test]

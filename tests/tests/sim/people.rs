@@ -40,7 +40,7 @@ pub fn invite(sim: &mut Sim, n: usize) -> String {
         })
     };
     let before = made(sim);
-    sim.command(n, Command::Invite);
+    sim.command(n, Command::invite());
     assert!(sim.run_until(LONG, |sim| made(sim) != before), "no invite");
     made(sim).expect("an invite")
 }
@@ -60,7 +60,7 @@ pub fn contacts_in(seed: u64, relays: usize, weather: Weather) -> Sim {
 /// Makes Alice and Bob contacts; gives the invite by which they became it.
 pub fn befriend(sim: &mut Sim) -> String {
     let link = invite(sim, ALICE);
-    sim.command(BOB, Command::Add { link: link.clone(), name: "Alice".into(), introduce_as: Some("Bob".into()) });
+    sim.command(BOB, Command::add(link.clone(), "Alice", Some("Bob")));
     assert!(sim.run_until(LONG, both_connected), "not connected");
     link
 }

@@ -127,7 +127,10 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 let waiter = out.take_waiting(&cookie);
                 if let Some(waiter) = &waiter {
                     let comer = (self.this.clone(), circ);
-                    out.tell(&waiter.0, Note::Visit { circ: waiter.1, comer, fragment, half: None });
+                    out.tell(
+                        &waiter.0,
+                        Note::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: None },
+                    );
                 }
                 *state = EndState::Coming { waiter, given: 1, tries };
                 Ok(())
@@ -141,7 +144,10 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     Some(waiter) if is_last => self.come(circ, waiter, fragment, out),
                     Some(waiter) => {
                         let comer = (self.this.clone(), circ);
-                        out.tell(&waiter.0, Note::Visit { circ: waiter.1, comer, fragment, half: None });
+                        out.tell(
+                            &waiter.0,
+                            Note::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: None },
+                        );
                     }
                     // Nobody waits. Said after the third fragment, so that none is left over to be misread.
                     None if is_last => {
@@ -163,7 +169,10 @@ impl<L: Clone + PartialEq> Circuits<L> {
             let joining = Entry::Joining { half: forward, other: waiter.clone(), pending: VecDeque::new() };
             self.entries.insert(circ, joining);
             let comer = (self.this.clone(), circ);
-            out.tell(&waiter.0, Note::Visit { circ: waiter.1, comer, fragment, half: Some(backward) });
+            out.tell(
+                &waiter.0,
+                Note::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: Some(backward) },
+            );
         }
     }
 

@@ -63,6 +63,16 @@ impl Switch for Desk {
         None
     }
 
+    fn take_ids(&mut self, _: &[IntroductionId], _: &(Id, CircId)) -> bool {
+        true
+    }
+
+    fn release_ids(&mut self, _: &[IntroductionId], _: &(Id, CircId)) {}
+
+    fn introduce(&mut self, _: Instant, _: &Introduction) -> Verdict<Id> {
+        Verdict::Taken(None)
+    }
+
     fn relay_by_link_key(&self, _: &LinkPublic) -> Option<RelayIdentity> {
         None
     }
