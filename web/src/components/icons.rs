@@ -12,6 +12,7 @@ pub enum Glyph {
     Copy,
     Down,
     DoubleCheck,
+    Network,
     Send,
     Warning,
 }
@@ -31,6 +32,9 @@ pub fn Icon(props: &Props) -> Html {
         Glyph::Copy => (16, "M6 5.5h7.5v8H6zM3 10.5H2.5v-8H10V3"),
         Glyph::Down => (16, "M8 3v10m-4-4 4 4 4-4"),
         Glyph::DoubleCheck => (20, "m2.5 8.5 3 3 6-7M9.5 11l.5.5 6-7"),
+        Glyph::Network => {
+            (16, "M8 6V2.5M6.3 9 3.4 11M9.7 9l2.9 2M8 10a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM8 2.5v-.1M3 11.3v-.1M13 11.3v-.1")
+        }
         Glyph::Send => (16, "M8 13V3M3.5 7.5 8 3l4.5 4.5"),
         Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
     };
