@@ -2,15 +2,17 @@
 
 use allium_shared::crypto::keys::IdentityKeypair;
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy, MAX_RELAYS, RelayEntry, Role, Roles,
-    SoftwareVersion, Validity,
+    Authorities, Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy, ListedAuthority, MAX_RELAYS, RelayEntry, Role,
+    Roles, SoftwareVersion, Validity,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 /// A network of nine authorities, five of which make a quorum, and of as many relays as there may be.
+#[derive(Clone, Debug)]
 pub struct Directory {
-    keypairs: Vec<AuthorityKeypair>,
+    /// The authorities' secrets.
+    pub seeds: Vec<[u8; 32]>,
     /// Who signs.
     pub authorities: Authorities,
     relays: Vec<RelayEntry>,
@@ -20,13 +22,13 @@ impl Directory {
     /// The largest one; always the same.
     pub fn largest() -> Option<Self> {
         let mut rng = ChaCha20Rng::seed_from_u64(5);
-        let keypairs: Vec<_> =
-            (0..9).map(|_| AuthorityKeypair::new(IdentityKeypair::from_seed(&bytes(&mut rng)))).collect();
-        let authority = |(index, keypair): (usize, &AuthorityKeypair)| {
+        let seeds: Vec<[u8; 32]> = (0..9).map(|_| bytes(&mut rng)).collect();
+        let authority = |(index, seed): (usize, &[u8; 32])| {
             let nickname = format!("authority{index}").parse().ok()?;
-            Some(Authority { nickname, key: keypair.identity(), url: format!("https://authority{index}.example.org") })
+            let url = format!("https://authority{index}.example.org");
+            Some(Authority { nickname, key: keypair(seed).identity(), url })
         };
-        let authorities = keypairs.iter().enumerate().map(authority).collect::<Option<_>>()?;
+        let authorities = seeds.iter().enumerate().map(authority).collect::<Option<_>>()?;
         let families: Vec<[u8; 32]> = (0..400).map(|_| bytes(&mut rng)).collect();
         let policy: Vec<_> = ["reject 10.0.0.0/8:*", "reject 192.168.0.0/16:*", "accept *:80", "accept *:443"]
             .into_iter()
@@ -34,7 +36,7 @@ impl Directory {
             .collect();
         let policy = ExitPolicy::new(policy).ok()?;
         let relays = (0..MAX_RELAYS).map(|index| relay(&mut rng, index, &families, &policy));
-        Some(Self { authorities: Authorities::new(authorities).ok()?, relays: relays.collect::<Option<_>>()?, keypairs })
+        Some(Self { authorities: Authorities::new(authorities).ok()?, relays: relays.collect::<Option<_>>()?, seeds })
     }
 
     /// The same an hour later: `percent` of a hundred relays are others, with new keys and addresses.
@@ -53,12 +55,25 @@ impl Directory {
         let (fresh_until, valid_until) = (valid_after + 3600, valid_after + 3 * 3600);
         let validity = Validity { valid_after, fresh_until, valid_until };
         let mut draft = ConsensusDraft::new(*self.authorities.network(), validity, self.relays.clone());
+        let listed = |authority: &Authority| ListedAuthority {
+            key: authority.key,
+            nickname: authority.nickname.clone(),
+            url: authority.url.clone(),
+            commitment: None,
+            reveal: None,
+        };
+        draft.authorities = self.authorities.iter().map(listed).collect();
         draft.parameters = [("padding-interval".to_owned(), 2_500)].into();
         // Most relays answer always.
         let poorly = self.relays.iter().enumerate().filter(|(index, _)| index % 12 == 0);
         draft.health = poorly.map(|(index, relay)| (relay.identity, (index / 12 % 101) as u8)).collect();
-        draft.sign(&self.keypairs.iter().collect::<Vec<_>>()).ok()
+        let keypairs: Vec<_> = self.seeds.iter().map(keypair).collect();
+        draft.sign(&keypairs.iter().collect::<Vec<_>>()).ok()
     }
+}
+
+fn keypair(seed: &[u8; 32]) -> AuthorityKeypair {
+    AuthorityKeypair::new(IdentityKeypair::from_seed(seed))
 }
 
 /// A relay with keys that no other has. Nobody computes with them before a circuit needs them, so they are no real ones.
@@ -74,7 +89,8 @@ fn relay(rng: &mut ChaCha20Rng, index: usize, families: &[[u8; 32]], policy: &Ex
     ];
     let roles: Roles = roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role).collect();
     let [a, b, c, d] = bytes(rng);
-    let url = format!("ws://{}.{b}.{c}.{d}:9001/link", 1 + a % 223).parse().ok()?;
+    // Reserved, so that nobody is ever there.
+    let url = format!("ws://{}.{b}.{c}.{d}:9001/link", 240 + a % 15).parse().ok()?;
     let nickname = format!("relay{index}").parse().ok()?;
     let keys = (bytes(rng).into(), bytes(rng).into(), bytes(rng).into());
     let mut entry = RelayEntry::new(keys.0, keys.1, keys.2, roles, nickname, url);

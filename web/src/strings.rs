@@ -277,6 +277,7 @@ pub const COLUMN_WEIGHT: &str = "Weight";
 pub const COLUMN_HEALTH: &str = "Health";
 pub const COLUMN_ADDRESS: &str = "Address";
 pub const COLUMN_VERSION: &str = "Version";
+pub const VERSION_NONE: &str = "not said";
 pub const IDENTITY: &str = "Identity";
 pub const FAMILY: &str = "Family";
 pub const FAMILY_NONE: &str = "none: nobody has said that it runs other relays too";

@@ -12,7 +12,10 @@ use crate::strings;
 
 /// From so large on a floret bears its relay's name, and has petals at all.
 const NAMED: f64 = 25.0;
-const PETALLED: f64 = 6.0;
+const PETALLED: f64 = 5.0;
+
+/// From so large on it has a second ring of petals within the first.
+const FULL: f64 = 12.0;
 
 /// Up to so many florets each has a stalk of its own.
 const STALKS: usize = 150;
@@ -63,7 +66,8 @@ pub fn Flower(props: &Props) -> Html {
                 if !picture.pollen.is_empty() {
                     <path class="pollen" d={dots(&picture.pollen)} />
                 }
-                { for florets }
+                <g>{ for florets }</g>
+                { names(network) }
             </svg>
             <figcaption>
                 { legend(picture) }
@@ -89,10 +93,11 @@ fn draw(
 ) -> Html {
     let Floret { x, y, r, .. } = *floret;
     let title = strings::relay_line(relay, &percent(network.share(relay)));
+    let inner = (r >= FULL).then(|| html! { <path class="inner" transform="rotate(30) scale(0.58)" d={petals.to_owned()} /> });
     let shape = if r < PETALLED {
         html! { <circle r="0.92" /> }
     } else {
-        html! { <><path d={petals.to_owned()} /><circle class="heart" r="0.2" /></> }
+        html! { <><path d={petals.to_owned()} />{ for inner }<circle class="heart" r="0.17" /></> }
     };
     html! {
         <g {class} key={relay.identity.to_hex()} transform={format!("translate({x:.1} {y:.1})")} {onclick}
@@ -103,11 +108,21 @@ fn draw(
                 <circle class="reach" r="1" />
                 { shape }
             </g>
-            if r >= NAMED {
-                <text y={format!("{:.1}", r + 4.0)} aria-hidden="true">{ relay.nickname.to_string() }</text>
-            }
         </g>
     }
+}
+
+/// The names of those that are large enough for it, over all florets.
+fn names(network: &Network) -> Html {
+    let named = network.picture.florets.iter().take_while(|floret| floret.r >= NAMED);
+    let name = |floret: &Floret| {
+        let relay = network.relay(floret.index)?;
+        let place = format!("translate({:.1} {:.1})", floret.x, floret.y + floret.r - 2.0);
+        Some(html! {
+            <text key={relay.identity.to_hex()} transform={place}>{ relay.nickname.to_string() }</text>
+        })
+    };
+    html! { <g class="names" aria-hidden="true">{ for named.filter_map(name) }</g> }
 }
 
 /// Six petals around a point, with a radius of one.
@@ -119,7 +134,7 @@ fn petals() -> String {
             let (sin, cos) = (angle + turn).sin_cos();
             format!("{:.3} {:.3}", distance * sin, -distance * cos)
         };
-        let (tip, left, right) = (at(1.0, 0.0), [at(0.5, -0.62), at(0.95, -0.42)], [at(0.95, 0.42), at(0.5, 0.62)]);
+        let (tip, left, right) = (at(1.0, 0.0), [at(0.42, -0.95), at(1.0, -0.62)], [at(1.0, 0.62), at(0.42, 0.95)]);
         let _ = write!(path, "M0 0C{} {} {tip}C{} {} 0 0Z", left[0], left[1], right[0], right[1]);
     }
     path

@@ -260,6 +260,8 @@ fn more(network: &Network, index: usize, relay: &RelayView) -> Html {
             <dt>{ strings::COLUMN_WEIGHT }</dt>
             <dd>{ strings::weight_explained(relay.weight, &percent(network.share(relay))) }</dd>
             <dt>{ strings::COLUMN_HEALTH }</dt><dd>{ strings::health_explained(relay.health) }</dd>
+            <dt>{ strings::COLUMN_VERSION }</dt>
+            <dd>{ if relay.version.is_empty() { strings::VERSION_NONE } else { relay.version.as_str() } }</dd>
             <dt>{ strings::FAMILY }</dt>
             <dd>
                 if let Some(family) = &relay.family {

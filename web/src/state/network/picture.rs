@@ -22,7 +22,7 @@ const RADIUS: f64 = 208.0;
 const RADIUS_INSIDE: f64 = 172.0;
 
 /// The largest and the smallest radius of a floret.
-const FLORET: (f64, f64) = (44.0, 3.2);
+const FLORET: (f64, f64) = (56.0, 3.2);
 
 /// Fewer probes than this of a hundred, and a floret droops.
 const WELL: u8 = 90;
