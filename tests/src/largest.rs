@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use allium_shared::netdir::{Authorities, Consensus};
@@ -33,7 +34,12 @@ impl Largest {
     /// Starts it, with the page that has been built.
     #[track_caller]
     pub fn serve() -> Self {
-        let page = artifacts::page();
+        Self::serve_with(&artifacts::page())
+    }
+
+    /// Starts it, with the page in this folder.
+    #[track_caller]
+    pub fn serve_with(page: &Path) -> Self {
         let directory = Directory::largest().expect("the directory can be made");
         let folder = tempfile::Builder::new().prefix("allium-largest-").tempdir().expect("there is a place for files");
         let port = free_port();

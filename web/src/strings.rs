@@ -246,6 +246,7 @@ pub const NETWORK_COMING: &str = "Fetching the list of relays and checking who s
 pub const NETWORK_ELSEWHERE: &str = "Your conversations are open in another tab. This tab has fetched the list of relays by \
     itself, and checked its signatures.";
 pub const PICTURE_TITLE: &str = "The relays as a flower";
+pub const KIN: &str = "one family";
 pub const DROOPING: &str = "often does not answer";
 pub const HISTOGRAM: &str = "How many relays have how much weight";
 pub const SIGNED_TITLE: &str = "Who says so";

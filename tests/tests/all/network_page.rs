@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use allium_shared::netdir::{Consensus, RelayEntry};
-use allium_tests::browser::Page;
-use allium_tests::browser::picture::save_all;
+use allium_tests::artifacts;
+use allium_tests::browser::picture::{save, save_all};
+use allium_tests::browser::{Page, Scheme};
 use allium_tests::chat::Chat;
 use allium_tests::directory::Record;
 use allium_tests::largest::Largest;
@@ -36,6 +37,13 @@ fn it_shows_what_the_authorities_have_signed() {
         assert!(page.text(fact).is_some_and(|text| !text.is_empty()), "{fact} is missing");
     }
     save_all(&page, "network");
+    // All of it, as if the screen were that high.
+    for (width, height, look) in [(1280, 1400, "wide"), (390, 2600, "phone")] {
+        page.look(width, height, Scheme::Light);
+        page.assert_fits();
+        save(&page.browser.screenshot(), &artifacts::screenshots().join(format!("network-whole-{look}.png")));
+    }
+    page.look(1100, 760, Scheme::Light);
 
     // A relay's facts, by the keyboard.
     let relay = record.held(&network.url()).unwrap().relays()[0].clone();
@@ -126,6 +134,7 @@ fn a_second_tab_checks_the_list_by_itself() {
     let told = page.until("that another tab runs", |page| page.text("network-elsewhere"));
     assert!(told.contains("another tab"), "{told}");
     page.until("the relays", |page| (rows(page).len() == network.relays().count()).then_some(()));
+    save_all(&page, "network-elsewhere");
 
     // Its turn comes while it looks.
     page.browser.show_tab(&first);
@@ -141,13 +150,7 @@ fn a_second_tab_checks_the_list_by_itself() {
 #[test]
 fn ten_thousand_relays_are_at_hand() {
     let largest = Largest::serve();
-    let page = Page::launch("Ada", "about:blank");
-    page.browser.script_first(
-        "window.long = [];
-        new PerformanceObserver(list => window.long.push(...list.getEntries().map(entry => Math.round(entry.duration))))
-            .observe({type: 'longtask', buffered: true});",
-    );
-    page.browser.go(&format!("{}/network", largest.url()));
+    let page = Page::launch("Ada", &format!("{}/network", largest.url()));
     let count = page.until("how many relays there are", |page| page.text("network-count"));
     assert_eq!(count, "10,000 relays");
     assert!(page.text("network-signed").unwrap().contains("9 of 9 authorities"));
@@ -168,7 +171,6 @@ fn ten_thousand_relays_are_at_hand() {
     assert!(found.replace(',', "").starts_with(&format!("{exits} of 10000")), "{found}, not {exits}");
     page.type_into("network-search", "relay4321");
     page.until("the one that was searched", |page| (rows(page).keys().collect::<Vec<_>>() == ["relay4321"]).then_some(()));
-    println!("tasks of the page's own thread of more than 50 ms: {}", page.browser.script("return window.long", &[]));
 }
 
 fn rows(page: &Page) -> Rows {

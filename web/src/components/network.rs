@@ -4,32 +4,19 @@ mod facts;
 mod flower;
 mod relays;
 
-use allium_shared::crypto::keys::RelayIdentity;
-
 pub use self::facts::Facts;
 pub use self::flower::Flower;
 pub use self::relays::Relays;
-use crate::state::network::Query;
-
-/// What a person looks at.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Look {
-    /// Which relays, and in which order.
-    pub query: Query,
-    /// The one that they want to know more about.
-    pub chosen: Option<RelayIdentity>,
-}
 
 /// A part of a whole, from 0 to 1, as people read it.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent == 0.0 || percent >= 10.0 {
-        format!("{percent:.0} %")
-    } else if percent >= 0.01 {
-        format!("{percent:.*} %", if percent >= 1.0 { 1 } else { 2 })
-    } else {
-        "< 0.01 %".to_owned()
+    if percent > 0.0 && percent < 0.01 {
+        return "< 0.01 %".to_owned();
     }
+    let written = format!("{percent:.*}", if percent < 1.0 { 2 } else { 1 });
+    let brief = written.trim_end_matches('0').trim_end_matches('.');
+    format!("{} %", if written.contains('.') { brief } else { &written })
 }
 
 #[cfg(test)]
@@ -41,6 +28,6 @@ mod tests {
     #[test]
     fn small_parts_are_not_nothing() {
         let written = [0.0, 0.000_01, 0.000_5, 0.0123, 0.125, 1.0].map(percent);
-        assert_eq!(written, ["0 %", "< 0.01 %", "0.05 %", "1.2 %", "12 %", "100 %"]);
+        assert_eq!(written, ["0 %", "< 0.01 %", "0.05 %", "1.2 %", "12.5 %", "100 %"]);
     }
 }

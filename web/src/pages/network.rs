@@ -4,12 +4,15 @@
 use std::rc::Rc;
 
 use allium_shared::client::api::Command;
+use allium_shared::crypto::keys::RelayIdentity;
+use web_sys::HtmlElement;
 use yew::prelude::*;
 
 use crate::address::Route;
-use crate::components::network::{Facts, Flower, Look, Relays};
+use crate::components::network::{Facts, Flower, Relays};
 use crate::components::{Bloom, Glyph, Icon, Logo, Problem, RouteLink};
-use crate::hooks::{use_actions, use_route};
+use crate::hooks::use_actions;
+use crate::state::network::Query;
 use crate::state::{Phase, Place, State};
 use crate::strings;
 
@@ -22,8 +25,8 @@ pub struct Props {
 pub fn Network(props: &Props) -> Html {
     let state = &props.state;
     let actions = use_actions();
-    let routes = use_route();
-    let look = use_state_eq(Look::default);
+    let query = use_state_eq(Query::default);
+    let chosen = use_state_eq(|| None::<RelayIdentity>);
 
     // Whoever has the list is asked: the engine, or the worker that waits for its turn. Not yet when it is not known who that is.
     let asked = matches!(state.phase, Phase::Running | Phase::Elsewhere).then(|| state.phase.clone());
@@ -38,25 +41,33 @@ pub fn Network(props: &Props) -> Html {
         move || watch(false)
     });
 
-    let set_look = {
-        let look = look.setter();
-        use_callback((), move |new: Look, &()| look.set(new))
+    let ask = {
+        let query = query.setter();
+        use_callback((), move |new: Query, &()| query.set(new))
     };
-    let close = Callback::from(move |event: KeyboardEvent| {
-        if event.key() == "Escape"
-            && let Some(routes) = &routes
-        {
-            routes.go(Route::Messenger);
+    // A second choice of the same relay takes the first one back.
+    let choose = {
+        let chosen = chosen.clone();
+        use_callback(*chosen, move |relay: RelayIdentity, now| chosen.set(Some(relay).filter(|relay| Some(*relay) != *now)))
+    };
+    // Who comes by the keyboard goes on from here.
+    let title = use_node_ref();
+    use_effect_with((), {
+        let title = title.clone();
+        move |()| {
+            if let Some(title) = title.cast::<HtmlElement>() {
+                let _ = title.focus();
+            }
         }
     });
     html! {
-        <div class="network" onkeydown={close}>
+        <div class="network">
             <header class="network-head">
                 <RouteLink to={Route::Messenger} class="icon-button network-back" label={strings::NETWORK_BACK}
                     testid="network-back">
                     <Icon glyph={Glyph::Back} />
                 </RouteLink>
-                <h1>{ strings::NETWORK_TITLE }</h1>
+                <h1 ref={title} tabindex="-1">{ strings::NETWORK_TITLE }</h1>
                 if let Some(network) = &state.network {
                     <p class="network-count" data-testid="network-count">{ strings::relay_count(network.len()) }</p>
                 }
@@ -67,9 +78,9 @@ pub fn Network(props: &Props) -> Html {
             <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
             if let Some(network) = &state.network {
                 <main class="network-body">
-                    <Flower network={Rc::clone(network)} look={(*look).clone()} set_look={set_look.clone()} />
+                    <Flower network={Rc::clone(network)} role={query.role} chosen={*chosen} choose={choose.clone()} />
                     <Facts network={Rc::clone(network)} />
-                    <Relays network={Rc::clone(network)} look={(*look).clone()} {set_look} />
+                    <Relays network={Rc::clone(network)} query={(*query).clone()} {ask} chosen={*chosen} {choose} />
                 </main>
             } else {
                 <main class="centred">

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use allium_shared::client::api::RelayView;
+use allium_shared::crypto::keys::RelayIdentity;
+use allium_shared::netdir::Role;
 use yew::prelude::*;
 
-use super::{Look, percent};
+use super::percent;
 use crate::state::network::{Bar, Floret, HEART, Network, Picture, SIZE, Tint};
 use crate::strings;
 
@@ -23,36 +25,34 @@ const STALKS: usize = 150;
 #[derive(PartialEq, Properties)]
 pub struct Props {
     pub network: Rc<Network>,
-    pub look: Look,
-    pub set_look: Callback<Look>,
+    /// Relays without this role step back.
+    pub role: Option<Role>,
+    pub chosen: Option<RelayIdentity>,
+    pub choose: Callback<RelayIdentity>,
 }
 
 #[component]
 pub fn Flower(props: &Props) -> Html {
-    let Props { network, look, set_look } = props;
+    let Props { network, choose, .. } = props;
     let picture = &network.picture;
     let petals = use_memo((), |()| petals());
-    let chosen = picture.florets.iter().find(|floret| {
-        network.relay(floret.index).is_some_and(|relay| Some(relay.identity) == look.chosen)
-    });
-    let kin = chosen.and_then(|floret| network.relay(floret.index)?.family.clone());
+    let is_chosen = |relay: &RelayView| Some(relay.identity) == props.chosen;
+    let chosen = picture.florets.iter().filter_map(|floret| network.relay(floret.index)).find(|relay| is_chosen(relay));
+    let kin = chosen.and_then(|relay| relay.family.as_ref());
     let florets = picture.florets.iter().filter_map(|floret| {
         let relay = network.relay(floret.index)?;
-        let is_chosen = Some(relay.identity) == look.chosen;
+        let is_chosen = is_chosen(relay);
         let class = classes!(
             "floret",
             floret.tint.as_str(),
             (!floret.well).then_some("drooping"),
-            look.query.role.is_some_and(|role| !relay.has(role)).then_some("dim"),
+            props.role.is_some_and(|role| !relay.has(role)).then_some("dim"),
             is_chosen.then_some("chosen"),
-            (kin.is_some() && relay.family == kin && !is_chosen).then_some("kin"),
+            (kin.is_some() && relay.family.as_ref() == kin && !is_chosen).then_some("kin"),
         );
         let choose = {
-            let (set_look, look, identity) = (set_look.clone(), look.clone(), relay.identity);
-            Callback::from(move |_: MouseEvent| {
-                let chosen = (look.chosen != Some(identity)).then_some(identity);
-                set_look.emit(Look { chosen, ..look.clone() });
-            })
+            let (choose, identity) = (choose.clone(), relay.identity);
+            Callback::from(move |_: MouseEvent| choose.emit(identity))
         };
         Some(draw(network, relay, floret, class, &petals, choose))
     });
@@ -67,6 +67,7 @@ pub fn Flower(props: &Props) -> Html {
                     <path class="pollen" d={dots(&picture.pollen)} />
                 }
                 <g>{ for florets }</g>
+                { families(picture) }
                 { names(network) }
             </svg>
             <figcaption>
@@ -140,6 +141,20 @@ fn petals() -> String {
     path
 }
 
+/// Lines between the relays of each family, where florets are few enough for them.
+fn families(picture: &Picture) -> Html {
+    if picture.kin.is_empty() || picture.florets.len() > STALKS {
+        return Html::default();
+    }
+    let mut path = String::new();
+    for (one, other) in &picture.kin {
+        if let (Some(one), Some(other)) = (picture.florets.get(*one), picture.florets.get(*other)) {
+            let _ = write!(path, "M{:.1} {:.1}L{:.1} {:.1}", one.x, one.y, other.x, other.y);
+        }
+    }
+    html! { <path class="families" d={path} /> }
+}
+
 /// The stem with its leaves, and stalks of florets that are few enough.
 fn stem(picture: &Picture) -> Html {
     let (x, y) = HEART;
@@ -184,6 +199,9 @@ fn legend(picture: &Picture) -> Html {
     html! {
         <ul class="legend">
             { for entries }
+            if !picture.kin.is_empty() && picture.florets.len() <= STALKS {
+                <li class="tint kin"><i />{ strings::KIN }</li>
+            }
             if droops {
                 <li class="tint drooping"><i />{ strings::DROOPING }</li>
             }

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use allium_shared::client::api::RelayView;
+use allium_shared::crypto::keys::RelayIdentity;
 use allium_shared::netdir::Role;
 use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
-use super::{Look, percent};
+use super::percent;
 use crate::state::network::{Network, Order, Query, RoleSum, Tint};
 use crate::strings;
 
@@ -30,26 +31,29 @@ const COLUMNS: [(&str, Option<Order>); 6] = [
 #[derive(PartialEq, Properties)]
 pub struct Props {
     pub network: Rc<Network>,
-    pub look: Look,
-    pub set_look: Callback<Look>,
+    pub query: Query,
+    pub ask: Callback<Query>,
+    pub chosen: Option<RelayIdentity>,
+    pub choose: Callback<RelayIdentity>,
 }
 
 #[component]
 pub fn Relays(props: &Props) -> Html {
-    let Props { network, look, set_look } = props;
+    let Props { network, query, ask, choose, .. } = props;
+    let chosen = props.chosen;
     let page = use_state_eq(|| 0_usize);
-    let table = use_node_ref();
+    let (section, table) = (use_node_ref(), use_node_ref());
     let selected = {
         let network = Rc::clone(network);
-        use_memo((Rc::clone(&network), look.query.clone()), move |(_, query)| network.select(query))
+        use_memo((Rc::clone(&network), query.clone()), move |(_, query)| network.select(query))
     };
     // Another question is answered from its first page on.
-    use_effect_with(look.query.clone(), {
+    use_effect_with(query.clone(), {
         let page = page.setter();
         move |_| page.set(0)
     });
     // A relay that was chosen in the picture is shown, wherever it stands.
-    use_effect_with(look.chosen, {
+    use_effect_with(chosen, {
         let (network, selected, page, table) = (Rc::clone(network), Rc::clone(&selected), page.setter(), table.clone());
         move |chosen| {
             let is_chosen = |index: &usize| network.relay(*index).map(|relay| relay.identity) == *chosen;
@@ -68,31 +72,37 @@ pub fn Relays(props: &Props) -> Html {
     let rows = selected.iter().skip(at * PAGE).take(PAGE);
     let heaviest = network.picture.florets.first().and_then(|floret| network.relay(floret.index));
     let most = heaviest.map_or(1, |relay| relay.weight.max(1));
-    let ask = {
-        let (look, set_look) = (look.clone(), set_look.clone());
-        Callback::from(move |query: Query| set_look.emit(Look { query, ..look.clone() }))
+    // The next page begins where this one does.
+    let go = {
+        let (page, section) = (page.setter(), section.clone());
+        Callback::from(move |to| {
+            page.set(to);
+            if let Some(section) = section.cast::<HtmlElement>() {
+                section.scroll_into_view();
+            }
+        })
     };
     html! {
-        <section class="relays" aria-label={strings::RELAYS_TITLE}>
-            <Filter network={Rc::clone(network)} query={look.query.clone()} ask={ask.clone()} />
+        <section ref={section} class="relays" aria-label={strings::RELAYS_TITLE}>
+            <Filter network={Rc::clone(network)} query={query.clone()} ask={ask.clone()} />
             <p class="hint" role="status" data-testid="network-found">{ strings::found(selected.len(), network.len()) }</p>
             <table ref={table} role="table" data-testid="relays">
                 <thead role="rowgroup">
-                    <tr role="row">{ for COLUMNS.into_iter().map(|(name, order)| head(name, order, &look.query, &ask)) }</tr>
+                    <tr role="row">{ for COLUMNS.into_iter().map(|(name, order)| head(name, order, query, ask)) }</tr>
                 </thead>
                 <tbody role="rowgroup">
                     { for rows.filter_map(|index| {
                         let relay = network.relay(*index)?;
-                        let is_chosen = look.chosen == Some(relay.identity);
+                        let is_chosen = chosen == Some(relay.identity);
                         Some(html! {
                             <Row key={relay.identity.to_hex()} network={Rc::clone(network)} index={*index} {most} {is_chosen}
-                                look={look.clone()} set_look={set_look.clone()} />
+                                choose={choose.clone()} />
                         })
                     }) }
                 </tbody>
             </table>
             if pages > 1 {
-                <Pages {at} {pages} go={let page = page.setter(); Callback::from(move |to| page.set(to))} />
+                <Pages {at} {pages} {go} />
             }
         </section>
     }
@@ -189,19 +199,16 @@ struct RowProps {
     /// The heaviest relay's weight.
     most: u32,
     is_chosen: bool,
-    look: Look,
-    set_look: Callback<Look>,
+    choose: Callback<RelayIdentity>,
 }
 
 #[component]
 fn Row(props: &RowProps) -> Html {
-    let RowProps { network, index, most, is_chosen, look, set_look } = props;
+    let RowProps { network, index, most, is_chosen, choose } = props;
     let Some(relay) = network.relay(*index) else { return Html::default() };
     let toggle = {
-        let (look, set_look, identity, is_chosen) = (look.clone(), set_look.clone(), relay.identity, *is_chosen);
-        Callback::from(move |_: MouseEvent| {
-            set_look.emit(Look { chosen: (!is_chosen).then_some(identity), ..look.clone() });
-        })
+        let (choose, identity) = (choose.clone(), relay.identity);
+        Callback::from(move |_: MouseEvent| choose.emit(identity))
     };
     let share = network.share(relay);
     let roles: Vec<&str> = relay.roles.iter().map(|role| role.as_str()).collect();

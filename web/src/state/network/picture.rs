@@ -1,5 +1,6 @@
 //! The network as a flower: each relay a floret, the heaviest in the middle, as seeds stand in a sunflower.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use allium_shared::client::api::RelayView;
@@ -35,6 +36,8 @@ const GOLDEN: f64 = 2.399_963_229_728_653;
 pub struct Picture {
     /// The heaviest relays, in this order.
     pub florets: Vec<Floret>,
+    /// Pairs of florets of one family, by their places among the florets: enough of them to go from any member to any other.
+    pub kin: Vec<(usize, usize)>,
     /// Places of dots that stand for all others.
     pub pollen: Vec<(f64, f64)>,
     /// How many relays have no floret.
@@ -126,6 +129,7 @@ impl Picture {
             floret.index = *index;
         }
         Self {
+            kin: kin(&shown),
             florets,
             pollen: pollen(others.len().min(MAX_POLLEN)),
             rest: others.len(),
@@ -138,6 +142,12 @@ impl Picture {
     pub fn relays_per_dot(&self) -> usize {
         self.rest.div_ceil(self.pollen.len().max(1))
     }
+}
+
+fn kin(relays: &[&RelayView]) -> Vec<(usize, usize)> {
+    let mut last: HashMap<&str, usize> = HashMap::new();
+    let families = relays.iter().enumerate().filter_map(|(place, relay)| Some((relay.family.as_deref()?, place)));
+    families.filter_map(|(family, place)| Some((last.insert(family, place)?, place))).collect()
 }
 
 /// Puts relays, which descend by weight, into a circle, so that each has room for its weight.

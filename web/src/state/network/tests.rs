@@ -90,6 +90,8 @@ fn relays_are_found_by_all_that_names_them() {
     assert_eq!(names(&network, &Query { role: Some(Role::Exit), ..Query::default() }), ["Relay7"]);
     assert_eq!(network.relatives(4).map(|relay| relay.nickname.to_string()).collect::<Vec<_>>(), ["Relay5"]);
     assert_eq!(network.relatives(0).count(), 0);
+    // The heaviest is the first floret here, and the list's first relay.
+    assert_eq!(network.picture.kin, [(4, 5)]);
 }
 
 #[test]
