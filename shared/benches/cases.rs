@@ -16,8 +16,8 @@ use allium_shared::crypto::handshake::{ClientHandshake, HandshakeError, ServerPu
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkStep, RelayAddressee, Responder};
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, MAX_RELAYS, Mirror, RelayEntry,
-    Role, Roles, Validity,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, MAX_RELAYS, Mirror,
+    RelayEntry, Role, Roles, Validity,
 };
 use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
 use allium_shared::time::{Instant, Now, UnixTime};

@@ -2,8 +2,8 @@
 
 use allium_shared::crypto::keys::IdentityKeypair;
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy, ListedAuthority, MAX_RELAYS, RelayEntry, Role,
-    Roles, SoftwareVersion, Validity,
+    Authorities, Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy, ListedAuthority, MAX_RELAYS, RelayEntry,
+    Role, Roles, SoftwareVersion, Validity,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -65,7 +65,7 @@ impl Directory {
         draft.authorities = self.authorities.iter().map(listed).collect();
         draft.parameters = [("padding-interval".to_owned(), 2_500)].into();
         // Most relays answer always.
-        let poorly = self.relays.iter().enumerate().filter(|(index, _)| index % 12 == 0);
+        let poorly = self.relays.iter().enumerate().filter(|(index, _)| index.is_multiple_of(12));
         draft.health = poorly.map(|(index, relay)| (relay.identity, (index / 12 % 101) as u8)).collect();
         let keypairs: Vec<_> = self.seeds.iter().map(keypair).collect();
         draft.sign(&keypairs.iter().collect::<Vec<_>>()).ok()
@@ -83,8 +83,8 @@ fn relay(rng: &mut ChaCha20Rng, index: usize, families: &[[u8; 32]], policy: &Ex
         (Role::Guard, index % 5 != 1),
         (Role::Middle, true),
         (Role::Exit, is_exit),
-        (Role::Rendezvous, index % 3 != 0),
-        (Role::Chord, index % 4 == 0),
+        (Role::Rendezvous, !index.is_multiple_of(3)),
+        (Role::Chord, index.is_multiple_of(4)),
         (Role::Mailbox, index % 16 == 3),
     ];
     let roles: Roles = roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role).collect();
@@ -97,10 +97,10 @@ fn relay(rng: &mut ChaCha20Rng, index: usize, families: &[[u8; 32]], policy: &Ex
     // A few carry most of the traffic, as everywhere.
     entry.weight = 20 + 100_000 / (1 + u32::from_be_bytes(bytes(rng)) % 2_000);
     entry.version = SoftwareVersion::own();
-    if index % 3 == 0 {
+    if index.is_multiple_of(3) {
         entry.secure_url = Some(format!("wss://relay{index}.example.org/link").parse().ok()?);
     }
-    if index % 4 == 0 {
+    if index.is_multiple_of(4) {
         entry.family = families.get(index / 4 % families.len().max(1)).map(|family| (*family).into());
     }
     if is_exit {

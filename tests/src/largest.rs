@@ -17,7 +17,7 @@ use crate::{artifacts, wait};
 #[path = "../../shared/benches/directory.rs"]
 mod directory;
 
-use self::directory::Directory;
+pub use self::directory::Directory;
 
 const STARTED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -67,7 +67,15 @@ impl Largest {
         write("data/keys", &[&[0, 1][..], &directory.seeds[0]].concat());
         let list = write("authorities.json", authorities.to_json().as_bytes());
         let mut command = process::command(artifacts::allium());
-        command.args(["authority", "--nickname", "authority0", "--url", &url, "--listen", &format!("127.0.0.1:{port}")]);
+        command.args([
+            "authority",
+            "--nickname",
+            "authority0",
+            "--url",
+            &url,
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+        ]);
         command.arg("--data").arg(folder.path().join("data")).arg("--authorities").arg(list).arg("--page").arg(page);
         let process = Process::start("authority0", &mut command, &folder.path().join("log"));
         wait::until(STARTED_WITHIN, "an authority that listens", || TcpStream::connect(("127.0.0.1", port)).ok());

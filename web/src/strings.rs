@@ -297,14 +297,20 @@ pub fn relay_count(count: usize) -> String {
 pub fn picture_text(count: usize, rest: usize) -> String {
     let shown = relay_count(count - rest);
     let others = if rest == 0 { String::new() } else { format!(" Dots around them stand for {} more.", number(rest)) };
-    format!("A floret for each of {shown}: the heavier, the larger and the nearer to the middle.{others} The table below \
-        says the same in words.")
+    format!(
+        "A floret for each of {shown}: the heavier, the larger and the nearer to the middle.{others} The table below \
+        says the same in words."
+    )
 }
 
 /// What the picture leaves out.
 pub fn picture_rest(shown: usize, rest: usize, share: &str, each: usize) -> String {
     let dots = if each == 1 { "a dot each".into() } else { format!("a dot for every {each}") };
-    format!("The {} heaviest relays as florets; around them the other {}, {dots}, with {share} of the weight.", number(shown), number(rest))
+    format!(
+        "The {} heaviest relays as florets; around them the other {}, {dots}, with {share} of the weight.",
+        number(shown),
+        number(rest)
+    )
 }
 
 /// Which relays have a colour.
@@ -326,7 +332,13 @@ pub fn bar(from: u32, count: usize) -> String {
 /// A relay in a line.
 pub fn relay_line(relay: &RelayView, share: &str) -> String {
     let roles: Vec<&str> = relay.roles.iter().map(|one| role(*one)).collect();
-    format!("{} · {} · weight {} ({share}) · health {}", relay.nickname, roles.join(", "), relay.weight, health(relay.health))
+    format!(
+        "{} · {} · weight {} ({share}) · health {}",
+        relay.nickname,
+        roles.join(", "),
+        relay.weight,
+        health(relay.health)
+    )
 }
 
 /// A role in a word.

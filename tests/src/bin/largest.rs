@@ -3,12 +3,15 @@
 //! `cargo xtask build && cargo run --release -p allium-tests --bin largest` prints the medians, and writes the list of relays
 //! into the target folder.
 
+#![expect(clippy::expect_used, reason = "what goes wrong here is told where it happens")]
+
 use std::fs;
 use std::path::Path;
 
+use allium_shared::netdir::{Consensus, Mirror};
 use allium_tests::artifacts;
 use allium_tests::browser::Page;
-use allium_tests::largest::Largest;
+use allium_tests::largest::{Directory, Largest};
 
 const RUNS: usize = 7;
 
@@ -58,6 +61,8 @@ fn main() {
     fs::write(&file, bytes).expect("the target folder can be written");
     println!("the list of relays has {} bytes; it is in {}", bytes.len(), Path::new(&file).display());
 
+    println!("what the holder of one needs for the next, with 2 % other relays: {} bytes", difference());
+
     let mut links: Vec<f64> = (0..RUNS).map(|_| run(&largest, "", "return window.link")[0]).collect();
     println!("from its last byte to the first link, in the worker: {} ms", median(&mut links));
     let shown: Vec<[f64; 2]> = (0..RUNS).map(|_| run(&largest, "network", "return window.shown")).collect();
@@ -65,6 +70,20 @@ fn main() {
     println!("from opening /network to its picture: {} ms", median(&mut times));
     let mut tasks: Vec<f64> = shown.iter().map(|run| run[1]).collect();
     println!("the longest task of the page's own thread until then: {} ms", median(&mut tasks));
+}
+
+/// The length of what brings the largest list up to date when two in a hundred relays are others.
+fn difference() -> usize {
+    let mut mirror = Mirror::default();
+    let held = Directory::largest().expect("the directory can be made");
+    let later = held.clone().later(2).expect("the later one, too");
+    let [held, later] = [(held, 1_800_000_000), (later, 1_800_003_600)].map(|(directory, begin)| {
+        let bytes = directory.consensus(begin).expect("the consensus can be made");
+        Consensus::verify_signatures(&bytes, &directory.authorities).expect("it is signed")
+    });
+    mirror.push(&held);
+    mirror.push(&later);
+    mirror.update_for(Some(&held.digest())).map_or(0, |update| update.len())
 }
 
 /// Opens a page of the largest network in a new browser, and waits for what a script says: one number or two.

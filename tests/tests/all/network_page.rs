@@ -160,7 +160,10 @@ fn ten_thousand_relays_are_at_hand() {
     let all = expected(largest.consensus());
     assert!(shown.iter().all(|(name, row)| all.get(name) == Some(row)), "{shown:?}");
     let heaviest = largest.consensus().relays().iter().map(|relay| relay.weight).max().unwrap();
-    assert!(shown.values().all(|(_, weight)| weight.parse::<u32>().unwrap() > heaviest / 100), "not the heaviest first");
+    assert!(
+        shown.values().all(|(_, weight)| weight.parse::<u32>().unwrap() > heaviest / 100),
+        "not the heaviest first"
+    );
     save_all(&page, "network-of-10000");
 
     page.click("page-next");
@@ -170,7 +173,9 @@ fn ten_thousand_relays_are_at_hand() {
     let exits = all.values().filter(|(roles, _)| roles.split(' ').any(|role| role == "exit")).count();
     assert!(found.replace(',', "").starts_with(&format!("{exits} of 10000")), "{found}, not {exits}");
     page.type_into("network-search", "relay4321");
-    page.until("the one that was searched", |page| (rows(page).keys().collect::<Vec<_>>() == ["relay4321"]).then_some(()));
+    page.until("the one that was searched", |page| {
+        (rows(page).keys().collect::<Vec<_>>() == ["relay4321"]).then_some(())
+    });
 }
 
 fn rows(page: &Page) -> Rows {

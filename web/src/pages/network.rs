@@ -48,7 +48,9 @@ pub fn Network(props: &Props) -> Html {
     // A second choice of the same relay takes the first one back.
     let choose = {
         let chosen = chosen.clone();
-        use_callback(*chosen, move |relay: RelayIdentity, now| chosen.set(Some(relay).filter(|relay| Some(*relay) != *now)))
+        use_callback(*chosen, move |relay: RelayIdentity, now| {
+            chosen.set(Some(relay).filter(|relay| Some(*relay) != *now))
+        })
     };
     // Who comes by the keyboard goes on from here.
     let title = use_node_ref();

@@ -132,8 +132,7 @@ impl Network {
             let said = || text.is_empty() || texts.get(*index).is_some_and(|known| known.contains(&text));
             query.role.is_none_or(|role| relay.has(role)) && said()
         };
-        let mut chosen: Vec<usize> =
-            self.relays.iter().enumerate().filter(wanted).map(|(index, _)| index).collect();
+        let mut chosen: Vec<usize> = self.relays.iter().enumerate().filter(wanted).map(|(index, _)| index).collect();
         // Equal ones stay in the order of the list, whichever way it goes.
         match query.order {
             // The heaviest first.
@@ -147,7 +146,8 @@ impl Network {
     }
 
     fn arrange<K: Ord>(&self, chosen: &mut Vec<usize>, reversed: bool, key: impl Fn(&RelayView) -> K) {
-        let mut keyed: Vec<_> = chosen.iter().map(|index| (self.relay(*index).map(|relay| key(relay)), *index)).collect();
+        let mut keyed: Vec<_> =
+            chosen.iter().map(|index| (self.relay(*index).map(|relay| key(relay)), *index)).collect();
         keyed.sort_by(|(a, _), (b, _)| if reversed { b.cmp(a) } else { a.cmp(b) });
         *chosen = keyed.into_iter().map(|(_, index)| index).collect();
     }

@@ -94,7 +94,8 @@ fn draw(
 ) -> Html {
     let Floret { x, y, r, .. } = *floret;
     let title = strings::relay_line(relay, &percent(network.share(relay)));
-    let inner = (r >= FULL).then(|| html! { <path class="inner" transform="rotate(30) scale(0.58)" d={petals.to_owned()} /> });
+    let inner =
+        (r >= FULL).then(|| html! { <path class="inner" transform="rotate(30) scale(0.58)" d={petals.to_owned()} /> });
     let shape = if r < PETALLED {
         html! { <circle r="0.92" /> }
     } else {
@@ -191,8 +192,10 @@ fn dots(places: &[(f64, f64)]) -> String {
 fn legend(picture: &Picture) -> Html {
     let entries = Tint::ALL.into_iter().filter_map(|tint| {
         let count = picture.florets.iter().filter(|floret| floret.tint == tint).count();
-        (count > 0).then(|| html! {
-            <li class={classes!("tint", tint.as_str())}><i />{ strings::tint(tint) }</li>
+        (count > 0).then(|| {
+            html! {
+                <li class={classes!("tint", tint.as_str())}><i />{ strings::tint(tint) }</li>
+            }
         })
     });
     let droops = picture.florets.iter().any(|floret| !floret.well);

@@ -123,7 +123,8 @@ impl Picture {
         let (shown_sum, rest_sum) = (sum(shown), sum(others));
 
         let radius = if others.is_empty() { RADIUS } else { RADIUS_INSIDE };
-        let shown: Vec<&RelayView> = shown.iter().filter_map(|index| relays.get(*index)).map(|relay| &**relay).collect();
+        let shown: Vec<&RelayView> =
+            shown.iter().filter_map(|index| relays.get(*index)).map(|relay| &**relay).collect();
         let mut florets = arrange(&shown, radius, shown_sum);
         for (floret, index) in florets.iter_mut().zip(&heaviest) {
             floret.index = *index;
