@@ -48,8 +48,8 @@ fn what_the_protocol_costs() {
 fn what_the_largest_directory_costs() {
     let performance = Reflect::get(&js_sys::global(), &"performance".into()).unwrap();
     let performance: Performance = performance.unchecked_into();
-    let cases = cases::directory().unwrap().into_iter();
-    let mut case = cases.filter(|case| case.name == cases::DIRECTORY_TO_PATH).next().unwrap();
+    let mut cases = cases::directory().unwrap().into_iter();
+    let mut case = cases.find(|case| case.name == cases::DIRECTORY_TO_PATH).unwrap();
     let mut runs: Vec<f64> = (0..RUNS).map(|_| case.time(1, || performance.now())).collect();
     let first = runs[0];
     runs.sort_by(f64::total_cmp);

@@ -5,6 +5,7 @@ mod picture;
 mod tests;
 
 use std::cell::OnceCell;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -133,36 +134,34 @@ impl Network {
             query.role.is_none_or(|role| relay.has(role)) && said()
         };
         let mut chosen: Vec<usize> = self.relays.iter().enumerate().filter(wanted).map(|(index, _)| index).collect();
-        // Equal ones stay in the order of the list, whichever way it goes.
-        match query.order {
-            // The heaviest first.
-            Order::Weight => self.arrange(&mut chosen, query.reversed, |relay| std::cmp::Reverse(relay.weight)),
-            Order::Name => self.arrange(&mut chosen, query.reversed, |relay| NameKey::new(relay.nickname.as_str())),
-            // Those that fail first.
-            Order::Health => self.arrange(&mut chosen, query.reversed, |relay| relay.health),
-            Order::Version => self.arrange(&mut chosen, query.reversed, |relay| relay.version.clone()),
-        }
+        chosen.sort_by(|one, other| {
+            let (Some(one), Some(other)) = (self.relay(*one), self.relay(*other)) else { return Ordering::Equal };
+            let order = match query.order {
+                // The heaviest first.
+                Order::Weight => other.weight.cmp(&one.weight),
+                Order::Name => Ordering::Equal,
+                // Those that fail first.
+                Order::Health => one.health.cmp(&other.health),
+                Order::Version => one.version.cmp(&other.version),
+            };
+            let order = order.then_with(|| by_name(one.nickname.as_str(), other.nickname.as_str()));
+            if query.reversed { order.reverse() } else { order }
+        });
         chosen
-    }
-
-    fn arrange<K: Ord>(&self, chosen: &mut Vec<usize>, reversed: bool, key: impl Fn(&RelayView) -> K) {
-        let mut keyed: Vec<_> =
-            chosen.iter().map(|index| (self.relay(*index).map(|relay| key(relay)), *index)).collect();
-        keyed.sort_by(|(a, _), (b, _)| if reversed { b.cmp(a) } else { a.cmp(b) });
-        *chosen = keyed.into_iter().map(|(_, index)| index).collect();
     }
 }
 
-/// A name as people sort it: `relay9` before `relay10`.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct NameKey(String, u64, String);
-
-impl NameKey {
-    fn new(name: &str) -> Self {
-        let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let number = name.get(letters.len()..).and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        Self(letters.to_lowercase(), number, name.to_owned())
-    }
+/// Names in the order of people: `relay9` before `relay10`.
+fn by_name(one: &str, other: &str) -> Ordering {
+    let number = |letters: &str, name: &str| name.get(letters.len()..).and_then(|digits| digits.parse::<u64>().ok());
+    let [one_letters, other_letters] =
+        [one, other].map(|name| name.trim_end_matches(|letter: char| letter.is_ascii_digit()));
+    one_letters
+        .bytes()
+        .map(|letter| letter.to_ascii_lowercase())
+        .cmp(other_letters.bytes().map(|letter| letter.to_ascii_lowercase()))
+        .then_with(|| number(one_letters, one).cmp(&number(other_letters, other)))
+        .then_with(|| one.cmp(other))
 }
 
 fn searchable(relay: &RelayView) -> String {
