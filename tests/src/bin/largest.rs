@@ -1,6 +1,6 @@
 //! What the largest directory costs a page, in Chromium and without any warmth: a new browser for each run.
 //!
-//! `cargo xtask build && cargo run --release -p allium-tests --bin largest` prints the medians, and writes the list of relays
+//! `cargo xtask build && cargo run -p allium-tests --bin largest` prints the medians, and writes the list of relays
 //! into the target folder.
 
 #![expect(clippy::expect_used, reason = "what goes wrong here is told where it happens")]
