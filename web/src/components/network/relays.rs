@@ -5,7 +5,7 @@ use std::rc::Rc;
 use allium_shared::client::api::RelayView;
 use allium_shared::crypto::keys::RelayIdentity;
 use allium_shared::netdir::Role;
-use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement};
+use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement, ScrollIntoViewOptions, ScrollLogicalPosition};
 use yew::prelude::*;
 
 use super::percent;
@@ -60,8 +60,11 @@ pub fn Relays(props: &Props) -> Html {
             if let Some(place) = chosen.and_then(|_| selected.iter().position(is_chosen)) {
                 page.set(place / PAGE);
                 if let Some(table) = table.cast::<HtmlElement>() {
-                    let row = table.query_selector(".relay.chosen").ok().flatten();
-                    row.unwrap_or_else(|| table.into()).scroll_into_view_with_bool(false);
+                    let facts = table.query_selector(".more").ok().flatten();
+                    let nearest = ScrollIntoViewOptions::new();
+                    nearest.set_block(ScrollLogicalPosition::Nearest);
+                    let shown = facts.unwrap_or_else(|| table.into());
+                    shown.scroll_into_view_with_scroll_into_view_options(&nearest);
                 }
             }
         }
