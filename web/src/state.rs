@@ -1,6 +1,7 @@
 //! What is drawn, reduced from what the driver tells and what the person does. No browser in here.
 
 mod conversation;
+pub mod network;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use allium_shared::client::api::{
 };
 
 pub use self::conversation::{Conversation, Message};
+use self::network::{Arriving, Network};
 use crate::driver::Notice;
 use crate::strings;
 
@@ -36,6 +38,9 @@ pub struct State {
     pub offered: Option<Rc<str>>,
     /// What went wrong, by the place where it is said.
     pub problems: BTreeMap<Place, Rc<str>>,
+    /// The list of relays, once somebody has looked at it.
+    pub network: Option<Rc<Network>>,
+    arriving: Option<Arriving>,
     contacts: BTreeMap<ContactId, Contact>,
     conversations: BTreeMap<ContactId, Rc<Conversation>>,
     circuits: Rc<[CircuitInfo]>,
@@ -189,8 +194,8 @@ impl State {
         match notice {
             Notice::Started => {
                 // Another tab may have written meanwhile: the engine tells everything anew.
-                let offered = self.offered.take();
-                *self = Self { phase: Phase::Running, offered, added: self.added, ..Self::default() };
+                let (offered, network) = (self.offered.take(), self.network.take());
+                *self = Self { phase: Phase::Running, offered, network, added: self.added, ..Self::default() };
             }
             Notice::Elsewhere => self.phase = Phase::Elsewhere,
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
@@ -222,6 +227,17 @@ impl State {
     }
 
     fn event(&mut self, event: Event) {
+        self.tell(event);
+        if let Some(whole) = self.arriving.as_ref().and_then(Arriving::whole) {
+            self.network = Some(Rc::new(whole));
+            self.arriving = None;
+            if self.phase == Phase::Elsewhere {
+                self.problems.remove(&Place::Network);
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
         match event {
             Event::Progress { step } => {
                 self.progress = Some(step);
@@ -248,6 +264,12 @@ impl State {
             Event::Circuits { list } => {
                 if *self.circuits != *list {
                     self.circuits = list.into();
+                }
+            }
+            Event::Network { network } => self.arriving = Some(Arriving::new(*network)),
+            Event::Relays { list } => {
+                if let Some(arriving) = &mut self.arriving {
+                    arriving.add(list);
                 }
             }
             Event::Clock { message, .. } => self.error("clock", message.into()),

@@ -5,8 +5,10 @@ use std::rc::Rc;
 use allium_shared::client::api::Command;
 use yew::prelude::*;
 
+use crate::address::Route;
 use crate::components::{
-    AddContact, Bloom, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome,
+    AddContact, Bloom, ContactList, ConversationView, Glyph, Icon, InviteCard, Logo, Problem, RouteLink, Start, Status,
+    Welcome,
 };
 use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
 use crate::state::{Action, Place, State};
@@ -70,6 +72,10 @@ pub fn Messenger(props: &Props) -> Html {
                     <Logo class="brand-logo" bloom={Bloom::of(state.progress)} />
                     <h1>{ strings::APP_NAME }</h1>
                     <Status step={state.progress} again={state.was_ready} />
+                    <RouteLink to={Route::Network} class="icon-button network-link" label={strings::NETWORK_LINK}
+                        testid="network-link">
+                        <Icon glyph={Glyph::Network} />
+                    </RouteLink>
                 </header>
                 <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
                 <ContactList {contacts} open={state.open} />
