@@ -78,14 +78,60 @@ pub const INVITE_CREATE: &str = "Create invite";
 pub const INVITE_ANOTHER: &str = "New invite";
 pub const INVITE_PREPARING: &str = "Building circuits to two relays where your visitor can meet you…";
 pub const INVITE_LINK: &str = "Invite link";
-pub const INVITE_HINT: &str = "For one person, once. Keep Allium open until they have used it.";
+pub const INVITE_HINT: &str =
+    "For one person. You are asked before they become a contact. Keep Allium open until then.";
+pub const INVITE_REUSABLE_HINT: &str = "For anybody who has the link, until you withdraw it. You are asked each time.";
+pub const INVITE_OPTIONS: &str = "Options";
+pub const INVITE_REUSABLE: &str = "Many people may use it";
+pub const INVITE_EXPIRES: &str = "Ends";
+pub const INVITE_NOTE: &str = "Note for yourself (optional)";
+pub const INVITE_NOTE_PLACEHOLDER: &str = "Whom is it for?";
+pub const INVITES_OPEN: &str = "Open invites";
+pub const INVITE_WITHDRAW: &str = "Withdraw";
+pub const INVITE_UNNAMED: &str = "Invite";
+
+/// The choices of when an invite ends, in seconds, each with its text.
+pub const INVITE_ENDS: [(Option<u64>, &str); 5] = [
+    (None, "when it is used or withdrawn"),
+    (Some(3600), "after an hour"),
+    (Some(86_400), "after a day"),
+    (Some(7 * 86_400), "after a week"),
+    (Some(30 * 86_400), "after 30 days"),
+];
+
+/// An open invite's kind and times.
+pub fn invite_kind(reusable: bool, made: &str, ends: Option<&str>) -> String {
+    let kind = if reusable { "for many" } else { "for one person" };
+    match ends {
+        Some(ends) => format!("{kind}, made {made}, ends {ends}"),
+        None => format!("{kind}, made {made}"),
+    }
+}
+
+// Requests.
+pub const REQUESTS: &str = "Requests";
+pub const REQUEST_APPROVE: &str = "Accept";
+pub const REQUEST_REJECT: &str = "Decline";
+pub const REQUEST_REJECT_HINT: &str = "They are told that you have declined";
+pub const REQUEST_BLOCK_HINT: &str = "They are told nothing, and cannot ask again with this invite";
+pub const BLOCK: &str = "Block";
+pub const UNBLOCK: &str = "Unblock";
+pub const BLOCK_HINT: &str = "Hear no more of them. They are told nothing, and cannot see whether you are online";
+
+/// Under the name of somebody who asks for contact.
+pub fn request_asks(invite_note: &str, at: &str) -> String {
+    match invite_note {
+        "" => format!("wants to talk to you · {at}"),
+        note => format!("came by your invite “{note}” · {at}"),
+    }
+}
 pub const COPY: &str = "Copy";
 pub const COPIED: &str = "Copied";
 pub const COPY_FAILED: &str = "Press Ctrl+C";
 
 /// Somebody used the invite.
 pub fn invite_taken(name: &str) -> String {
-    format!("{name} accepted your invite.")
+    format!("{name} has used your invite, and waits for your answer.")
 }
 
 // Adding.
@@ -96,6 +142,9 @@ pub const ADD_NAME: &str = "Their name";
 pub const ADD_NAME_PLACEHOLDER: &str = "Their name";
 pub const ADD_OWN_NAME: &str = "Your name, as they will see it (optional)";
 pub const ADD_OWN_NAME_PLACEHOLDER: &str = "Your name";
+pub const ADD_NOTE: &str = "What they read with your request (optional)";
+pub const ADD_NOTE_PLACEHOLDER: &str = "Say who you are";
+pub const NOTE_TOO_LONG: &str = "What you say with your request is too long. Save some of it for later.";
 pub const ADD: &str = "Add contact";
 pub const ADDING: &str = "Adding…";
 pub const ADD_LINK_MISSING: &str = "Paste the invite link that you were given.";
@@ -116,6 +165,9 @@ pub fn contact_state(state: ContactState) -> &'static str {
         ContactState::Connecting => "connecting…",
         ContactState::Connected => "connected",
         ContactState::Offline => "offline",
+        ContactState::Requested => "waiting for their answer",
+        ContactState::Declined => "has declined",
+        ContactState::Blocked => "blocked",
     }
 }
 
@@ -154,6 +206,26 @@ pub fn contact_away(name: &str) -> String {
     format!("{name} cannot be reached right now. What you send waits on this device until you are both online.")
 }
 
+/// What stands over the field while a contact's state says more than that they are away.
+pub fn contact_apart(state: ContactState, name: &str) -> Option<String> {
+    match state {
+        ContactState::Connecting | ContactState::Connected => None,
+        ContactState::Offline => Some(contact_away(name)),
+        ContactState::Requested => {
+            Some(format!("{name} has your request. What you write now waits on this device until they accept it."))
+        }
+        ContactState::Declined => Some(format!("{name} has declined your request.")),
+        ContactState::Blocked => {
+            Some(format!("You have blocked {name}: nothing goes from one of you to the other, and they cannot tell."))
+        }
+    }
+}
+
+/// A contact is writing.
+pub fn is_typing(name: &str) -> String {
+    format!("{name} is writing…")
+}
+
 /// The placeholder of the field for a message.
 pub fn write_to(name: &str) -> String {
     format!("Message {name}")
@@ -165,6 +237,7 @@ pub fn delivery(state: DeliveryState) -> &'static str {
         DeliveryState::Queued => "Waiting to be sent",
         DeliveryState::Sent => "Sent",
         DeliveryState::Delivered => "Delivered",
+        DeliveryState::Read => "Read",
     }
 }
 

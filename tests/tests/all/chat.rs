@@ -173,7 +173,10 @@ fn circuits_have_three_hops_of_ones_own() {
     let (here, there) = (pair.inviter.conversation_path(), pair.visitor.conversation_path());
     assert_eq!(here.last(), there.last(), "both circuits end at the relay where they are joined");
     let longer = here.len().max(there.len());
-    assert!(longer > 3, "whoever comes has three hops of their own before a relay that the other chose: {here:?}, {there:?}");
+    assert!(
+        longer > 3,
+        "whoever comes has three hops of their own before a relay that the other chose: {here:?}, {there:?}"
+    );
 }
 
 /// The beginning of a client's run.

@@ -104,11 +104,11 @@ async fn notices_arrive_in_their_order_also_those_sent_before_anybody_listens() 
 
 #[wasm_bindgen_test]
 fn requests_survive_the_way() {
-    let add = Command::Add { link: "#x".into(), name: "Ada".into(), introduce_as: None };
+    let add = Command::add("#x", "Ada", None);
     let send = Command::Send { to: CONTACT, text: "\0\u{fffd}".into() };
     let shown = Command::Shown { contact: CONTACT, id: ID };
     let network = Command::Network { watch: true };
-    let commands = [Command::Invite, add, send, Command::Circuits, network, shown].map(Request::Command);
+    let commands = [Command::invite(), add, send, Command::Circuits, network, shown].map(Request::Command);
     for request in commands.into_iter().chain([Request::TakeOver]) {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);

@@ -7,8 +7,8 @@ use yew::prelude::*;
 
 use crate::address::Route;
 use crate::components::{
-    AddContact, Bloom, ContactList, ConversationView, Glyph, Icon, InviteCard, Logo, Problem, RouteLink, Start, Status,
-    Welcome,
+    AddContact, Bloom, ContactList, ConversationView, Glyph, Icon, InviteCard, Logo, Problem, Requests, RouteLink,
+    Start, Status, Welcome,
 };
 use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
 use crate::state::{Action, Place, State};
@@ -55,6 +55,7 @@ pub fn Messenger(props: &Props) -> Html {
                 contact={contact.clone()}
                 conversation={state.conversation(contact.id)}
                 path={state.path(contact.id).map(<[String]>::to_vec)}
+                typing={state.is_typing(contact.id)}
                 problem={state.problems.get(&Place::Send).cloned()}
             />
         },
@@ -78,11 +79,13 @@ pub fn Messenger(props: &Props) -> Html {
                     </RouteLink>
                 </header>
                 <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
+                <Requests requests={state.requests()} />
                 <ContactList {contacts} open={state.open} />
                 <div class="dock">
                     <InviteCard
                         invite={state.invite.clone()}
                         taken_by={state.invite_taken_by()}
+                        open={Rc::clone(&state.invites)}
                         problem={state.problems.get(&Place::Invite).cloned()}
                     />
                     <AddContact
