@@ -3,6 +3,9 @@
 //!
 //! Without a clock of its own, so that the same cases are compiled for both.
 
+#[path = "directory.rs"]
+mod directory;
+
 use std::hint::black_box;
 
 use allium_shared::client::relays::{End, Relays};
@@ -13,12 +16,15 @@ use allium_shared::crypto::handshake::{ClientHandshake, HandshakeError, ServerPu
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkStep, RelayAddressee, Responder};
 use allium_shared::netdir::{
-    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, MAX_RELAYS, RelayEntry, Role, Roles, Validity,
+    Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, MAX_RELAYS, Mirror,
+    RelayEntry, Role, Roles, Validity,
 };
 use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
 use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
-use rand_core::{Rng as _, SeedableRng as _};
+use rand_core::SeedableRng as _;
+
+use self::directory::Directory;
 
 /// The command byte of the cells.
 const COMMAND: u8 = 3;
@@ -118,7 +124,7 @@ pub fn all() -> Vec<Case> {
     cases.extend([link_handshake("XK", true), link_handshake("NK", false)]);
     cases.extend(paths().unwrap_or_default());
     cases.push(work());
-    cases.extend(consensus());
+    cases.extend(directory().unwrap_or_default());
     cases
 }
 
@@ -354,41 +360,55 @@ fn links(relay: bool) -> Result<(Link, Link), LinkHandshakeError> {
     }
 }
 
-/// The largest consensus, from its bytes to what paths are chosen from.
-fn consensus() -> Option<Case> {
-    let mut rng = ChaCha20Rng::seed_from_u64(5);
-    let keypairs: [AuthorityKeypair; 5] =
-        std::array::from_fn(|_| AuthorityKeypair::new(IdentityKeypair::generate(&mut rng)));
-    let authority = |(index, keypair): (usize, &AuthorityKeypair)| {
-        let nickname = format!("authority{index}").parse().ok()?;
-        Some(Authority { nickname, key: keypair.identity(), url: format!("https://authority{index}.example.org") })
-    };
-    let authorities = Authorities::new(keypairs.iter().enumerate().filter_map(authority).collect()).ok()?;
-    let now = 1_800_000_000;
-    let validity = Validity { valid_after: now - 60, fresh_until: now + 60, valid_until: now + 3600 };
-    let relays = (0..MAX_RELAYS).map(|index| listed(&mut rng, index)).collect::<Option<_>>()?;
-    let mut draft = ConsensusDraft::new(*authorities.network(), validity, relays);
-    draft.parameters = [("padding-interval".to_owned(), 2_500)].into();
-    let bytes = draft.sign(&keypairs.each_ref()).ok()?;
+/// The largest directory, from the bytes of its list of relays: what a client does with them when it starts.
+pub fn directory() -> Option<Vec<Case>> {
+    let directory = Directory::largest()?;
+    let begin = 1_800_000_000;
+    let bytes = directory.consensus(begin)?;
     let len = bytes.len();
-    Some(repeat("directory", "consensus of 10,000 relays: verify", Some(len), move || {
-        let _ = black_box(Consensus::verify(black_box(&bytes), &authorities, UnixTime::from_millis(now * 1_000)));
+    let unix = UnixTime::from_millis((begin + 60) * 1_000);
+    let (authorities, whole) = (directory.authorities, bytes.clone());
+    let verifies = {
+        let authorities = authorities.clone();
+        repeat("directory", "list of 10,000 relays: verify", Some(len), move || {
+            let _ = black_box(Consensus::verify(black_box(&bytes), &authorities, unix));
+        })
+    };
+    let now = Now { instant: Instant::from_millis(0), unix };
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let finds = repeat("directory", DIRECTORY_TO_PATH, Some(len), move || {
+        let path = Consensus::verify(black_box(&whole), &authorities, unix).ok().and_then(|consensus| {
+            let mut relays = Relays::new(Vec::new(), Vec::new(), false);
+            relays.keep_up(&consensus, &mut rng, now);
+            for guard in relays.primary_guards(&mut rng, now.instant, |_| false) {
+                relays.link_opened(guard, &mut rng, now);
+            }
+            relays.path(&mut rng, now, End::Any, |_| true).ok()
+        });
+        // A path that is not found takes no time.
+        assert_eq!(black_box(path).map(|path| path.len()), Some(3));
+    });
+    Some(vec![finds, verifies, updates(begin)?])
+}
+
+/// What brings the holder of the largest list to the one an hour later, of which two in a hundred relays are others.
+fn updates(begin: u64) -> Option<Case> {
+    let read = |directory: &Directory, valid_after| {
+        Consensus::verify_signatures(&directory.consensus(valid_after)?, &directory.authorities).ok()
+    };
+    let directory = Directory::largest()?;
+    let held = read(&directory, begin)?;
+    let next = read(&directory.later(2)?, begin + 3600)?;
+    let mut mirror = Mirror::default();
+    mirror.push(&held);
+    mirror.push(&next);
+    let update = mirror.update_for(Some(&held.digest()))?;
+    Some(repeat("directory", "list of 10,000 relays: 2 % are new", Some(update.len()), move || {
+        let whole = ConsensusUpdate::decode(black_box(&update)).and_then(|update| update.apply(Some(&held)));
+        assert_eq!(black_box(whole).ok().flatten().as_deref(), Some(next.as_bytes()));
     }))
 }
 
-/// A relay with keys that no other has. Nobody computes with them before a circuit needs them, so they are no real ones.
-fn listed(rng: &mut ChaCha20Rng, index: usize) -> Option<RelayEntry> {
-    let mut key = || {
-        let mut bytes = [0; 32];
-        rng.fill_bytes(&mut bytes);
-        bytes
-    };
-    Some(RelayEntry::new(
-        key().into(),
-        key().into(),
-        key().into(),
-        [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect(),
-        format!("relay{index}").parse().ok()?,
-        format!("wss://relay{index}.example.org/link").parse().ok()?,
-    ))
-}
+/// All that comes between the bytes of the list and the first circuit: decoding, the signatures of the authorities, the tables
+/// that choices are made from, two guards, and a path.
+pub const DIRECTORY_TO_PATH: &str = "list of 10,000 relays: to a path";

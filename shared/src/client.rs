@@ -16,6 +16,7 @@
 //! - `directory`, `clock`: the list of relays, and what time it is
 //! - `requests`: asking relays something over circuits
 //! - `keys`: publishing one's own key, and looking up others'
+//! - `network_view`: the list of relays, to be looked at
 //! - `contacts`, `store`: what is kept, in memory and on disk
 
 use std::collections::{BTreeMap, VecDeque};
@@ -60,6 +61,7 @@ mod directory;
 mod keys;
 mod links;
 mod meetings;
+mod network_view;
 mod pool;
 pub mod relays;
 mod requests;
@@ -341,6 +343,10 @@ impl Client {
             }
             Command::PublishKey => self.publish_key(),
             Command::FindKey { id } => self.find_key(id),
+            Command::Network { watch } => {
+                self.directory.watched = watch;
+                self.show_network();
+            }
             Command::Shown { contact, id } => {
                 if let Some(contact) = self.contacts.get_mut(&contact) {
                     contact.shown(id, &mut self.store);

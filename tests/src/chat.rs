@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use self::event::{Circuit, ContactState, Event, Received};
+pub use self::event::{Circuit, ContactState, Event, Invite, Received};
 use self::run::{Run, Silence};
 use crate::artifacts;
 use crate::process::{self, tail};
@@ -164,7 +164,7 @@ impl Chat {
         let mark = self.mark();
         self.say(&json!({"do": "invite"}));
         self.expect(mark, PATIENCE, "an invite", |event| match event {
-            Event::Invite { link } => Some(link.clone()),
+            Event::Invite { link, .. } => Some(link.clone()),
             _ => None,
         })
     }
@@ -176,6 +176,23 @@ impl Chat {
             command["as"] = own.into();
         }
         self.say(&command);
+    }
+
+    /// Waits until somebody asks for contact, from `mark` on, takes them, and returns their name.
+    #[track_caller]
+    pub fn approve(&self, mark: Mark) -> String {
+        let name = self.await_request(mark);
+        self.say(&json!({"do": "approve", "name": name}));
+        name
+    }
+
+    /// Waits until somebody asks for contact, from `mark` on, and returns their name.
+    #[track_caller]
+    pub fn await_request(&self, mark: Mark) -> String {
+        self.expect(mark, PATIENCE, "a request", |event| match event {
+            Event::Request { name, .. } => Some(name.clone()),
+            _ => None,
+        })
     }
 
     /// Waits until a contact is in this state, from `mark` on, and returns its name.
@@ -384,6 +401,7 @@ impl Pair {
     pub fn introduce(inviter: Chat, visitor: Chat) -> Self {
         let (here, there) = (inviter.mark(), visitor.mark());
         visitor.add(&inviter.invite(), "Ada", Some("Ben"));
+        inviter.approve(here);
         let inviter_name = visitor.await_contact(there, ContactState::Connected);
         let visitor_name = inviter.await_contact(here, ContactState::Connected);
         Self { inviter: Arc::new(inviter), visitor_name, visitor: Arc::new(visitor), inviter_name }

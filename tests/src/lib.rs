@@ -16,6 +16,7 @@
 //! - [`machines`]: nodes that are started one by one, each from a file as its operator would write it
 //! - [`namespaces`]: network namespaces of Linux, with wires between them that can be cut
 //! - [`directory`]: what nodes show of the network: consensuses, proofs, numbers
+//! - [`largest`]: an authority with the largest list of relays that there can be
 //! - [`liar`]: an authority that lies
 //! - [`secure`]: a network served by TLS
 //! - [`chat`]: `allium chat`, a native client
@@ -35,6 +36,7 @@ pub mod artifacts;
 pub mod browser;
 pub mod chat;
 pub mod directory;
+pub mod largest;
 pub mod liar;
 pub mod machines;
 pub mod namespaces;

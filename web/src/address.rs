@@ -1,4 +1,4 @@
-//! The page's own address: invites come in and go out by its fragment.
+//! The page's own address: its path says what is shown, and invites come in and go out by its fragment.
 
 use std::rc::Rc;
 
@@ -12,7 +12,38 @@ pub fn came_by_https() -> bool {
     protocol.is_ok_and(|protocol| protocol == "https:")
 }
 
-/// Takes the invite out of the address bar and this entry of the history, if the page was opened with one.
+/// What an address shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// The messenger.
+    #[default]
+    Messenger,
+    /// The list of relays.
+    Network,
+}
+
+impl Route {
+    /// What the page's address shows now.
+    pub fn now() -> Self {
+        let path = web_sys::window().and_then(|window| window.location().pathname().ok());
+        path.map(|path| Self::of(&path)).unwrap_or_default()
+    }
+
+    fn of(path: &str) -> Self {
+        if path.trim_end_matches('/') == Self::Network.path() { Self::Network } else { Self::Messenger }
+    }
+
+    /// The path of the address.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Messenger => "/",
+            Self::Network => "/network",
+        }
+    }
+}
+
+/// Takes the invite out of the address bar and this entry of the history, if the page was opened with one; whatever else
+/// the address shows, the messenger is where an invite is used.
 ///
 /// What is returned is a whole link, as a person would paste it.
 pub fn take_invite() -> Option<Rc<str>> {
@@ -21,7 +52,7 @@ pub fn take_invite() -> Option<Rc<str>> {
     let hash = location.hash().ok()?;
     let fragment = hash.strip_prefix('#').filter(|fragment| !fragment.is_empty())?;
     let link = invite_link(fragment);
-    let bare = location.pathname().unwrap_or_default() + &location.search().unwrap_or_default();
+    let bare = Route::Messenger.path().to_owned() + &location.search().unwrap_or_default();
     if let Ok(history) = window.history() {
         let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&bare));
     }
@@ -30,7 +61,22 @@ pub fn take_invite() -> Option<Rc<str>> {
 
 /// The link that opens this page with `fragment`.
 pub fn invite_link(fragment: &str) -> Option<String> {
-    let location = web_sys::window()?.location();
-    let page = location.origin().ok()? + &location.pathname().ok()?;
-    Some(format!("{page}#{fragment}"))
+    let origin = web_sys::window()?.location().origin().ok()?;
+    Some(format!("{origin}{}#{fragment}", Route::Messenger.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn paths_name_what_is_shown() {
+        for route in [Route::Messenger, Route::Network] {
+            assert_eq!(Route::of(route.path()), route);
+        }
+        assert_eq!(Route::of("/network/"), Route::Network);
+        assert_eq!(Route::of("/index.html"), Route::Messenger);
+    }
 }

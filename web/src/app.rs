@@ -5,10 +5,10 @@ use std::rc::Rc;
 use gloo_events::EventListener;
 use yew::prelude::*;
 
-use crate::address;
+use crate::address::{self, Route};
 use crate::driver;
-use crate::hooks::{Actions, Store, use_document_title};
-use crate::pages::{Elsewhere, Failed, Messenger};
+use crate::hooks::{Actions, Routes, Store, use_document_title, use_routes};
+use crate::pages::{Elsewhere, Failed, Messenger, Network};
 use crate::state::{Action, Phase};
 use crate::strings;
 
@@ -56,13 +56,24 @@ pub fn App(props: &Props) -> Html {
             move || drop(listener)
         }
     });
-    use_document_title(strings::title(store.unread_total()));
+    let routes = use_routes();
+    use_document_title(match routes.now {
+        Route::Messenger => strings::title(store.unread_total()),
+        Route::Network => strings::network_title(store.unread_total()),
+    });
 
     let page = match &store.phase {
+        Phase::Starting | Phase::Running | Phase::Elsewhere if routes.now == Route::Network => {
+            html! { <Network state={store.state()} /> }
+        }
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
         Phase::Elsewhere => html! { <Elsewhere /> },
         Phase::Failed(reason) => html! { <Failed title={strings::FAILED_TITLE} reason={Rc::clone(reason)} /> },
         Phase::Crashed => html! { <Failed title={strings::CRASHED_TITLE} reason={strings::CRASHED} /> },
     };
-    html! { <ContextProvider<Actions> context={(*actions).clone()}>{ page }</ContextProvider<Actions>> }
+    html! {
+        <ContextProvider<Actions> context={(*actions).clone()}>
+            <ContextProvider<Routes> context={routes}>{ page }</ContextProvider<Routes>>
+        </ContextProvider<Actions>>
+    }
 }

@@ -10,9 +10,11 @@
 //! - `worker.js`: the worker's few lines of JavaScript, which start the module there
 //! - [`worker`]: the worker's end, which waits for this tab's turn
 //! - [`run`]: one run of the engine, with the browser's sockets, clocks, randomness and store
+//! - [`look`]: the list of relays, looked at while another tab runs the engine
 //! - [`port`]: values over a message port
 
 mod handle;
+mod look;
 mod port;
 mod run;
 #[cfg(test)]
@@ -21,6 +23,7 @@ mod worker;
 
 use allium_shared::client::api::{Command, Event, HistoryEntry};
 use serde::{Deserialize, Serialize};
+use yew::Callback;
 
 pub use self::handle::{Handle, start};
 use crate::storage::StorageError;
@@ -44,6 +47,22 @@ pub enum Notice {
     Failed(String),
     /// The worker has ended by a fault of its own; the page finds that out by itself.
     Crashed,
+}
+
+/// Tells events in their order: those of one turn together, but for long lists of relays, so that the page can draw between
+/// two of their parts.
+fn tell_events(events: impl IntoIterator<Item = Event>, tell: &Callback<Notice>) {
+    let mut together = Vec::new();
+    for event in events {
+        let is_part = matches!(event, Event::Relays { .. });
+        together.push(event);
+        if is_part {
+            tell.emit(Notice::Events(std::mem::take(&mut together)));
+        }
+    }
+    if !together.is_empty() {
+        tell.emit(Notice::Events(together));
+    }
 }
 
 /// What the page asks of the worker.

@@ -9,6 +9,8 @@ use crate::strings;
 thread_local! {
     // Making a formatter costs far more than using it.
     static TIME: Option<Function> = formatter(&[("hour", "numeric"), ("minute", "2-digit")]);
+    static SECOND: Option<Function> = formatter(&[("timeStyle", "medium")]);
+    static MOMENT: Option<Function> = formatter(&[("dateStyle", "medium"), ("timeStyle", "short")]);
     static DAY: Option<Function> = formatter(&[("weekday", "long"), ("day", "numeric"), ("month", "long")]);
     static SHORT_DAY: Option<Function> = formatter(&[("day", "numeric"), ("month", "short")]);
     static FULL: Option<Function> = formatter(&[("dateStyle", "full"), ("timeStyle", "medium")]);
@@ -32,6 +34,17 @@ pub fn time(at: UnixTime) -> String {
 /// Date and time at full length.
 pub fn full(at: UnixTime) -> String {
     FULL.with(|format| write(format.as_ref(), at))
+}
+
+/// The time of day to the second for today, date and time for other days.
+pub fn moment(at: UnixTime) -> String {
+    let format = if day(at) == day(now()) { &SECOND } else { &MOMENT };
+    format.with(|format| write(format.as_ref(), at))
+}
+
+/// The time, in seconds since 1970.
+pub fn now_secs() -> u64 {
+    now().as_secs()
 }
 
 /// The heading over the messages of a day.

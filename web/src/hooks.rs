@@ -2,8 +2,10 @@
 
 mod attention;
 mod back;
+mod route;
 mod store;
 
 pub use self::attention::{use_attention, use_document_title, use_interval_while_visible};
 pub use self::back::use_back_closes;
+pub use self::route::{Routes, use_route, use_routes};
 pub use self::store::{Actions, Store, use_actions};

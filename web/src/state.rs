@@ -1,17 +1,21 @@
 //! What is drawn, reduced from what the driver tells and what the person does. No browser in here.
 
 mod conversation;
+pub mod network;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use allium_shared::client::api::{
-    CircuitInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, MessageId, Progress, Purpose,
+    CircuitInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, InviteInfo, MessageId, Progress, Purpose,
 };
 
+use allium_shared::time::UnixTime;
+
 pub use self::conversation::{Conversation, Message};
+use self::network::{Arriving, Network};
 use crate::driver::Notice;
 use crate::strings;
 
@@ -30,13 +34,22 @@ pub struct State {
     pub invite: Invite,
     /// The contact that the person is adding.
     pub adding: Option<Adding>,
+    /// Whom the person has just taken as a contact.
+    pub approving: Option<ContactId>,
     /// Counts the contacts added, so that the form knows when to clear itself.
     pub added: u32,
     /// The invite link that the page was opened with.
     pub offered: Option<Rc<str>>,
     /// What went wrong, by the place where it is said.
     pub problems: BTreeMap<Place, Rc<str>>,
+    /// The list of relays, once somebody has looked at it.
+    pub network: Option<Rc<Network>>,
+    arriving: Option<Arriving>,
+    /// The open invites, as the engine listed them last.
+    pub invites: Rc<[InviteInfo]>,
     contacts: BTreeMap<ContactId, Contact>,
+    requests: BTreeMap<ContactId, Request>,
+    typing: BTreeSet<ContactId>,
     conversations: BTreeMap<ContactId, Rc<Conversation>>,
     circuits: Rc<[CircuitInfo]>,
 }
@@ -66,6 +79,21 @@ pub struct Contact {
     pub name: Rc<str>,
     /// Whether it can be reached.
     pub state: ContactState,
+}
+
+/// Somebody who asks for contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Who, also once they are a contact.
+    pub id: ContactId,
+    /// The name that they give.
+    pub name: Rc<str>,
+    /// What they have to say.
+    pub note: Rc<str>,
+    /// What the person noted about the invite that they came by.
+    pub invite_note: Rc<str>,
+    /// When they asked.
+    pub asked_at: UnixTime,
 }
 
 /// How far an invite has come.
@@ -140,6 +168,8 @@ pub enum Action {
     InviteRequested,
     /// The person adds a contact.
     AddRequested(Rc<str>),
+    /// The person takes somebody as a contact.
+    ApproveRequested(ContactId),
     /// These messages have been seen.
     Shown(ContactId, Vec<MessageId>),
     /// The page itself has something to say.
@@ -175,6 +205,7 @@ impl State {
                 self.problems.remove(&Place::AddName);
                 self.adding = Some(Adding { name });
             }
+            Action::ApproveRequested(id) => self.approving = Some(id),
             Action::Shown(contact, ids) => {
                 if let Some(conversation) = self.conversations.get_mut(&contact) {
                     Rc::make_mut(conversation).shown(&ids);
@@ -189,8 +220,8 @@ impl State {
         match notice {
             Notice::Started => {
                 // Another tab may have written meanwhile: the engine tells everything anew.
-                let offered = self.offered.take();
-                *self = Self { phase: Phase::Running, offered, added: self.added, ..Self::default() };
+                let (offered, network) = (self.offered.take(), self.network.take());
+                *self = Self { phase: Phase::Running, offered, network, added: self.added, ..Self::default() };
             }
             Notice::Elsewhere => self.phase = Phase::Elsewhere,
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
@@ -222,6 +253,17 @@ impl State {
     }
 
     fn event(&mut self, event: Event) {
+        self.tell(event);
+        if let Some(whole) = self.arriving.as_ref().and_then(Arriving::whole) {
+            self.network = Some(Rc::new(whole));
+            self.arriving = None;
+            if self.phase == Phase::Elsewhere {
+                self.problems.remove(&Place::Network);
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
         match event {
             Event::Progress { step } => {
                 self.progress = Some(step);
@@ -235,6 +277,34 @@ impl State {
                 self.problems.remove(&Place::Invite);
             }
             Event::Contact { id, name, state } => self.contact(id, name.into(), state),
+            Event::Invites { list } => {
+                // What cannot be used any more is not to be handed over.
+                let shown = |id: InviteId| list.iter().any(|invite| invite.id == id);
+                if matches!(self.invite, Invite::Ready { id, .. } if !shown(id)) {
+                    self.invite = Invite::None;
+                }
+                self.invites = list.into();
+            }
+            Event::Request { id, name, note, invite_note, asked_at } => {
+                if matches!(self.invite, Invite::Ready { .. }) {
+                    self.invite = Invite::Taken { by: id };
+                }
+                let (name, note, invite_note) = (name.into(), note.into(), invite_note.into());
+                self.requests.insert(id, Request { id, name, note, invite_note, asked_at });
+            }
+            Event::RequestClosed { id } => {
+                self.requests.remove(&id);
+                if matches!(self.invite, Invite::Taken { by } if by == id) {
+                    self.invite = Invite::None;
+                }
+            }
+            Event::Typing { contact, typing } => {
+                if typing {
+                    self.typing.insert(contact);
+                } else {
+                    self.typing.remove(&contact);
+                }
+            }
             Event::Message { contact, id, text, received_at } => {
                 let message = Message { id, text: text.into(), at: received_at, outgoing: None };
                 let conversation = self.conversation_mut(contact);
@@ -248,6 +318,12 @@ impl State {
             Event::Circuits { list } => {
                 if *self.circuits != *list {
                     self.circuits = list.into();
+                }
+            }
+            Event::Network { network } => self.arriving = Some(Arriving::new(*network)),
+            Event::Relays { list } => {
+                if let Some(arriving) = &mut self.arriving {
+                    arriving.add(list);
                 }
             }
             Event::Clock { message, .. } => self.error("clock", message.into()),
@@ -269,7 +345,11 @@ impl State {
                 self.offered = None;
                 self.open = Some(id);
             }
-            _ if matches!(self.invite, Invite::Ready { .. }) => self.invite = Invite::Taken { by: id },
+            // Whoever was just taken as a contact is to be talked to.
+            _ if self.approving == Some(id) => {
+                self.approving = None;
+                self.open = Some(id);
+            }
             _ => {}
         }
     }
@@ -286,7 +366,7 @@ impl State {
                 self.adding = None;
                 Place::AddLink
             }
-            "send" => Place::Send,
+            "send" | "block" => Place::Send,
             "directory" | "network" => Place::Network,
             "storage" => Place::Storage,
             _ => Place::General,
@@ -319,9 +399,20 @@ impl State {
         self.conversations.get(&contact).map(Rc::clone).unwrap_or_default()
     }
 
-    /// How many messages nobody has seen yet.
+    /// Those who ask for contact, the one who asked first before all.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.values().cloned().collect()
+    }
+
+    /// Whether a contact is writing.
+    pub fn is_typing(&self, contact: ContactId) -> bool {
+        self.typing.contains(&contact)
+    }
+
+    /// How many messages nobody has seen yet, requests among them.
     pub fn unread_total(&self) -> usize {
-        self.conversations.values().map(|conversation| conversation.unread_count()).sum()
+        let unread: usize = self.conversations.values().map(|conversation| conversation.unread_count()).sum();
+        unread + self.requests.len()
     }
 
     /// One's own hops on the circuit that carries a contact.
@@ -334,7 +425,7 @@ impl State {
     /// The name of who used the invite.
     pub fn invite_taken_by(&self) -> Option<Rc<str>> {
         match self.invite {
-            Invite::Taken { by } => self.contacts.get(&by).map(|contact| Rc::clone(&contact.name)),
+            Invite::Taken { by } => self.requests.get(&by).map(|request| Rc::clone(&request.name)),
             _ => None,
         }
     }

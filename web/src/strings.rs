@@ -4,8 +4,10 @@
 
 use std::fmt::Display;
 
-use allium_shared::client::api::{ContactState, DeliveryState, Progress};
+use allium_shared::client::api::{ContactState, DeliveryState, Progress, RelayView};
+use allium_shared::netdir::Role;
 
+use crate::state::network::Tint;
 use crate::storage::StorageError;
 
 pub const APP_NAME: &str = "Allium";
@@ -76,14 +78,60 @@ pub const INVITE_CREATE: &str = "Create invite";
 pub const INVITE_ANOTHER: &str = "New invite";
 pub const INVITE_PREPARING: &str = "Building circuits to two relays where your visitor can meet you…";
 pub const INVITE_LINK: &str = "Invite link";
-pub const INVITE_HINT: &str = "For one person, once. Keep Allium open until they have used it.";
+pub const INVITE_HINT: &str =
+    "For one person. You are asked before they become a contact. Keep Allium open until then.";
+pub const INVITE_REUSABLE_HINT: &str = "For anybody who has the link, until you withdraw it. You are asked each time.";
+pub const INVITE_OPTIONS: &str = "Options";
+pub const INVITE_REUSABLE: &str = "Many people may use it";
+pub const INVITE_EXPIRES: &str = "Ends";
+pub const INVITE_NOTE: &str = "Note for yourself (optional)";
+pub const INVITE_NOTE_PLACEHOLDER: &str = "Whom is it for?";
+pub const INVITES_OPEN: &str = "Open invites";
+pub const INVITE_WITHDRAW: &str = "Withdraw";
+pub const INVITE_UNNAMED: &str = "Invite";
+
+/// The choices of when an invite ends, in seconds, each with its text.
+pub const INVITE_ENDS: [(Option<u64>, &str); 5] = [
+    (None, "when it is used or withdrawn"),
+    (Some(3600), "after an hour"),
+    (Some(86_400), "after a day"),
+    (Some(7 * 86_400), "after a week"),
+    (Some(30 * 86_400), "after 30 days"),
+];
+
+/// An open invite's kind and times.
+pub fn invite_kind(reusable: bool, made: &str, ends: Option<&str>) -> String {
+    let kind = if reusable { "for many" } else { "for one person" };
+    match ends {
+        Some(ends) => format!("{kind}, made {made}, ends {ends}"),
+        None => format!("{kind}, made {made}"),
+    }
+}
+
+// Requests.
+pub const REQUESTS: &str = "Requests";
+pub const REQUEST_APPROVE: &str = "Accept";
+pub const REQUEST_REJECT: &str = "Decline";
+pub const REQUEST_REJECT_HINT: &str = "They are told that you have declined";
+pub const REQUEST_BLOCK_HINT: &str = "They are told nothing, and cannot ask again with this invite";
+pub const BLOCK: &str = "Block";
+pub const UNBLOCK: &str = "Unblock";
+pub const BLOCK_HINT: &str = "Hear no more of them. They are told nothing, and cannot see whether you are online";
+
+/// Under the name of somebody who asks for contact.
+pub fn request_asks(invite_note: &str, at: &str) -> String {
+    match invite_note {
+        "" => format!("wants to talk to you · {at}"),
+        note => format!("came by your invite “{note}” · {at}"),
+    }
+}
 pub const COPY: &str = "Copy";
 pub const COPIED: &str = "Copied";
 pub const COPY_FAILED: &str = "Press Ctrl+C";
 
 /// Somebody used the invite.
 pub fn invite_taken(name: &str) -> String {
-    format!("{name} accepted your invite.")
+    format!("{name} has used your invite, and waits for your answer.")
 }
 
 // Adding.
@@ -94,6 +142,9 @@ pub const ADD_NAME: &str = "Their name";
 pub const ADD_NAME_PLACEHOLDER: &str = "Their name";
 pub const ADD_OWN_NAME: &str = "Your name, as they will see it (optional)";
 pub const ADD_OWN_NAME_PLACEHOLDER: &str = "Your name";
+pub const ADD_NOTE: &str = "What they read with your request (optional)";
+pub const ADD_NOTE_PLACEHOLDER: &str = "Say who you are";
+pub const NOTE_TOO_LONG: &str = "What you say with your request is too long. Save some of it for later.";
 pub const ADD: &str = "Add contact";
 pub const ADDING: &str = "Adding…";
 pub const ADD_LINK_MISSING: &str = "Paste the invite link that you were given.";
@@ -114,6 +165,9 @@ pub fn contact_state(state: ContactState) -> &'static str {
         ContactState::Connecting => "connecting…",
         ContactState::Connected => "connected",
         ContactState::Offline => "offline",
+        ContactState::Requested => "waiting for their answer",
+        ContactState::Declined => "has declined",
+        ContactState::Blocked => "blocked",
     }
 }
 
@@ -152,6 +206,26 @@ pub fn contact_away(name: &str) -> String {
     format!("{name} cannot be reached right now. What you send waits on this device until you are both online.")
 }
 
+/// What stands over the field while a contact's state says more than that they are away.
+pub fn contact_apart(state: ContactState, name: &str) -> Option<String> {
+    match state {
+        ContactState::Connecting | ContactState::Connected => None,
+        ContactState::Offline => Some(contact_away(name)),
+        ContactState::Requested => {
+            Some(format!("{name} has your request. What you write now waits on this device until they accept it."))
+        }
+        ContactState::Declined => Some(format!("{name} has declined your request.")),
+        ContactState::Blocked => {
+            Some(format!("You have blocked {name}: nothing goes from one of you to the other, and they cannot tell."))
+        }
+    }
+}
+
+/// A contact is writing.
+pub fn is_typing(name: &str) -> String {
+    format!("{name} is writing…")
+}
+
 /// The placeholder of the field for a message.
 pub fn write_to(name: &str) -> String {
     format!("Message {name}")
@@ -163,6 +237,7 @@ pub fn delivery(state: DeliveryState) -> &'static str {
         DeliveryState::Queued => "Waiting to be sent",
         DeliveryState::Sent => "Sent",
         DeliveryState::Delivered => "Delivered",
+        DeliveryState::Read => "Read",
     }
 }
 
@@ -234,6 +309,216 @@ pub fn storage_failing(error: StorageError) -> &'static str {
             "Messages cannot be stored at the moment. Allium keeps trying; if this stays, reload the page."
         }
     }
+}
+
+// The network.
+pub const NETWORK_LINK: &str = "The network";
+pub const NETWORK_TITLE: &str = "The network";
+pub const NETWORK_BACK: &str = "Back to your messages";
+pub const NETWORK_COMING: &str = "Fetching the list of relays and checking who signed it…";
+pub const NETWORK_ELSEWHERE: &str = "Your conversations are open in another tab. This tab has fetched the list of relays by \
+    itself, and checked its signatures.";
+pub const PICTURE_TITLE: &str = "The relays as a flower";
+pub const KIN: &str = "one family";
+pub const DROOPING: &str = "often does not answer";
+pub const HISTOGRAM: &str = "How many relays have how much weight";
+pub const SIGNED_TITLE: &str = "Who says so";
+pub const SIGNED_HINT: &str = "Authorities probe the relays, vote on them, and sign what they agree on. No single one can \
+    put a relay into this list, or leave one out.";
+pub const SIGNED: &str = "signed";
+pub const NOT_SIGNED: &str = "has not signed";
+pub const NEVER_VOTED: &str = ", did not vote";
+pub const TIMES_TITLE: &str = "When";
+pub const TIMES_BEGIN: &str = "Agreed on";
+pub const TIMES_NEXT: &str = "Next list due";
+pub const TIMES_END: &str = "Counts until";
+pub const DUE_NOW: &str = "any moment now";
+pub const RAN_OUT: &str = "has run out";
+pub const NOTHING_TITLE: &str = "What is not here";
+pub const NOTHING_TEXT: &str = "Who talks with whom, and how much: nobody knows, so nothing could be shown. Nor are your own \
+    guards and paths marked, in case somebody looks over your shoulder.";
+pub const PARAMETERS_TITLE: &str = "Numbers that all go by";
+pub const PARAMETERS_NONE: &str = "The authorities have set none: everyone goes by the usual ones.";
+pub const NETWORK_ID: &str = "Network";
+pub const DIGEST: &str = "Digest of this list";
+pub const RULES: &str = "Rules of the count";
+pub const RELAYS_TITLE: &str = "Relays";
+pub const SEARCH: &str = "Search by name, key, address, family or version";
+pub const ORDER: &str = "Order";
+pub const COLUMN_RELAY: &str = "Relay";
+pub const COLUMN_ROLES: &str = "Roles";
+pub const COLUMN_WEIGHT: &str = "Weight";
+pub const COLUMN_HEALTH: &str = "Health";
+pub const COLUMN_ADDRESS: &str = "Address";
+pub const COLUMN_VERSION: &str = "Version";
+pub const VERSION_NONE: &str = "not said";
+pub const IDENTITY: &str = "Identity";
+pub const FAMILY: &str = "Family";
+pub const FAMILY_NONE: &str = "none: nobody has said that it runs other relays too";
+pub const EXIT_POLICY: &str = "Opens connections to";
+pub const EXIT_POLICY_NONE: &str = "nothing";
+pub const PAGES: &str = "Pages of the table";
+pub const PAGE_BEFORE: &str = "Before";
+pub const PAGE_NEXT: &str = "Next";
+
+/// How many relays there are.
+pub fn relay_count(count: usize) -> String {
+    if count == 1 { "1 relay".into() } else { format!("{} relays", number(count)) }
+}
+
+/// What the picture shows, for those who do not see it.
+pub fn picture_text(count: usize, rest: usize) -> String {
+    let shown = relay_count(count - rest);
+    let others = if rest == 0 { String::new() } else { format!(" Dots around them stand for {} more.", number(rest)) };
+    format!(
+        "A floret for each of {shown}: the heavier, the larger and the nearer to the middle.{others} The table below \
+        says the same in words."
+    )
+}
+
+/// What the picture leaves out.
+pub fn picture_rest(shown: usize, rest: usize, share: &str, each: usize) -> String {
+    let dots = if each == 1 { "a dot each".into() } else { format!("a dot for every {each}") };
+    format!(
+        "The {} heaviest relays as florets; around them the other {}, {dots}, with {share} of the weight.",
+        number(shown),
+        number(rest)
+    )
+}
+
+/// Which relays have a colour.
+pub fn tint(tint: Tint) -> &'static str {
+    match tint {
+        Tint::Guard => "guards: where circuits begin",
+        Tint::Both => "guards that are exits too",
+        Tint::Exit => "exits: where they leave the network",
+        Tint::Between => "in between",
+    }
+}
+
+/// How many relays have a weight between two powers of two.
+pub fn bar(from: u32, count: usize) -> String {
+    let to = if from == 0 { "0".into() } else { number((from as usize).saturating_mul(2) - 1) };
+    format!("weight {} to {to}: {}", number(from as usize), relay_count(count))
+}
+
+/// A relay in a line.
+pub fn relay_line(relay: &RelayView, share: &str) -> String {
+    let roles: Vec<&str> = relay.roles.iter().map(|one| role(*one)).collect();
+    format!(
+        "{} · {} · weight {} ({share}) · health {}",
+        relay.nickname,
+        roles.join(", "),
+        relay.weight,
+        health(relay.health)
+    )
+}
+
+/// A role in a word.
+pub fn role(role: Role) -> &'static str {
+    match role {
+        Role::Guard => "guard",
+        Role::Middle => "middle",
+        Role::Exit => "exit",
+        Role::Rendezvous => "meeting",
+        Role::Chord => "ring",
+        Role::Mailbox => "mailbox",
+    }
+}
+
+/// What a role is, and how much there is of it.
+pub fn role_sum(role: Role, count: usize, share: &str) -> String {
+    let what = match role {
+        Role::Guard => "Where circuits begin: the only relays that see clients' addresses",
+        Role::Middle => "Between others",
+        Role::Exit => "Where circuits leave the network",
+        Role::Rendezvous => "Where two people meet",
+        Role::Chord => "Keep who can be found where",
+        Role::Mailbox => "Keep messages for those who are away",
+    };
+    format!("{what}. {}, {share} of the weight", relay_count(count))
+}
+
+/// Which part of probes a relay answers.
+pub fn health(health: u8) -> String {
+    format!("{health} %")
+}
+
+/// The same with what it means.
+pub fn health_explained(health: u8) -> String {
+    format!("answered {health} of the last 100 probes, as the authorities have voted")
+}
+
+/// A weight with what it means.
+pub fn weight_explained(weight: u32, share: &str) -> String {
+    format!("{}: {share} of all weight in the network", number(weight as usize))
+}
+
+/// A relay's relatives.
+pub fn relatives(names: &[String], others: usize) -> String {
+    match (names.is_empty(), others) {
+        (true, _) => "no other relay of it is listed".into(),
+        (false, 0) => format!("with {}; no circuit has two of them", names.join(", ")),
+        (false, _) => format!("with {} and {} more; no circuit has two of them", names.join(", "), number(others)),
+    }
+}
+
+/// Who has signed.
+pub fn signed_by(signed: usize, all: usize, quorum: usize) -> String {
+    format!("Signed by {signed} of {all} authorities; {quorum} have to. Checked by this page itself.")
+}
+
+/// How many relays a search has found.
+pub fn found(found: usize, all: usize) -> String {
+    if found == all { relay_count(all) } else { format!("{} of {}", number(found), relay_count(all)) }
+}
+
+/// What the table is in order of.
+pub fn order_by(column: &str) -> String {
+    format!("By {}", column.to_lowercase())
+}
+
+/// Which page of the table this is.
+pub fn page_of(page: usize, pages: usize) -> String {
+    format!("{page} of {pages}")
+}
+
+/// A span of time, as exact as one wants to know it.
+fn span(secs: u64) -> String {
+    match secs {
+        0..100 => format!("{secs} s"),
+        100..6_000 => format!("{} min", secs.div_ceil(60)),
+        6_000..172_800 => format!("{} h", secs.div_ceil(3_600)),
+        _ => format!("{} days", secs.div_ceil(86_400)),
+    }
+}
+
+/// How long something is still to come.
+pub fn in_time(secs: u64) -> String {
+    format!("in {}", span(secs))
+}
+
+/// How long ago something was.
+pub fn ago(secs: u64) -> String {
+    format!("{} ago", span(secs))
+}
+
+/// A number with its thousands apart.
+pub fn number(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The title of the tab that shows the network.
+pub fn network_title(unread: usize) -> String {
+    title(unread).replace(APP_NAME, "The network · Allium")
 }
 
 /// The title of the tab.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::network_view::{AuthorityView, NetworkView, RelayView, network_events};
 use crate::crypto::keys::UserKey;
 use crate::netdir::ConsensusDigest;
 use crate::services::UserId;
@@ -185,6 +186,11 @@ pub enum Command {
         /// Whose.
         id: UserId,
     },
+    /// Show the list of relays that counts; answered by [`Event::Network`], now and whenever there is a new one.
+    Network {
+        /// Whether to; `false` for no more.
+        watch: bool,
+    },
     /// The message was shown to the person, and need not be reported again after a restart.
     Shown {
         /// The conversation.
@@ -311,6 +317,16 @@ pub enum Event {
         id: UserId,
         /// The key. It belongs to the id for sure: the id is a hash of it.
         key: UserKey,
+    },
+    /// The list of relays that counts; its relays follow.
+    Network {
+        /// All but the relays.
+        network: Box<NetworkView>,
+    },
+    /// The next relays of the list that was told last, by ascending identity.
+    Relays {
+        /// Some of them; those before and after come in events of their own.
+        list: Vec<RelayView>,
     },
     /// This computer's clock is wrong.
     Clock {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rand_core::Rng as _;
 
-use super::api::Output;
+use super::api::{Output, network_events};
 use super::relays::jitter;
 use super::requests::{Answer, Ask};
 use super::store::Key;
@@ -43,6 +43,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) consensus: Option<Consensus>,
+    /// Whether somebody is looking at it.
+    pub(super) watched: bool,
     /// When the next one is looked for.
     due: Instant,
     /// Who was asked and has not answered yet.
@@ -78,6 +80,7 @@ impl Directory {
     pub(super) const fn new(consensus: Option<Consensus>, now: Instant) -> Self {
         Self {
             consensus,
+            watched: false,
             due: now,
             under_way: None,
             asked: Vec::new(),
@@ -336,6 +339,7 @@ impl Client {
                 self.links.values_mut().for_each(|link| link.padding = padding);
                 self.store.put_bytes(Key::Consensus.to_string(), consensus.as_bytes().to_vec());
                 self.directory.consensus = Some(consensus);
+                self.show_network();
                 self.directory.rounds = 0;
                 self.directory.whole = false;
                 self.directory.problem = None;
@@ -350,6 +354,14 @@ impl Client {
                 self.directory.whole = true;
                 self.directory.problem = Some(problem);
             }
+        }
+    }
+
+    /// Tells who is looking what the list says.
+    pub(super) fn show_network(&mut self) {
+        if let Some(consensus) = self.directory.consensus.as_ref().filter(|_| self.directory.watched) {
+            let events = network_events(consensus, &self.config.authorities);
+            self.outputs.extend(events.map(Output::Event));
         }
     }
 

@@ -439,7 +439,11 @@ impl Client {
         let at = self.now.unix;
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         match contact.receive(sequence, message, sealed, at, &mut self.store) {
-            Ok(Arrival::New) => Ok(()),
+            Ok(Arrival::New) => {
+                // That is what they wrote.
+                self.stopped_typing(id);
+                Ok(())
+            }
             Ok(Arrival::Repeated) => {
                 let received = contact.stored;
                 self.send_frame(key, &Frame::Ack { received });

@@ -149,6 +149,12 @@ impl Page {
         self.click("contact-add");
     }
 
+    /// Waits until somebody asks for contact, and takes them.
+    #[track_caller]
+    pub fn approve(&self) {
+        self.click("request-approve");
+    }
+
     /// Waits until there is a contact whose entry holds `name`, and opens the conversation. Returns the entry's text.
     #[track_caller]
     pub fn open_conversation(&self, name: &str) -> String {
@@ -196,8 +202,9 @@ impl Page {
     #[track_caller]
     pub fn await_delivered(&self, text: &str) {
         self.until(&format!("the delivery of {text:?}"), |page| {
-            let delivered =
-                |message: &Shown| message.text.contains(text) && message.state.as_deref() == Some("delivered");
+            let delivered = |message: &Shown| {
+                message.text.contains(text) && matches!(message.state.as_deref(), Some("delivered" | "read"))
+            };
             page.messages().iter().any(delivered).then_some(())
         });
     }

@@ -10,8 +10,43 @@ pub enum Event {
     Ready,
     /// An invite can be handed over.
     Invite {
+        /// Its number.
+        invite: u64,
         /// The link.
         link: String,
+    },
+    /// The open invites.
+    Invites {
+        /// One entry for each.
+        list: Vec<Invite>,
+    },
+    /// Somebody asks for contact.
+    Request {
+        /// Their name.
+        name: String,
+        /// What they have to say.
+        note: String,
+        /// What was noted about the invite.
+        invite_note: String,
+    },
+    /// A request is decided.
+    RequestClosed {
+        /// Whose it was.
+        name: String,
+    },
+    /// A contact writes, or does not any more.
+    Typing {
+        /// The contact.
+        name: String,
+        /// Whether.
+        typing: bool,
+    },
+    /// A message of one's own was read.
+    Read {
+        /// The contact.
+        to: String,
+        /// The message.
+        id: String,
     },
     /// A contact exists and is in this state.
     Contact {
@@ -86,6 +121,28 @@ pub enum ContactState {
     Connected,
     /// Not found; still trying.
     Offline,
+    /// Has the request, and has not decided.
+    Requested,
+    /// Has decided against it.
+    Declined,
+    /// Nothing more is heard of them.
+    Blocked,
+}
+
+/// One open invite.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invite {
+    /// Its number.
+    pub invite: u64,
+    /// Its link.
+    pub link: String,
+    /// Whether many may use it.
+    pub reusable: bool,
+    /// When it ends.
+    pub expires_at: Option<u64>,
+    /// What was noted about it.
+    pub note: String,
 }
 
 /// One complete circuit.

@@ -21,6 +21,7 @@ mod logs;
 mod metrics;
 mod namespaces;
 mod network;
+mod network_page;
 mod onion_keys;
 mod page;
 mod page_worker;

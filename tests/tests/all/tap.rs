@@ -23,6 +23,7 @@ fn a_chat_between_native_clients_shows_nothing() {
     }
     let (here, there) = (ada.mark(), ben.mark());
     ben.add(&link, "Adalbertine", Some("Bartholomew"));
+    ada.approve(here);
     assert_eq!(ben.await_contact(there, ContactState::Connected), "Adalbertine");
     assert_eq!(ada.await_contact(here, ContactState::Connected), "Bartholomew");
     let pair = Pair {

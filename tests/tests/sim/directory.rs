@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use allium_shared::client::api::{DeliveryState, Event, Progress};
+use allium_shared::client::api::{Command, DeliveryState, Event, Progress};
 use allium_tests::sim::Sim;
 use allium_tests::sim::seeds::for_seeds;
 
@@ -191,4 +191,48 @@ fn relays_that_are_all_gone_are_noticed_before_the_list_grows_old() {
     sim.publish();
     sim.start_client(ALICE);
     assert!(sim.run_until(5 * MINUTE, |sim| progress(sim, ALICE) == Some(Progress::Ready)));
+}
+
+#[test]
+fn who_looks_at_the_network_is_shown_each_new_list_until_they_stop() {
+    /// For each list that was shown, its digest and the names of its relays.
+    fn shown(sim: &Sim) -> Vec<(String, Vec<String>)> {
+        let mut lists: Vec<(String, Vec<String>)> = Vec::new();
+        for event in sim.events(ALICE) {
+            match event {
+                Event::Network { network } => lists.push((network.digest.clone(), Vec::new())),
+                Event::Relays { list } => {
+                    let names = list.iter().map(|relay| relay.nickname.to_string());
+                    lists.last_mut().expect("the whole comes first").1.extend(names);
+                }
+                _ => {}
+            }
+        }
+        lists
+    }
+    for_seeds(0..3, |seed| {
+        let mut sim = lively(seed, 8, 1);
+        assert!(shown(&sim).is_empty(), "seed {seed}: nobody has asked");
+        sim.command(ALICE, Command::Network { watch: true });
+        let held = |sim: &Sim| sim.client(ALICE).consensus().expect("a list of relays").digest().to_string();
+        assert!(sim.run_until(MINUTE, |sim| !shown(sim).is_empty()), "seed {seed}: nothing is shown");
+        assert_eq!(shown(&sim).pop(), Some((held(&sim), names_in_use(&sim))), "seed {seed}");
+
+        sim.list_relay(3, false);
+        let gone = sim.relay(3).nickname.to_string();
+        let without = |sim: &Sim| shown(sim).last().is_some_and(|(_, names)| !names.contains(&gone));
+        assert!(sim.run_until(LIFETIMES.1 * 2, without), "seed {seed}: the next list is not shown");
+        assert_eq!(shown(&sim).pop(), Some((held(&sim), names_in_use(&sim))), "seed {seed}");
+
+        sim.command(ALICE, Command::Network { watch: false });
+        let (count, last) = (shown(&sim).len(), held(&sim));
+        assert!(sim.run_until(LIFETIMES.1 * 2, |sim| held(sim) != last), "seed {seed}: there is no other list");
+        assert_eq!(shown(&sim).len(), count, "seed {seed}: nobody looks any more");
+    });
+}
+
+/// The names of the relays in the list that Alice uses, in its order.
+fn names_in_use(sim: &Sim) -> Vec<String> {
+    let consensus = sim.client(ALICE).consensus().expect("a list of relays");
+    consensus.relays().iter().map(|relay| relay.nickname.to_string()).collect()
 }

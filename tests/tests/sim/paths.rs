@@ -95,7 +95,7 @@ fn second_hops(sim: &Sim, n: usize) -> Vec<(String, u64)> {
 fn second_hops_stay_for_days_whatever_a_contact_does() {
     const RELAYS: usize = 40;
     const PAUSE: u64 = 4 * 3600;
-    let mut sim = Sim::new(7, RELAYS, 2);
+    let mut sim = Sim::new(8, RELAYS, 2);
     get_ready(&mut sim);
     befriend(&mut sim);
     let (mut guards, mut seconds, mut others) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use allium_shared::client::api::{Command, MAX_NAME_LEN};
+use allium_shared::client::api::{Command, MAX_NAME_LEN, MAX_NOTE_LEN};
 use web_sys::{HtmlInputElement, InputEvent, SubmitEvent};
 use yew::prelude::*;
 
@@ -35,6 +35,7 @@ pub fn AddContact(props: &Props) -> Html {
     let link = use_state_eq(String::new);
     let name = use_state_eq(String::new);
     let own_name = use_state_eq(String::new);
+    let note = use_state_eq(String::new);
     let name_field = use_node_ref();
 
     use_effect_with(props.offered.clone(), {
@@ -49,23 +50,24 @@ pub fn AddContact(props: &Props) -> Html {
         }
     });
     use_effect_with(props.added, {
-        let (link, name) = (link.setter(), name.setter());
+        let (link, name, note) = (link.setter(), name.setter(), note.setter());
         move |added| {
             // One's own name stays: it is mostly the same for the next contact.
             if *added > 0 {
                 link.set(String::new());
                 name.set(String::new());
+                note.set(String::new());
             }
         }
     });
 
     let onsubmit = {
-        let (link, name, own_name) = (link.clone(), name.clone(), own_name.clone());
+        let (link, name, own_name, note) = (link.clone(), name.clone(), own_name.clone(), note.clone());
         let name_field = name_field.clone();
         Callback::from(move |event: SubmitEvent| {
             event.prevent_default();
             let Some(actions) = &actions else { return };
-            match entered(&link, &name, &own_name) {
+            match entered(&link, &name, &own_name, &note) {
                 Ok(command) => {
                     actions.act(Action::AddRequested(name.trim().into()));
                     actions.command(command);
@@ -97,6 +99,8 @@ pub fn AddContact(props: &Props) -> Html {
                     oninput={follow(&own_name)} placeholder={strings::ADD_OWN_NAME_PLACEHOLDER}
                     aria-label={strings::ADD_OWN_NAME} title={strings::ADD_OWN_NAME} />
             </div>
+            <input class="field" data-testid="contact-note" value={(*note).clone()} oninput={follow(&note)}
+                placeholder={strings::ADD_NOTE_PLACEHOLDER} aria-label={strings::ADD_NOTE} title={strings::ADD_NOTE} />
             <Problem place={Place::AddName} text={props.name_problem.clone()} id={NAME_PROBLEM} />
             <button class="button primary wide" type="submit" data-testid="contact-add"
                 aria-busy={props.adding.to_string()}>
@@ -107,7 +111,7 @@ pub fn AddContact(props: &Props) -> Html {
 }
 
 /// Keeps a field's text in the component's state.
-fn follow(text: &UseStateHandle<String>) -> Callback<InputEvent> {
+pub(super) fn follow(text: &UseStateHandle<String>) -> Callback<InputEvent> {
     let text = text.setter();
     Callback::from(move |event: InputEvent| {
         if let Some(field) = event.target_dyn_into::<HtmlInputElement>() {
@@ -117,8 +121,8 @@ fn follow(text: &UseStateHandle<String>) -> Callback<InputEvent> {
 }
 
 /// The command for what was entered, or where it is wrong. The link is for the engine to judge.
-fn entered(link: &str, name: &str, own_name: &str) -> Result<Command, (Place, &'static str)> {
-    let (link, name, own_name) = (link.trim(), name.trim(), own_name.trim());
+fn entered(link: &str, name: &str, own_name: &str, note: &str) -> Result<Command, (Place, &'static str)> {
+    let (link, name, own_name, note) = (link.trim(), name.trim(), own_name.trim(), note.trim());
     if link.is_empty() {
         return Err((Place::AddLink, strings::ADD_LINK_MISSING));
     }
@@ -128,8 +132,11 @@ fn entered(link: &str, name: &str, own_name: &str) -> Result<Command, (Place, &'
     if name.len() > MAX_NAME_LEN || own_name.len() > MAX_NAME_LEN {
         return Err((Place::AddName, strings::NAME_TOO_LONG));
     }
+    if note.len() > MAX_NOTE_LEN {
+        return Err((Place::AddName, strings::NOTE_TOO_LONG));
+    }
     let introduce_as = (!own_name.is_empty()).then(|| own_name.to_owned());
-    Ok(Command::Add { link: link.to_owned(), name: name.to_owned(), introduce_as })
+    Ok(Command::Add { link: link.to_owned(), name: name.to_owned(), introduce_as, note: note.to_owned() })
 }
 
 #[cfg(test)]
@@ -140,17 +147,15 @@ mod tests {
 
     #[test]
     fn a_name_and_a_link_are_needed() {
-        assert_eq!(entered(" ", "Bob", ""), Err((Place::AddLink, strings::ADD_LINK_MISSING)));
-        assert_eq!(entered("#x", "  ", ""), Err((Place::AddName, strings::ADD_NAME_MISSING)));
-        assert_eq!(entered("#x", &"é".repeat(33), ""), Err((Place::AddName, strings::NAME_TOO_LONG)));
+        assert_eq!(entered(" ", "Bob", "", ""), Err((Place::AddLink, strings::ADD_LINK_MISSING)));
+        assert_eq!(entered("#x", "  ", "", ""), Err((Place::AddName, strings::ADD_NAME_MISSING)));
+        assert_eq!(entered("#x", &"é".repeat(33), "", ""), Err((Place::AddName, strings::NAME_TOO_LONG)));
+        assert_eq!(entered("#x", "Bob", "", &"é".repeat(141)), Err((Place::AddName, strings::NOTE_TOO_LONG)));
     }
 
     #[test]
     fn blanks_around_what_was_pasted_do_not_matter() {
-        let add = |introduce_as: Option<&str>| {
-            Ok(Command::Add { link: "#x".into(), name: "Bob".into(), introduce_as: introduce_as.map(Into::into) })
-        };
-        assert_eq!(entered(" #x\n", " Bob ", "  "), add(None));
-        assert_eq!(entered("#x", "Bob", " Alice"), add(Some("Alice")));
+        assert_eq!(entered(" #x\n", " Bob ", "  ", " "), Ok(Command::add("#x", "Bob", None)));
+        assert_eq!(entered("#x", "Bob", " Alice", ""), Ok(Command::add("#x", "Bob", Some("Alice"))));
     }
 }

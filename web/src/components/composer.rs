@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use allium_shared::client::api::{Command, ContactId, MAX_TEXT_LEN};
-use web_sys::{HtmlTextAreaElement, InputEvent, KeyboardEvent, SubmitEvent};
+use web_sys::{FocusEvent, HtmlTextAreaElement, InputEvent, KeyboardEvent, SubmitEvent};
 use yew::prelude::*;
 
 use super::icons::{Glyph, Icon};
 use crate::hooks::use_actions;
 use crate::state::{Action, Place};
 use crate::strings;
+
+/// How often a contact is told that one goes on writing.
+const TYPING_MILLIS: f64 = 5_000.0;
 
 /// From so few bytes on the field says how many are left.
 const FEW_BYTES: usize = 512;
@@ -53,13 +56,33 @@ pub fn Composer(props: &Props) -> Html {
             text.set(new);
         }
     };
+    // When the contact was told last that one writes; not told at all while that is nothing.
+    let told = use_mut_ref(|| None::<f64>);
+    let tell_typing = {
+        let (actions, told) = (actions.clone(), Rc::clone(&told));
+        move |typing: bool| {
+            let Some(actions) = &actions else { return };
+            let now = js_sys::Date::now();
+            let mut told = told.borrow_mut();
+            let due = if typing { told.is_none_or(|at| now - at > TYPING_MILLIS) } else { told.is_some() };
+            if due {
+                *told = typing.then_some(now);
+                actions.command(Command::Typing { contact, typing });
+            }
+        }
+    };
     let oninput = {
-        let set = set.clone();
+        let (set, tell_typing) = (set.clone(), tell_typing.clone());
         Callback::from(move |event: InputEvent| {
             if let Some(field) = event.target_dyn_into::<HtmlTextAreaElement>() {
+                tell_typing(!field.value().is_empty());
                 set(field.value());
             }
         })
+    };
+    let onblur = {
+        let tell_typing = tell_typing.clone();
+        Callback::from(move |_: FocusEvent| tell_typing(false))
     };
     let send = {
         let field = field.clone();
@@ -75,6 +98,8 @@ pub fn Composer(props: &Props) -> Html {
                 return;
             }
             actions.act(Action::Dismiss(Place::Send));
+            // The message itself says that the writing has ended.
+            *told.borrow_mut() = None;
             actions.command(Command::Send { to: contact, text });
             field.set_value("");
             set(String::new());
@@ -98,7 +123,7 @@ pub fn Composer(props: &Props) -> Html {
     let left = MAX_TEXT_LEN.saturating_sub(text.len());
     html! {
         <form class="composer" {onsubmit}>
-            <textarea ref={field} data-testid="message-input" rows="1" value={(*text).clone()} {oninput} {onkeydown}
+            <textarea ref={field} data-testid="message-input" rows="1" value={(*text).clone()} {oninput} {onkeydown} {onblur}
                 placeholder={strings::write_to(&props.name)} aria-label={strings::MESSAGE} enterkeyhint="send" />
             if left < FEW_BYTES {
                 <span class="hint left" role="status">{ strings::bytes_left(left) }</span>

@@ -102,6 +102,9 @@ pub(super) fn state_name(state: ContactState) -> &'static str {
         ContactState::Connecting => "connecting",
         ContactState::Connected => "connected",
         ContactState::Offline => "offline",
+        ContactState::Requested => "requested",
+        ContactState::Declined => "declined",
+        ContactState::Blocked => "blocked",
     }
 }
 

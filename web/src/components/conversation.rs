@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use allium_shared::client::api::ContactState;
+use allium_shared::client::api::{Command, ContactState};
 use yew::prelude::*;
 
 use super::composer::Composer;
@@ -20,13 +20,23 @@ pub struct Props {
     pub contact: Contact,
     pub conversation: Rc<Conversation>,
     pub path: Option<Vec<String>>,
+    pub typing: bool,
     pub problem: Option<Rc<str>>,
 }
 
 #[component]
 pub fn ConversationView(props: &Props) -> Html {
-    let Props { contact, conversation, path, problem } = props;
+    let Props { contact, conversation, path, problem, typing } = props;
     let actions = use_actions();
+    let is_blocked = contact.state == ContactState::Blocked;
+    let block = {
+        let (id, actions) = (contact.id, actions.clone());
+        Callback::from(move |_: MouseEvent| {
+            if let Some(actions) = &actions {
+                actions.command(if is_blocked { Command::Unblock { id } } else { Command::Block { id } });
+            }
+        })
+    };
     let back = Callback::from(move |_: MouseEvent| {
         if let Some(actions) = &actions {
             actions.act(Action::Close);
@@ -47,13 +57,22 @@ pub fn ConversationView(props: &Props) -> Html {
                     </p>
                 </div>
                 <Path hops={path.clone()} contact={Rc::clone(name)} />
+                <button class="button quiet" type="button" data-testid="contact-block" onclick={block}
+                    title={(!is_blocked).then_some(strings::BLOCK_HINT)}>
+                    { if is_blocked { strings::UNBLOCK } else { strings::BLOCK } }
+                </button>
             </header>
             <MessageList contact={contact.id} name={Rc::clone(name)} conversation={Rc::clone(conversation)} />
-            if contact.state == ContactState::Offline {
-                <p class="away">{ strings::contact_away(name) }</p>
+            if let Some(apart) = strings::contact_apart(contact.state, name) {
+                <p class="away">{ apart }</p>
             }
+            <p class="typing" data-testid="typing" role="status" aria-live="polite">
+                if *typing { { strings::is_typing(name) } }
+            </p>
             <Problem place={Place::Send} text={problem.clone()} />
-            <Composer contact={contact.id} name={Rc::clone(name)} />
+            if !is_blocked {
+                <Composer contact={contact.id} name={Rc::clone(name)} />
+            }
         </section>
     }
 }

@@ -12,6 +12,7 @@ pub enum Glyph {
     Copy,
     Down,
     DoubleCheck,
+    Network,
     Send,
     Warning,
 }
@@ -31,6 +32,11 @@ pub fn Icon(props: &Props) -> Html {
         Glyph::Copy => (16, "M6 5.5h7.5v8H6zM3 10.5H2.5v-8H10V3"),
         Glyph::Down => (16, "M8 3v10m-4-4 4 4 4-4"),
         Glyph::DoubleCheck => (20, "m2.5 8.5 3 3 6-7M9.5 11l.5.5 6-7"),
+        Glyph::Network => (
+            16,
+            "M8 1.5a1.9 1.9 0 1 0 0 3.8 1.9 1.9 0 0 0 0-3.8ZM3.3 10.2a1.9 1.9 0 1 0 0 3.8 1.9 1.9 0 0 0 0-3.8ZM12.7 10.2a1.9 \
+             1.9 0 1 0 0 3.8 1.9 1.9 0 0 0 0-3.8ZM7.1 5.1 4.3 10.4M8.9 5.1l2.8 5.3M5.2 12.1h5.6",
+        ),
         Glyph::Send => (16, "M8 13V3M3.5 7.5 8 3l4.5 4.5"),
         Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
     };

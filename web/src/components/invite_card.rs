@@ -2,15 +2,17 @@
 
 use std::rc::Rc;
 
-use allium_shared::client::api::Command;
+use allium_shared::client::api::{Command, InviteInfo};
 use gloo_timers::callback::Timeout;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{FocusEvent, HtmlInputElement};
+use web_sys::{FocusEvent, HtmlInputElement, HtmlSelectElement};
 use yew::prelude::*;
 
+use super::add_contact::follow;
 use super::icons::{Glyph, Icon};
 use super::problem::Problem;
 use crate::address;
+use crate::format;
 use crate::hooks::use_actions;
 use crate::state::{Action, Invite, Place};
 use crate::strings;
@@ -22,18 +24,32 @@ const FEEDBACK_MILLIS: u32 = 2_000;
 pub struct Props {
     pub invite: Invite,
     pub taken_by: Option<Rc<str>>,
+    /// The open invites.
+    pub open: Rc<[InviteInfo]>,
     pub problem: Option<Rc<str>>,
 }
 
 #[component]
 pub fn InviteCard(props: &Props) -> Html {
     let actions = use_actions();
-    let create = Callback::from(move |_: MouseEvent| {
-        if let Some(actions) = &actions {
-            actions.act(Action::InviteRequested);
-            actions.command(Command::Invite);
-        }
+    let reusable = use_state_eq(|| false);
+    let ends = use_state_eq(|| 0_usize);
+    let note = use_state_eq(String::new);
+    // The list changes with invites that are made, used, or over.
+    use_effect_with((props.invite.clone(), props.taken_by.clone()), {
+        let actions = actions.clone();
+        move |_| actions.iter().for_each(|actions| actions.command(Command::Invites))
     });
+    let create = {
+        let (reusable, ends, note) = (reusable.clone(), ends.clone(), note.clone());
+        Callback::from(move |_: MouseEvent| {
+            let Some(actions) = &actions else { return };
+            let expires_in = strings::INVITE_ENDS.get(*ends).and_then(|(secs, _)| *secs);
+            actions.act(Action::InviteRequested);
+            actions.command(Command::Invite { reusable: *reusable, expires_in, note: note.trim().to_owned() });
+            note.set(String::new());
+        })
+    };
     let preparing = props.invite == Invite::Preparing;
     let body = match &props.invite {
         Invite::None => Html::default(),
@@ -41,7 +57,7 @@ pub fn InviteCard(props: &Props) -> Html {
             <p class="hint busy" role="status"><i class="spinner" aria-hidden="true" />{ strings::INVITE_PREPARING }</p>
         },
         Invite::Ready { fragment, .. } => match address::invite_link(fragment) {
-            Some(link) => html! { <LinkField {link} /> },
+            Some(link) => html! { <LinkField {link} reusable={is_reusable(&props.open, fragment)} /> },
             None => Html::default(),
         },
         Invite::Taken { .. } => match &props.taken_by {
@@ -59,7 +75,104 @@ pub fn InviteCard(props: &Props) -> Html {
             </div>
             { body }
             <Problem place={Place::Invite} text={props.problem.clone()} />
+            <details class="options">
+                <summary data-testid="invite-options">{ strings::INVITE_OPTIONS }</summary>
+                <label class="check">
+                    <input type="checkbox" data-testid="invite-reusable" checked={*reusable} onchange={check(&reusable)} />
+                    { strings::INVITE_REUSABLE }
+                </label>
+                <label class="choice">
+                    { strings::INVITE_EXPIRES }
+                    <select class="field" data-testid="invite-ends" onchange={choose(&ends)}>
+                        { for (0..).zip(strings::INVITE_ENDS).map(|(n, (_, text))| html! {
+                            <option value={n.to_string()} selected={*ends == n}>{ text }</option>
+                        }) }
+                    </select>
+                </label>
+                <input class="field" data-testid="invite-note" value={(*note).clone()} oninput={follow(&note)}
+                    placeholder={strings::INVITE_NOTE_PLACEHOLDER} aria-label={strings::INVITE_NOTE}
+                    title={strings::INVITE_NOTE} />
+                if !props.open.is_empty() {
+                    <h3>{ strings::INVITES_OPEN }</h3>
+                    <ul class="invites">
+                        { for props.open.iter().map(|invite| html! {
+                            <li key={invite.id.0}><OpenInvite invite={invite.clone()} /></li>
+                        }) }
+                    </ul>
+                }
+            </details>
         </section>
+    }
+}
+
+/// Whether many may use the invite with this link.
+fn is_reusable(open: &[InviteInfo], fragment: &str) -> bool {
+    open.iter().any(|invite| invite.fragment == fragment && invite.reusable)
+}
+
+fn check(state: &UseStateHandle<bool>) -> Callback<Event> {
+    let state = state.setter();
+    Callback::from(move |event: Event| {
+        if let Some(field) = event.target_dyn_into::<HtmlInputElement>() {
+            state.set(field.checked());
+        }
+    })
+}
+
+fn choose(state: &UseStateHandle<usize>) -> Callback<Event> {
+    let state = state.setter();
+    Callback::from(move |event: Event| {
+        if let Some(field) = event.target_dyn_into::<HtmlSelectElement>() {
+            state.set(field.value().parse().unwrap_or_default());
+        }
+    })
+}
+
+#[derive(PartialEq, Properties)]
+struct OpenInviteProps {
+    invite: InviteInfo,
+}
+
+#[component]
+fn OpenInvite(props: &OpenInviteProps) -> Html {
+    let invite = &props.invite;
+    let actions = use_actions();
+    let copied = use_state_eq(|| false);
+    let withdraw = {
+        let (id, actions) = (invite.id, actions);
+        Callback::from(move |_: MouseEvent| {
+            if let Some(actions) = &actions {
+                actions.command(Command::Withdraw { id });
+            }
+        })
+    };
+    let copy = {
+        let (link, copied) = (address::invite_link(&invite.fragment), copied.setter());
+        Callback::from(move |_: MouseEvent| {
+            let (link, copied) = (link.clone(), copied.clone());
+            spawn_local(async move {
+                if let Some(link) = link {
+                    copied.set(write_to_clipboard(&link).await);
+                }
+            });
+        })
+    };
+    let ends = invite.expires_at.map(format::short);
+    html! {
+        <div class="open-invite" data-testid="open-invite">
+            <div>
+                <b>{ if invite.note.is_empty() { strings::INVITE_UNNAMED } else { invite.note.as_str() } }</b>
+                <p class="hint">
+                    { strings::invite_kind(invite.reusable, &format::short(invite.made_at), ends.as_deref()) }
+                </p>
+            </div>
+            <button class="button quiet" type="button" onclick={copy}>
+                { if *copied { strings::COPIED } else { strings::COPY } }
+            </button>
+            <button class="button quiet" type="button" data-testid="invite-withdraw" onclick={withdraw}>
+                { strings::INVITE_WITHDRAW }
+            </button>
+        </div>
     }
 }
 
@@ -73,6 +186,7 @@ enum Copying {
 #[derive(PartialEq, Properties)]
 struct LinkProps {
     link: String,
+    reusable: bool,
 }
 
 #[component]
@@ -118,7 +232,9 @@ fn LinkField(props: &LinkProps) -> Html {
                     <Icon {glyph} /><span role="status">{ label }</span>
                 </button>
             </div>
-            <p class="hint">{ strings::INVITE_HINT }</p>
+            <p class="hint">
+                { if props.reusable { strings::INVITE_REUSABLE_HINT } else { strings::INVITE_HINT } }
+            </p>
         </>
     }
 }

@@ -48,6 +48,7 @@ pub fn MessageList(props: &Props) -> Html {
         for id in unread {
             actions.command(Command::Shown { contact, id: *id });
         }
+        actions.command(Command::Read { contact });
         actions.act(Action::Shown(contact, unread.clone()));
     });
 
@@ -162,10 +163,10 @@ fn Mark(props: &MarkProps) -> Html {
     let glyph = match props.state {
         DeliveryState::Queued => Glyph::Clock,
         DeliveryState::Sent => Glyph::Check,
-        DeliveryState::Delivered => Glyph::DoubleCheck,
+        DeliveryState::Delivered | DeliveryState::Read => Glyph::DoubleCheck,
     };
     let words = strings::delivery(props.state);
-    html! { <span class="mark" role="img" aria-label={words} title={words}><Icon {glyph} /></span> }
+    html! { <span class={classes!("mark", state_name(props.state))} role="img" aria-label={words} title={words}><Icon {glyph} /></span> }
 }
 
 /// A delivery state as style sheets and tests name it.
@@ -174,5 +175,6 @@ fn state_name(state: DeliveryState) -> &'static str {
         DeliveryState::Queued => "queued",
         DeliveryState::Sent => "sent",
         DeliveryState::Delivered => "delivered",
+        DeliveryState::Read => "read",
     }
 }

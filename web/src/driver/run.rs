@@ -16,7 +16,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
 
-use super::{Notice, Request};
+use super::{Notice, Request, tell_events};
 use crate::address;
 use crate::directory;
 use crate::socket::Socket;
@@ -157,9 +157,7 @@ impl Run {
                 Output::Event(event) => events.push(event),
             }
         }
-        if !events.is_empty() {
-            self.tell.emit(Notice::Events(events));
-        }
+        tell_events(events, &self.tell);
     }
 
     fn open_link(&mut self, link: LinkId, url: &str) {

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use allium_shared::client::api::{
-    CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, Progress,
-    Purpose,
+    AuthorityView, CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId,
+    MessageId, NetworkView, Progress, Purpose, RelayView,
 };
+use allium_shared::netdir::Role;
 use allium_shared::time::UnixTime;
 use gloo_timers::future::TimeoutFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -20,6 +21,39 @@ const CONTACT: ContactId = ContactId(u64::MAX);
 
 const ID: MessageId = MessageId([0xab; 16]);
 
+fn network() -> NetworkView {
+    let key = "0f".repeat(32);
+    let (nickname, url) = ("dir1".parse().unwrap(), "https://dir1.example.org".to_owned());
+    let authority = AuthorityView { nickname, key: key.clone(), url, voted: true, signed: false };
+    NetworkView {
+        network: key.clone(),
+        digest: key,
+        valid_after: 1_800_000_000,
+        fresh_until: 1_800_003_600,
+        valid_until: u64::MAX,
+        rule_set: 1,
+        quorum: 1,
+        authorities: vec![authority],
+        parameters: [("padding-interval".to_owned(), i64::MIN)].into(),
+        relays: 1,
+    }
+}
+
+fn relay() -> RelayView {
+    RelayView {
+        identity: [7; 32].into(),
+        nickname: "relay1".parse().unwrap(),
+        roles: Role::ALL.to_vec(),
+        weight: u32::MAX,
+        health: 0,
+        version: String::new(),
+        url: "ws://[::1]:80/link".parse().unwrap(),
+        secure_url: Some("wss://example.org/link".parse().unwrap()),
+        family: Some("0f".repeat(32)),
+        exit_policy: vec!["reject 10.0.0.0/8:*".parse().unwrap(), "accept *:443".parse().unwrap()],
+    }
+}
+
 fn notices() -> Vec<Notice> {
     let (text, at) = ("two\nlines \u{2028} \\ \" 👩‍👩‍👧‍👦".to_owned(), UnixTime::from_millis(1_800_000_000_123));
     let state = DeliveryState::Delivered;
@@ -32,6 +66,8 @@ fn notices() -> Vec<Notice> {
         Event::Message { contact: CONTACT, id: ID, text: text.clone(), received_at: at },
         Event::Outgoing { contact: CONTACT, id: ID, text: text.clone(), queued_at: at, state },
         Event::Circuits { list: vec![circuit] },
+        Event::Network { network: Box::new(network()) },
+        Event::Relays { list: vec![relay()] },
         Event::Error { about: "send".into(), message: text.clone() },
     ];
     vec![
@@ -68,10 +104,11 @@ async fn notices_arrive_in_their_order_also_those_sent_before_anybody_listens() 
 
 #[wasm_bindgen_test]
 fn requests_survive_the_way() {
-    let add = Command::Add { link: "#x".into(), name: "Ada".into(), introduce_as: None };
+    let add = Command::add("#x", "Ada", None);
     let send = Command::Send { to: CONTACT, text: "\0\u{fffd}".into() };
     let shown = Command::Shown { contact: CONTACT, id: ID };
-    let commands = [Command::Invite, add, send, Command::Circuits, shown].map(Request::Command);
+    let network = Command::Network { watch: true };
+    let commands = [Command::invite(), add, send, Command::Circuits, network, shown].map(Request::Command);
     for request in commands.into_iter().chain([Request::TakeOver]) {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);

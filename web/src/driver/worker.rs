@@ -1,13 +1,15 @@
 //! The worker's end: waits for this tab's turn, then runs the engine until another tab's.
 
+use allium_shared::client::api::Command;
 use futures_channel::mpsc;
 use futures_util::StreamExt as _;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, pending, select};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::MessagePort;
 use yew::Callback;
 
+use super::look::look;
 use super::{Notice, Request, port, run};
 use crate::storage::StorageError;
 use crate::strings;
@@ -50,15 +52,24 @@ async fn take_turn(inbox: &mut mpsc::UnboundedReceiver<Request>, tell: &Callback
     }
     tell.emit(Notice::Elsewhere);
     let mut turn = Box::pin(TabLock::take());
+    let mut looking = None;
     loop {
-        match select(turn, inbox.next()).await {
+        let looks = match &mut looking {
+            Some(looking) => Either::Left(looking),
+            None => Either::Right(pending()),
+        };
+        match select(turn, select(inbox.next(), looks)).await {
             Either::Left((lock, _)) => return lock,
-            Either::Right((request, waiting)) => {
-                if let Request::TakeOver = request? {
-                    tab_lock::ask_others_to_let_go();
+            Either::Right((Either::Left((request, _)), waiting)) => {
+                match request? {
+                    Request::TakeOver => tab_lock::ask_others_to_let_go(),
+                    Request::Command(Command::Network { watch }) => looking = watch.then(|| Box::pin(look(tell))),
+                    // The page offers nothing else before it is its turn.
+                    Request::Command(_) => {}
                 }
                 turn = waiting;
             }
+            Either::Right((Either::Right((never, _)), _)) => match never {},
         }
     }
 }

@@ -5,8 +5,10 @@ use std::rc::Rc;
 use allium_shared::client::api::Command;
 use yew::prelude::*;
 
+use crate::address::Route;
 use crate::components::{
-    AddContact, Bloom, ContactList, ConversationView, InviteCard, Logo, Problem, Start, Status, Welcome,
+    AddContact, Bloom, ContactList, ConversationView, Glyph, Icon, InviteCard, Logo, Problem, Requests, RouteLink,
+    Start, Status, Welcome,
 };
 use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
 use crate::state::{Action, Place, State};
@@ -53,6 +55,7 @@ pub fn Messenger(props: &Props) -> Html {
                 contact={contact.clone()}
                 conversation={state.conversation(contact.id)}
                 path={state.path(contact.id).map(<[String]>::to_vec)}
+                typing={state.is_typing(contact.id)}
                 problem={state.problems.get(&Place::Send).cloned()}
             />
         },
@@ -70,13 +73,19 @@ pub fn Messenger(props: &Props) -> Html {
                     <Logo class="brand-logo" bloom={Bloom::of(state.progress)} />
                     <h1>{ strings::APP_NAME }</h1>
                     <Status step={state.progress} again={state.was_ready} />
+                    <RouteLink to={Route::Network} class="icon-button network-link" label={strings::NETWORK_LINK}
+                        testid="network-link">
+                        <Icon glyph={Glyph::Network} />
+                    </RouteLink>
                 </header>
                 <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
+                <Requests requests={state.requests()} />
                 <ContactList {contacts} open={state.open} />
                 <div class="dock">
                     <InviteCard
                         invite={state.invite.clone()}
                         taken_by={state.invite_taken_by()}
+                        open={Rc::clone(&state.invites)}
                         problem={state.problems.get(&Place::Invite).cloned()}
                     />
                     <AddContact

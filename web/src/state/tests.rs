@@ -1,7 +1,8 @@
 //! What a person sees after what has happened.
 
 use allium_shared::client::api::{
-    CircuitInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, Progress, Purpose,
+    CircuitInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, NetworkView,
+    Progress, Purpose, RelayView,
 };
 use allium_shared::time::UnixTime;
 
@@ -206,4 +207,53 @@ fn a_worker_that_has_ended_is_told() {
     state.apply(Action::Notice(Notice::Crashed));
     assert_eq!(state.phase, Phase::Crashed);
     assert!(!state.is_ready());
+}
+
+#[test]
+fn a_list_of_relays_is_shown_once_it_is_whole_and_outlasts_a_change_of_turns() {
+    let about = |digest: &str, relays| NetworkView {
+        network: String::new(),
+        digest: digest.to_owned(),
+        valid_after: 1,
+        fresh_until: 2,
+        valid_until: 3,
+        rule_set: 1,
+        quorum: 1,
+        authorities: Vec::new(),
+        parameters: [].into(),
+        relays,
+    };
+    let relay = |n: u8| RelayView {
+        identity: [n; 32].into(),
+        nickname: format!("relay{n}").parse().unwrap(),
+        roles: Vec::new(),
+        weight: 1,
+        health: 100,
+        version: String::new(),
+        url: "ws://127.0.0.1:1/link".parse().unwrap(),
+        secure_url: None,
+        family: None,
+        exit_policy: Vec::new(),
+    };
+    let shown = |state: &State| state.network.as_ref().map(|network| (network.about.digest.clone(), network.len()));
+    let mut state = running();
+    events(&mut state, [Event::Network { network: Box::new(about("one", 2)) }, Event::Relays { list: vec![relay(1)] }]);
+    assert_eq!(shown(&state), None);
+    events(&mut state, [Event::Relays { list: vec![relay(2)] }]);
+    assert_eq!(shown(&state), Some(("one".to_owned(), 2)));
+    // The next one replaces it when it is whole, and one that is overtaken by another never does.
+    events(&mut state, [Event::Network { network: Box::new(about("two", 2)) }, Event::Relays { list: vec![relay(1)] }]);
+    assert_eq!(shown(&state), Some(("one".to_owned(), 2)));
+    events(
+        &mut state,
+        [Event::Network { network: Box::new(about("three", 1)) }, Event::Relays { list: vec![relay(1)] }],
+    );
+    assert_eq!(shown(&state), Some(("three".to_owned(), 1)));
+    state.apply(Action::Notice(Notice::Elsewhere));
+    state.apply(Action::Notice(Notice::DirectoryTrouble("the directory does not answer".into())));
+    assert!(state.problems.contains_key(&Place::Network));
+    events(&mut state, [Event::Network { network: Box::new(about("four", 0)) }]);
+    assert!(!state.problems.contains_key(&Place::Network), "it has answered");
+    state.apply(Action::Notice(Notice::Started));
+    assert_eq!(shown(&state), Some(("four".to_owned(), 0)));
 }
