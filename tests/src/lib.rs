@@ -15,6 +15,7 @@
 //! - [`network`], [`node`]: `allium network` and its nodes, which can be killed, frozen and started again
 //! - [`machines`]: nodes that are started one by one, each from a file as its operator would write it
 //! - [`namespaces`]: network namespaces of Linux, with wires between them that can be cut
+//! - [`faketime`]: clocks of processes that are wrong
 //! - [`directory`]: what nodes show of the network: consensuses, proofs, numbers
 //! - [`liar`]: an authority that lies
 //! - [`secure`]: a network served by TLS
@@ -35,6 +36,7 @@ pub mod artifacts;
 pub mod browser;
 pub mod chat;
 pub mod directory;
+pub mod faketime;
 pub mod liar;
 pub mod machines;
 pub mod namespaces;

@@ -11,6 +11,7 @@ use allium_shared::netdir::{Authorities, Authority};
 use tempfile::TempDir;
 
 use crate::artifacts;
+use crate::faketime::FakeClock;
 use crate::process::{self, Process, tail};
 
 /// How many lines of each log a failure shows.
@@ -48,6 +49,7 @@ impl Place {
 pub struct Machines {
     nodes: BTreeMap<String, Machine>,
     folder: TempDir,
+    clocks: BTreeMap<String, FakeClock>,
     /// What stands in each authority's file besides who and where it is.
     voting: String,
 }
@@ -71,7 +73,7 @@ impl Machines {
         for (name, value) in parameters {
             let _ = writeln!(voting, "{name} = {value}");
         }
-        Self { nodes: BTreeMap::new(), folder, voting }
+        Self { nodes: BTreeMap::new(), folder, clocks: BTreeMap::new(), voting }
     }
 
     /// Makes an authority's key, before it is started.
@@ -85,6 +87,11 @@ impl Machines {
         let list = format!("{{\"authorities\":[{}]}}", String::from_utf8_lossy(&output.stdout));
         let authorities = Authorities::from_json(list.as_bytes()).expect("keygen prints an entry");
         authorities.iter().next().expect("one entry").clone()
+    }
+
+    /// Has a node that is not started yet go by this clock.
+    pub fn set_clock(&mut self, nickname: &str, clock: FakeClock) {
+        self.clocks.insert(nickname.to_owned(), clock);
     }
 
     /// Starts an authority that knows these.
@@ -128,6 +135,9 @@ impl Machines {
         assert!(node.process.is_none(), "{nickname} still runs");
         let mut command = process::command_in(node.place.namespace.as_deref(), artifacts::allium());
         command.args(&node.arguments);
+        if let Some(clock) = self.clocks.get(nickname) {
+            clock.give_to(&mut command);
+        }
         node.process = Some(Process::start(nickname, &mut command, &log));
     }
 

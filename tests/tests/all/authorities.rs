@@ -2,6 +2,7 @@
 //!
 //! What is promised within so many periods of the voting is counted by the beginnings of consensuses, not by a clock.
 
+mod clocks;
 mod door;
 mod lies;
 
