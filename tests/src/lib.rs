@@ -23,6 +23,7 @@
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
 //! - [`browser`]: Chromium by WebDriver, and the page in it
+//! - [`origin`]: an address whose server can be changed behind it
 //! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
 
 #![allow(
@@ -42,6 +43,7 @@ pub mod machines;
 pub mod namespaces;
 pub mod network;
 pub mod node;
+pub mod origin;
 pub mod peer;
 pub mod process;
 pub mod secure;

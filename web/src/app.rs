@@ -8,7 +8,7 @@ use yew::prelude::*;
 use crate::address;
 use crate::driver;
 use crate::hooks::{Actions, Store, use_document_title};
-use crate::pages::{Elsewhere, Failed, Messenger};
+use crate::pages::{Elsewhere, Failed, Messenger, OtherAuthorities};
 use crate::state::{Action, Phase};
 use crate::strings;
 
@@ -62,6 +62,9 @@ pub fn App(props: &Props) -> Html {
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
         Phase::Elsewhere => html! { <Elsewhere /> },
         Phase::Failed(reason) => html! { <Failed title={strings::FAILED_TITLE} reason={Rc::clone(reason)} /> },
+        Phase::OtherAuthorities(kept, named) => {
+            html! { <OtherAuthorities kept={Rc::clone(kept)} named={Rc::clone(named)} /> }
+        }
         Phase::Crashed => html! { <Failed title={strings::CRASHED_TITLE} reason={strings::CRASHED} /> },
     };
     html! { <ContextProvider<Actions> context={(*actions).clone()}>{ page }</ContextProvider<Actions>> }

@@ -3,7 +3,16 @@
 mod elsewhere;
 mod failed;
 mod messenger;
+mod other_authorities;
 
 pub use self::elsewhere::Elsewhere;
 pub use self::failed::Failed;
 pub use self::messenger::Messenger;
+pub use self::other_authorities::OtherAuthorities;
+
+/// Loads the page anew.
+fn reload(_: yew::MouseEvent) {
+    if let Some(window) = web_sys::window() {
+        let _ = window.location().reload();
+    }
+}

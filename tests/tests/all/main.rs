@@ -23,6 +23,7 @@ mod namespaces;
 mod network;
 mod onion_keys;
 mod page;
+mod page_trust;
 mod page_worker;
 mod secure;
 mod services;

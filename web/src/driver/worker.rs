@@ -8,6 +8,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::MessagePort;
 use yew::Callback;
 
+use super::run::Stop;
 use super::{Notice, Request, port, run};
 use crate::storage::StorageError;
 use crate::strings;
@@ -33,8 +34,11 @@ async fn take_turns(mut inbox: mpsc::UnboundedReceiver<Request>, tell: &Callback
     while let Some(lock) = take_turn(&mut inbox, tell).await {
         tell.emit(Notice::Started);
         let mut others = Requests::listen();
-        if let Err(reason) = run::run(&mut inbox, others.stream(), tell).await {
-            tell.emit(Notice::Failed(reason));
+        if let Err(stop) = run::run(&mut inbox, others.stream(), tell).await {
+            tell.emit(match stop {
+                Stop::Failed(reason) => Notice::Failed(reason),
+                Stop::OtherAuthorities { kept, named } => Notice::OtherAuthorities { kept, named },
+            });
             return;
         }
         drop(lock);
