@@ -16,6 +16,7 @@
 //! - [`machines`]: nodes that are started one by one, each from a file as its operator would write it
 //! - [`namespaces`]: network namespaces of Linux, with wires between them that can be cut
 //! - [`faketime`]: clocks of processes that are wrong
+//! - [`forward`]: ports that are passed on
 //! - [`directory`]: what nodes show of the network: consensuses, proofs, numbers
 //! - [`liar`]: an authority that lies
 //! - [`secure`]: a network served by TLS
@@ -38,6 +39,7 @@ pub mod browser;
 pub mod chat;
 pub mod directory;
 pub mod faketime;
+pub mod forward;
 pub mod liar;
 pub mod machines;
 pub mod namespaces;

@@ -79,9 +79,15 @@ impl Machines {
     /// Makes an authority's key, before it is started.
     #[track_caller]
     pub fn keygen(&self, nickname: &str, place: &Place) -> Authority {
+        self.keygen_at(nickname, &place.url())
+    }
+
+    /// The same, of one that others reach at this address.
+    #[track_caller]
+    pub fn keygen_at(&self, nickname: &str, url: &str) -> Authority {
         let mut command = Command::new(artifacts::allium());
         command.arg("keygen").arg("--data").arg(self.data(nickname));
-        command.args(["--nickname", nickname, "--url", &place.url()]);
+        command.args(["--nickname", nickname, "--url", url]);
         let output = command.output().expect("the program runs");
         assert!(output.status.success(), "{output:?}");
         let list = format!("{{\"authorities\":[{}]}}", String::from_utf8_lossy(&output.stdout));
@@ -97,14 +103,27 @@ impl Machines {
     /// Starts an authority that knows these.
     #[track_caller]
     pub fn authority(&mut self, nickname: &str, place: &Place, authorities: &Authorities) {
-        let rest = format!("url = \"{}\"\n{}", place.url(), self.voting);
+        self.authority_at(nickname, place, &place.url(), authorities);
+    }
+
+    /// The same, of one that says that others reach it at this address.
+    #[track_caller]
+    pub fn authority_at(&mut self, nickname: &str, place: &Place, url: &str, authorities: &Authorities) {
+        let rest = format!("url = \"{url}\"\n{}", self.voting);
         self.start("authority", nickname, place, authorities, &rest);
+    }
+
+    /// Ends a node, whose folder then belongs to the next one of that name.
+    #[track_caller]
+    pub fn remove(&mut self, nickname: &str) {
+        self.kill(nickname);
+        self.nodes.remove(nickname);
     }
 
     /// Starts a relay that knows these authorities.
     #[track_caller]
     pub fn relay(&mut self, nickname: &str, place: &Place, authorities: &Authorities) {
-        let rest = format!("url = \"ws://{}:{}/link\"\nfetch-every = 1\n", place.ip, place.port);
+        let rest = format!("url = \"ws://{}:{}/link\"\nfetch-every = 1\npublish-every = 5\n", place.ip, place.port);
         self.start("relay", nickname, place, authorities, &rest);
     }
 

@@ -5,6 +5,7 @@
 mod clocks;
 mod door;
 mod lies;
+mod moves;
 
 use std::collections::BTreeSet;
 use std::fs;
