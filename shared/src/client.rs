@@ -42,7 +42,7 @@ use crate::crypto::keys::RelayIdentity;
 use crate::link::Padding;
 use crate::messaging::session::OlmAccount;
 use crate::netdir::{Authorities, Consensus};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, UnixTime};
 
 pub mod api;
 mod circuits;
@@ -144,6 +144,9 @@ struct Profile {
     /// The secret of the key by which others may know this profile.
     #[serde(default)]
     identity: Option<KeyBytes>,
+    /// When that key is to be published again, by the network's time; nothing if the person has never published it.
+    #[serde(default)]
+    publish_key_at: Option<UnixTime>,
 }
 
 impl Client {
@@ -282,7 +285,7 @@ impl Client {
                 let list = self.circuits.values().filter_map(|managed| managed.info(nickname)).collect();
                 self.event(Event::Circuits { list });
             }
-            Command::PublishKey => self.publish_key(),
+            Command::PublishKey => self.publish_key(false),
             Command::FindKey { id } => self.find_key(id),
             Command::Shown { contact, id } => {
                 if let Some(contact) = self.contacts.get_mut(&contact) {
