@@ -6,17 +6,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use allium_shared::cell::fragment::{Assembler, Fragment};
+use allium_shared::cell::fragment::{Assembler, Fragment, split};
+use allium_shared::cell::introduction::{Introduction, IntroductionId, LOCKS, Lock, MAX_PARTS};
 use allium_shared::cell::message::{Cookie, EndReason, PAYLOAD_LEN, RelayMessage, Service, StreamId};
 use allium_shared::cell::{BODY_LEN, Cell, CircId, Command, DestroyReason, LinkEnd};
-use allium_shared::circuit::{Circuit, Hop};
+use allium_shared::circuit::{Circuit, Hop, Received};
 use allium_shared::client::api::{
-    BatchId, Command as Wish, ContactId, Input as ClientInput, LinkId, MessageId, Output,
+    BatchId, Command as Wish, ContactId, Event, Input as ClientInput, InviteId, LinkId, MessageId, Output,
 };
 use allium_shared::client::{Client, Config};
 use allium_shared::contact::invite::Invite;
 use allium_shared::crypto::cgo::RelayBackward;
-use allium_shared::crypto::handshake::{CLIENT_MESSAGE_LEN, CircuitKeys, respond};
+use allium_shared::crypto::handshake::{CLIENT_MESSAGE_LEN, CircuitKeys, INTRODUCTION_LEN, respond};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkStep, RelayAddressee, Responder};
 use allium_shared::messaging::envelope::Chain;
@@ -133,6 +134,10 @@ pub fn cells(data: &[u8]) {
     }
     if let Ok(Some(record)) = read_key_answer(&UserId::of(data), data) {
         assert_eq!(key_answer(Some(record)), data);
+    }
+    if let Some(introduction) = Introduction::at_relay(data) {
+        let whole: Vec<u8> = introduction.to_relay().iter().flat_map(|fragment| fragment.chunk).collect();
+        assert_eq!(Introduction::at_relay(&whole), Some(introduction));
     }
     let mut assembler = Assembler::default();
     for bytes in data.chunks(4) {
@@ -275,14 +280,22 @@ pub fn invites(data: &[u8]) {
         assert!(Invite::parse(&invite.to_fragment()).as_ref() == Ok(&invite));
     }
     let mut choices = Choices(data);
-    let mut invite =
-        Invite { network: choices.array(), key: choices.array(), secret: choices.array(), places: Vec::new() };
+    let mut invite = Invite {
+        network: choices.array(),
+        reusable: choices.byte() & 1 == 1,
+        expires: u32::from_be_bytes(choices.array()),
+        key: choices.array(),
+        secret: choices.array(),
+        places: Vec::new(),
+    };
     for _ in 0..choices.byte() % 6 {
-        invite.places.push((choices.array().into(), Cookie(choices.array())));
+        invite.places.push((choices.array().into(), IntroductionId(choices.array())));
     }
     if let Ok(read) = Invite::parse(&invite.to_fragment()) {
-        assert!(read.places.len() == invite.places.len().min(4) && read.key == invite.key);
+        invite.places.truncate(4);
+        assert!(read == invite);
     }
+    let _ = invite.is_over(UnixTime::from_millis(TIME * 1000));
 }
 
 /// What two contacts say to each other: frames, envelopes, sessions.
@@ -359,6 +372,14 @@ impl Network {
         entry
     }
 
+    /// An invite of somebody who takes introductions at the one relay.
+    fn invite(&self) -> Invite {
+        let mut network = [0; 8];
+        network.copy_from_slice(&self.authorities.network().as_bytes()[..8]);
+        let places = vec![(self.relay.identity(), Lock([1; 16]).id())];
+        Invite { network, reusable: true, expires: 0, key: *self.onion.public().as_bytes(), secret: [2; 16], places }
+    }
+
     /// What brings the holder of one consensus to the next.
     fn update(&self) -> Vec<u8> {
         let (old, new) = (self.consensus(), self.consensus_of(TIME));
@@ -405,9 +426,11 @@ pub fn relay(data: &[u8]) {
     let mut now = Instant::from_millis(1000);
     let mut links = [0, 1, 2].map(|n: usize| Circuits::new(now, n as u8, ends[n], peers[n], keys.clone()));
     let (sent, notes, requests) = (Vec::new(), Vec::new(), Vec::new());
-    let introductions = IntroductionTable::new(3 * LOCKS, identity, [0; 32]);
+    let introductions = IntroductionTable::new(3 * LOCKS, keys.identity, [0; 32]);
     let mut hub = Hub { sent, notes, requests, cookies: RendezvousTable::new(4), introductions };
     let mut clients: Vec<(u8, Circuit)> = Vec::new();
+    // What the relay wanted done before it takes an introduction.
+    let mut wanted = None;
     let mut taken = 0;
     while let Some(choice) = choices.step(taken) {
         taken += 1;
@@ -422,10 +445,14 @@ pub fn relay(data: &[u8]) {
             }
             3 | 4 => {
                 let which = usize::from(choices.byte());
-                let message = if choice & 0x80 == 0 { choices.message() } else { Some(choices.request()) };
-                if let (Some(at), Some(message)) = (which.checked_rem(clients.len()), message) {
+                let messages = match choice & 0xa0 {
+                    0x80 => vec![choices.request()],
+                    0xa0 => choices.meeting(keys.identity, wanted),
+                    _ => choices.message().into_iter().collect(),
+                };
+                if let Some(at) = which.checked_rem(clients.len()) {
                     let (on, circuit) = &mut clients[at];
-                    circuit.send(&message, &mut cells);
+                    messages.iter().for_each(|message| circuit.send(message, &mut cells));
                     let at = Port { this: *on, hub: &mut hub };
                     deliver(&mut links[usize::from(*on)], now, &mut cells, at);
                 }
@@ -450,9 +477,13 @@ pub fn relay(data: &[u8]) {
             links[usize::from(to)].handle_note(now, note, &mut Port { this: to, hub: &mut hub });
         }
         for (link, cell) in std::mem::take(&mut hub.sent) {
-            let receiver = clients.iter_mut().find(|(on, circuit)| *on == link && circuit.circ_id() == cell.circ);
-            if let Some((_, circuit)) = receiver {
-                let _ = circuit.handle(&mut rng, cell, &mut Vec::new());
+            // Of several with one id the newest: the others are gone, as far as the relay knows.
+            let receiver = clients.iter_mut().rfind(|(on, circuit)| *on == link && circuit.circ_id() == cell.circ);
+            if let Some((_, circuit)) = receiver
+                && let Ok(Received::Message(message)) = circuit.handle(&mut rng, cell, &mut Vec::new())
+                && let RelayMessage::IntroduceAck { bits: bits @ 1.., seed } = *message
+            {
+                wanted = Some((bits, seed));
             }
         }
     }
@@ -460,6 +491,7 @@ pub fn relay(data: &[u8]) {
         links[usize::from(link)].close(&mut Port { this: link, hub: &mut hub });
         assert!(links[usize::from(link)].is_empty(), "a closed link keeps circuits");
     }
+    assert!(hub.introductions.is_empty() && hub.cookies.is_empty(), "circuits that are gone are waited for");
 }
 
 /// A relay's copy of the directory.
@@ -512,11 +544,56 @@ impl Choices<'_> {
         RelayMessage::Begin { stream: StreamId(u16::from(self.byte() & 3) + 1), service: service as u8, argument }
     }
 
+    /// What makes circuits meet: the messages of one step, in order, but for one at times.
+    fn meeting(&mut self, relay: RelayIdentity, wanted: Option<(u8, [u8; 16])>) -> Vec<RelayMessage> {
+        let choice = self.byte();
+        let name = self.byte() & 3;
+        let mut messages = match choice % 4 {
+            0 => {
+                let of = [1, 2, 4, MAX_PARTS][usize::from(choice >> 2 & 3)];
+                let locks = |part| Box::new(core::array::from_fn(|n| Lock([name ^ part ^ (n as u8 & 31); 16])));
+                (0..of).map(|part| RelayMessage::EstablishIntro { part, of, locks: locks(part) }).collect()
+            }
+            1 => {
+                let handshake = [self.byte(); INTRODUCTION_LEN];
+                let mut introduction = Introduction { id: Lock([name; 16]).id(), nonce: 0, handshake };
+                if choice & 4 != 0
+                    && let Some((bits, seed)) = wanted
+                {
+                    let found = introduction.work(&relay, &seed).search(u32::from(bits), 0, 1 << 14);
+                    introduction.nonce = found.unwrap_or_default();
+                }
+                // As many as one circuit may bring: too many for a relay that takes them for nothing.
+                let times = if choice & 8 == 0 { 1 } else { 32 };
+                vec![introduction.to_relay().map(RelayMessage::Introduce1); times].concat()
+            }
+            2 => vec![RelayMessage::EstablishRendezvous(Cookie([name; 20]))],
+            _ => {
+                let comes = |fragment: Fragment| {
+                    let cookie = (fragment.index == 0).then_some(Cookie([name; 20]));
+                    RelayMessage::Rendezvous1 { cookie, fragment }
+                };
+                split(&[name; 1000]).map(comes).to_vec()
+            }
+        };
+        match choice >> 6 {
+            1 => messages.truncate(usize::from(self.byte())),
+            2 => {
+                let at = usize::from(self.byte()) % messages.len();
+                messages.remove(at);
+            }
+            3 => messages.reverse(),
+            _ => {}
+        }
+        messages
+    }
+
     /// A note from another link: its circuits may be long gone.
     fn note(&mut self) -> Note<u8> {
         let (circ, other) = (self.circ(), (self.byte() % 3, self.circ()));
         let half = Box::new(RelayBackward::new(&[5; 80]));
-        match self.byte() % 10 {
+        let choice = self.byte();
+        match choice % 10 {
             8 => Note::Shed,
             9 => Note::Answered { circ, ticket: u64::from(self.byte() & 3), answer: Err(DestroyReason::ALL[0]) },
             0 => Note::Open { origin: other, message: vec![1; CLIENT_MESSAGE_LEN] },
@@ -524,8 +601,14 @@ impl Choices<'_> {
             2 => Note::OpenFailed { circ, reason: DestroyReason::ALL[0] },
             3 => Note::Adopt { circ, half, previous: other },
             4 => Note::Destroy { circ, reason: DestroyReason::ALL[0] },
-            5 => Note::Visit { circ, visitor: other, fragment: Fragment::in_cell(&self.cell()) },
-            6 => Note::Accept { circ, fragment: Fragment::in_cell(&self.cell()), half: Some(half) },
+            5 => {
+                let fragment = Box::new(Fragment::in_cell(&self.cell()));
+                Note::Visit { circ, comer: other, fragment, half: Some(half).filter(|_| choice & 0x80 != 0) }
+            }
+            6 => {
+                let (id, handshake) = (IntroductionId(self.array()), [choice; INTRODUCTION_LEN]);
+                Note::Introduce { circ, introduction: Box::new(Introduction { id, nonce: 0, handshake }) }
+            }
             _ => Note::Joined { circ, half },
         }
     }
@@ -596,6 +679,18 @@ impl Outlet for Port<'_> {
     fn take_waiting(&mut self, cookie: &Cookie) -> Option<(u8, CircId)> {
         self.hub.cookies.take(cookie)
     }
+
+    fn take_ids(&mut self, ids: &[IntroductionId], circ: CircId) -> bool {
+        self.hub.introductions.take(ids, &(self.this, circ))
+    }
+
+    fn release_ids(&mut self, ids: &[IntroductionId], circ: CircId) {
+        self.hub.introductions.release(ids, &(self.this, circ));
+    }
+
+    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<u8> {
+        self.hub.introductions.introduce(now, introduction)
+    }
 }
 
 /// The client's engine between a network and a person who both do anything at all.
@@ -613,10 +708,23 @@ pub fn client(data: &[u8]) {
         let (link, contact) = (LinkId(u64::from(choices.byte() % 4)), ContactId(u64::from(choices.byte() % 3)));
         let mut text = || String::from_utf8_lossy(choices.piece()).into_owned();
         let input = match choice % 12 {
-            0 => ClientInput::Command(Wish::Invite),
+            0 => ClientInput::Command(match choice >> 4 & 3 {
+                0 => Wish::invite(),
+                1 => Wish::Invite { reusable: true, expires_in: Some(60 * link.0), note: text() },
+                2 => Wish::Withdraw { id: InviteId(link.0) },
+                _ => Wish::Invites,
+            }),
             1 => {
-                let link = fragments.last().cloned().unwrap_or_else(&mut text);
-                ClientInput::Command(Wish::Add { link, name: text(), introduce_as: Some(text()) })
+                let link = match fragments.last() {
+                    Some(fragment) => fragment.clone(),
+                    None if choice & 0x40 != 0 => network.invite().to_fragment(),
+                    None => text(),
+                };
+                let (name, introduce_as) = (text(), text());
+                ClientInput::Command(match choice & 0x80 {
+                    0 => Wish::add(link, name, Some(&introduce_as)),
+                    _ => Wish::Add { link, name, introduce_as: None, note: introduce_as },
+                })
             }
             2 => ClientInput::Command(Wish::Send { to: contact, text: text() }),
             3 => ClientInput::Command(match link.0 {
@@ -624,7 +732,16 @@ pub fn client(data: &[u8]) {
                 2 => Wish::FindKey { id: UserId([contact.0 as u8; 32]) },
                 _ => Wish::Circuits,
             }),
-            4 => ClientInput::Command(Wish::Shown { contact, id: MessageId([1; 16]) }),
+            4 => ClientInput::Command(match choice >> 4 & 7 {
+                1 => Wish::Approve { id: contact },
+                2 => Wish::Reject { id: contact },
+                3 => Wish::Block { id: contact },
+                4 => Wish::Unblock { id: contact },
+                5 => Wish::Read { contact },
+                6 => Wish::Typing { contact, typing: link.0 & 1 == 1 },
+                7 => Wish::Receipts { on: link.0 & 1 == 1 },
+                _ => Wish::Shown { contact, id: MessageId([1; 16]) },
+            }),
             5 => ClientInput::LinkOpened(link),
             6 => ClientInput::LinkMessage(link, text().into_bytes()),
             7 => ClientInput::LinkClosed(link),
@@ -639,7 +756,7 @@ pub fn client(data: &[u8]) {
         client.handle(at(millis), input);
         let _ = client.poll_timeout();
         while let Some(output) = client.poll_output() {
-            if let Output::Event(allium_shared::client::api::Event::Invite { fragment, .. }) = output {
+            if let Output::Event(Event::Invite { fragment, .. }) = output {
                 fragments.push(fragment);
             }
         }
@@ -663,7 +780,7 @@ pub fn circuit(data: &[u8]) {
     let Ok((answer, mut keys)) = respond(&mut rng, &[7; 32], &onion, b"", client_message) else { return };
     let mut backward = RelayBackward::new(&CircuitKeys::from(&mut keys).backward);
     let mut taken = 0;
-    let mut answers = allium_shared::cell::fragment::split(&answer).into_iter();
+    let mut answers = split(&answer).into_iter();
     while let Some(choice) = choices.step(taken) {
         taken += 1;
         let cell = match choice % 8 {

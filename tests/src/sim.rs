@@ -220,6 +220,11 @@ impl Sim {
         self.clients[n].client.is_some()
     }
 
+    /// From now on a client's person takes nobody as a contact but by a command.
+    pub fn decide_by_hand(&mut self, n: usize) {
+        self.clients[n].approves = false;
+    }
+
     /// A client wants something.
     pub fn command(&mut self, n: usize, command: Command) {
         self.with_client(n, |client, net, world| client.input(net, world, Input::Command(command)));

@@ -11,6 +11,8 @@ mod ground;
 mod extend;
 #[path = "attacks/injection.rs"]
 mod injection;
+#[path = "attacks/introductions.rs"]
+mod introductions;
 #[path = "attacks/malformed_handshakes.rs"]
 mod malformed_handshakes;
 #[path = "attacks/records.rs"]

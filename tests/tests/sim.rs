@@ -14,6 +14,8 @@ mod clock;
 mod crash;
 #[path = "sim/crowd.rs"]
 mod crowd;
+#[path = "sim/decision.rs"]
+mod decision;
 #[path = "sim/determinism.rs"]
 mod determinism;
 #[path = "sim/directory.rs"]

@@ -99,7 +99,7 @@ impl Client {
             }
             (_, Some(relationship)) => {
                 let verification = relationship.secret.verification(relationship.role.other());
-                (relationship.their_key, verification, relationship.generation + 1, relationship.places())
+                (relationship.their_key, verification, relationship.generation.saturating_add(1), relationship.places())
             }
             (_, None) => return Ok(()),
         };

@@ -316,7 +316,8 @@ impl Client {
             return;
         }
         let Some(talk) = self.talk(key) else { return };
-        if !talk.phase.is_greeted() || talk.offered.as_ref() == Some(&points) {
+        // One at a time: the answer does not say to which.
+        if !talk.phase.is_greeted() || talk.offered.is_some() {
             return;
         }
         talk.offered = Some(points.clone());

@@ -161,12 +161,25 @@ impl Client {
                 Phase::Renewing(_),
                 Frame::Envelope { .. } | Frame::Ack { .. } | Frame::Read(_) | Frame::Typing(_) | Frame::Resume { .. },
             ) => Ok(()),
-            (Phase::Undecided | Phase::Open | Phase::Renewing(_), Frame::Points(points)) => {
-                self.points_changed(key, contact.ok_or(Violation)?, points)
-            }
-            (Phase::Undecided | Phase::Open | Phase::Renewing(_), Frame::PointsKept) => {
-                self.points_kept(key, contact.ok_or(Violation)?)
-            }
+            // Said whenever it is due, so that it may cross with what begins a session.
+            (
+                Phase::Storing { .. }
+                | Phase::AwaitResume
+                | Phase::AwaitResumed
+                | Phase::Undecided
+                | Phase::Open
+                | Phase::Renewing(_),
+                Frame::Points(points),
+            ) => self.points_changed(key, contact.ok_or(Violation)?, points),
+            (
+                Phase::Storing { .. }
+                | Phase::AwaitResume
+                | Phase::AwaitResumed
+                | Phase::Undecided
+                | Phase::Open
+                | Phase::Renewing(_),
+                Frame::PointsKept,
+            ) => self.points_kept(key, contact.ok_or(Violation)?),
             (Phase::Open, Frame::Envelope { sequence, id, sealed }) => {
                 self.envelope(key, contact.ok_or(Violation)?, sequence, id, &sealed)
             }
@@ -249,8 +262,9 @@ impl Client {
         let Some(met) = contact.met_mut().filter(|_| has_session) else {
             self.set_phase(key, Phase::Undecided);
             self.carried(key, id);
+            // Whoever has none waits: for the welcome, if there was none yet, or else for the other to begin anew.
             let is_met = self.contacts.get(&id).is_some_and(|contact| contact.met().is_some());
-            return if has_session || is_met { self.mend(key, id) } else { Ok(()) };
+            return if is_met { self.mend(key, id) } else { Ok(()) };
         };
         if met.welcome.take().is_some() {
             contact.put(&mut self.store);
@@ -435,8 +449,8 @@ impl Client {
                 self.send_frame(key, &Frame::Ack { received });
                 Ok(())
             }
-            Err(ReceiveError::Order) => Err(Violation),
-            Err(ReceiveError::Envelope | ReceiveError::Session(_)) => self.mend(key, id),
+            // Whoever waits for one that the other has sent long ago has forgotten some.
+            Err(ReceiveError::Order | ReceiveError::Envelope | ReceiveError::Session(_)) => self.mend(key, id),
         }
     }
 
@@ -545,12 +559,14 @@ impl Client {
         let mut due = Vec::new();
         let mut dead = Vec::new();
         for (key, managed) in &mut self.circuits {
+            // Until a greeting is over it has its own time limit.
+            let is_greeted = managed.deadline.is_none();
             let Task::Talk(talk) = &mut managed.task else { continue };
             if talk.unanswered.is_some_and(|since| since + talk.patience <= now) {
                 dead.push(*key);
             } else if talk.ping_at <= now {
                 talk.ping_at = now + PING_INTERVAL;
-                if talk.phase.is_greeted() && talk.unanswered.is_none() {
+                if is_greeted && talk.unanswered.is_none() {
                     talk.unanswered = Some(now);
                     talk.pings = talk.pings.wrapping_add(1);
                     due.push((*key, talk.pings));

@@ -20,12 +20,23 @@ impl Work {
 
     /// How many zero bits the hash for this nonce begins with.
     pub fn zeros(&self, nonce: u64) -> u32 {
-        let mut hash = self.begun.clone();
-        add(&mut hash, &nonce.to_be_bytes());
-        let hash: [u8; 32] = hash.finalize().into();
+        let hash = self.hash(nonce);
         let zero_bytes = hash.iter().take_while(|byte| **byte == 0).count();
         // At most 256, so neither number is cut.
         8 * zero_bytes as u32 + hash.get(zero_bytes).map_or(0, |byte| byte.leading_zeros())
+    }
+
+    /// The end of the hash for this nonce, by which work that was done before is known again.
+    pub fn mark(&self, nonce: u64) -> [u8; 8] {
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&self.hash(nonce)[24..]);
+        mark
+    }
+
+    fn hash(&self, nonce: u64) -> [u8; 32] {
+        let mut hash = self.begun.clone();
+        add(&mut hash, &nonce.to_be_bytes());
+        hash.finalize().into()
     }
 
     /// Tries so many nonces, beginning with `from`; gives the first with at least `bits` zero bits. Who has other things to

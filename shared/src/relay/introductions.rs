@@ -3,7 +3,7 @@
 //! A relay answers whoever brings an introduction alike, whether anybody takes it or not. When too many come, it wants work
 //! done for each: of everybody, for every id, so that this too says nothing about any of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::quality::RandomState;
 
@@ -14,14 +14,18 @@ use crate::crypto::derive::derive_short;
 use crate::crypto::keys::RelayIdentity;
 use crate::time::Instant;
 
-/// Introductions that a relay takes without work each second, and how many at once.
-const FREE_RATE: (u32, u32) = (100, 400);
+/// What a relay takes.
+const LIMITS: Limits = Limits { free: (100, 400), worked: (1000, 2000), min_bits: 12 };
 
-/// The same with work; what is more makes the work harder.
-const WORKED_RATE: (u32, u32) = (1000, 2000);
-
-/// The least work that is asked for, in zero bits: some thousand hashes.
-const MIN_WORK_BITS: u8 = 12;
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Introductions without work each second, and how many at once.
+    free: (u32, u32),
+    /// The same with work; what is more makes the work harder.
+    worked: (u32, u32),
+    /// The least work that is asked for, in zero bits: some thousand hashes.
+    min_bits: u8,
+}
 
 /// How long a seed is given out, and then still taken, in milliseconds.
 const SEED_TIME: u64 = 5 * 60 * 1000;
@@ -37,8 +41,12 @@ pub struct IntroductionTable<P> {
     relay: RelayIdentity,
     /// From which seeds are derived.
     secret: [u8; 32],
+    limits: Limits,
     free: Rate,
     worked: Rate,
+    /// Work that has served, by the numbers of the seeds that are taken. One work serves once: or else whoever has worked
+    /// once could bring as much as all others together.
+    done: Vec<(u64, HashSet<[u8; 8], RandomState>)>,
     bits: u8,
     /// When the work was made harder or easier last.
     changed: Instant,
@@ -61,15 +69,21 @@ pub enum Verdict<P> {
 impl<P: Clone + PartialEq> IntroductionTable<P> {
     /// A table of this relay for at most `max` ids, with a secret that nobody else has.
     pub fn new(max: usize, relay: RelayIdentity, secret: [u8; 32]) -> Self {
+        Self::with_limits(max, relay, secret, LIMITS)
+    }
+
+    fn with_limits(max: usize, relay: RelayIdentity, secret: [u8; 32], limits: Limits) -> Self {
         let start = Instant::from_millis(0);
         Self {
             takers: HashMap::default(),
             max,
             relay,
             secret,
-            free: Rate::new(FREE_RATE.0, FREE_RATE.1, start),
-            worked: Rate::new(WORKED_RATE.0, WORKED_RATE.1, start),
-            bits: MIN_WORK_BITS,
+            limits,
+            free: Rate::new(limits.free.0, limits.free.1, start),
+            worked: Rate::new(limits.worked.0, limits.worked.1, start),
+            done: Vec::new(),
+            bits: limits.min_bits,
             changed: start,
         }
     }
@@ -103,16 +117,29 @@ impl<P: Clone + PartialEq> IntroductionTable<P> {
 
     fn is_worked(&mut self, now: Instant, introduction: &Introduction) -> bool {
         let period = now.as_millis() / SEED_TIME;
-        let enough = [Some(period), period.checked_sub(1)].into_iter().flatten().any(|period| {
-            introduction.work(&self.relay, &self.seed(period)).zeros(introduction.nonce) >= u32::from(self.bits)
+        let work = [Some(period), period.checked_sub(1)].into_iter().flatten().find_map(|period| {
+            let work = introduction.work(&self.relay, &self.seed(period));
+            (work.zeros(introduction.nonce) >= u32::from(self.bits)).then(|| (period, work.mark(introduction.nonce)))
         });
+        let has_served = |(period, mark): &(u64, [u8; 8])| {
+            self.done.iter().any(|(number, marks)| number == period && marks.contains(mark))
+        };
+        let work = work.filter(|work| !has_served(work));
+        let enough = work.is_some();
         let since = now.as_millis().saturating_sub(self.changed.as_millis());
         let may = enough && self.worked.take(now);
+        if let Some((number, mark)) = work.filter(|_| may) {
+            self.done.retain(|(number, _)| *number + 1 >= period);
+            match self.done.iter_mut().find(|(known, _)| *known == number) {
+                Some((_, marks)) => drop(marks.insert(mark)),
+                None => self.done.push((number, [mark].into_iter().collect())),
+            }
+        }
         if enough && !may && since >= 1000 {
             self.bits = (self.bits + 1).min(MAX_WORK_BITS);
             self.changed = now;
         } else if since >= EASE_TIME {
-            self.bits = (self.bits - 1).max(MIN_WORK_BITS);
+            self.bits = (self.bits - 1).max(self.limits.min_bits);
             self.changed = now;
         }
         may
@@ -178,31 +205,45 @@ mod tests {
         table.take(&[IntroductionId([1; 16])], &(1, CircId(1)));
         let now = Instant::from_millis(SEED_TIME * 5);
         let free = (0..).take_while(|_| matches!(table.introduce(now, &introduction(9)), Verdict::Taken(None))).count();
-        assert_eq!(free, FREE_RATE.1 as usize);
+        assert_eq!(free, LIMITS.free.1 as usize);
         let wanted = table.introduce(now, &introduction(1));
         assert_eq!(wanted, table.introduce(now, &introduction(2)));
         let Verdict::Work { bits, seed } = wanted else { panic!("{wanted:?}") };
         let mut worked = introduction(1);
         worked.nonce = worked.work(&RELAY.into(), &seed).search(bits.into(), 0, u64::MAX).unwrap();
         assert_eq!(table.introduce(now, &worked), Verdict::Taken(Some((1, CircId(1)))));
+        assert!(matches!(table.introduce(now, &worked), Verdict::Work { .. }), "work serves once");
         let mut other = introduction(1);
         other.handshake = [7; INTRODUCTION_LEN];
         other.nonce = worked.nonce;
         assert!(matches!(table.introduce(now, &other), Verdict::Work { .. }), "work is for one introduction");
+        worked.nonce = worked.work(&RELAY.into(), &seed).search(bits.into(), worked.nonce + 1, u64::MAX).unwrap();
         let late = Instant::from_millis(now.as_millis() + 2 * SEED_TIME);
-        (0..FREE_RATE.1).for_each(|_| drop(table.introduce(late, &introduction(9))));
+        (0..LIMITS.free.1).for_each(|_| drop(table.introduce(late, &introduction(9))));
         assert!(matches!(table.introduce(late, &worked), Verdict::Work { .. }), "and for a while");
     }
 
     #[test]
     fn work_gets_harder_while_too_many_have_done_it_and_easier_again() {
-        let mut table = table(10);
+        let limits = Limits { free: (1, 1), worked: (10, 20), min_bits: 3 };
+        let mut table: IntroductionTable<u8> = IntroductionTable::with_limits(10, RELAY.into(), [1; 32], limits);
         let mut now = Instant::from_millis(0);
-        (0..FREE_RATE.1).for_each(|_| drop(table.introduce(now, &introduction(9))));
+        let _ = table.introduce(now, &introduction(9));
         let Verdict::Work { bits, seed } = table.introduce(now, &introduction(1)) else { panic!("still free") };
+        assert_eq!(bits, limits.min_bits);
         let mut worked = introduction(1);
-        worked.nonce = worked.work(&RELAY.into(), &seed).search(u32::from(bits) + 1, 0, u64::MAX).unwrap();
-        (0..=WORKED_RATE.1).for_each(|_| drop(table.introduce(now, &worked)));
+        let work = worked.work(&RELAY.into(), &seed);
+        // Enough for whatever may be wanted here; each serves once.
+        let mut nonces = (0..).filter(|nonce| work.zeros(*nonce) >= u32::from(bits) + 2);
+        let mut flood = |table: &mut IntroductionTable<u8>, now, number| {
+            let mut taken = 0;
+            for nonce in nonces.by_ref().take(number) {
+                worked.nonce = nonce;
+                taken += usize::from(matches!(table.introduce(now, &worked), Verdict::Taken(_)));
+            }
+            taken
+        };
+        assert_eq!(flood(&mut table, now, 30), 20);
         now = Instant::from_millis(1);
         let wanted = |table: &mut IntroductionTable<u8>, now| match table.introduce(now, &introduction(1)) {
             Verdict::Work { bits, .. } => bits,
@@ -211,13 +252,30 @@ mod tests {
         assert_eq!(wanted(&mut table, now), bits, "not for one burst");
         for second in 1..=2 {
             now = Instant::from_millis(second * 1000);
-            (0..4000).for_each(|_| drop(table.introduce(now, &worked)));
+            // One of them is free.
+            assert_eq!(flood(&mut table, now, 40), 11);
         }
-        assert!(wanted(&mut table, now) > bits);
-        for second in 1..=30 {
-            now = Instant::from_millis((2 + second * 10) * 1000);
-            (0..FREE_RATE.1 + 2).for_each(|_| drop(table.introduce(now, &introduction(1))));
+        assert_eq!(wanted(&mut table, now), bits + 2);
+        for ten in 1..=4 {
+            now = Instant::from_millis(2000 + ten * 10_000);
+            (0..3).for_each(|_| drop(table.introduce(now, &introduction(1))));
         }
         assert_eq!(wanted(&mut table, now), bits);
+    }
+
+    #[test]
+    fn work_that_has_served_is_forgotten_with_its_seed() {
+        let limits = Limits { free: (1, 1), worked: (10, 20), min_bits: 1 };
+        let mut table: IntroductionTable<u8> = IntroductionTable::with_limits(10, RELAY.into(), [1; 32], limits);
+        let mut worked = introduction(1);
+        for period in 0..5 {
+            let now = Instant::from_millis(period * SEED_TIME + SEED_TIME / 2);
+            let _ = table.introduce(now, &introduction(9));
+            let Verdict::Work { bits, seed } = table.introduce(now, &introduction(1)) else { panic!("still free") };
+            worked.nonce = worked.work(&RELAY.into(), &seed).search(bits.into(), 0, u64::MAX).unwrap();
+            assert_eq!(table.introduce(now, &worked), Verdict::Taken(None));
+            let marks: usize = table.done.iter().map(|(_, marks)| marks.len()).sum();
+            assert_eq!(marks as u64, (period + 1).min(2));
+        }
     }
 }

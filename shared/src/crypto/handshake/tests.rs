@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::*;
 use crate::crypto::cgo::hazmat::FromParts as _;
 use crate::crypto::cgo::{BODY_LEN, ClientBackward, ClientForward, RelayBackward, RelayForward};
+use crate::rendezvous::service_identity;
 
 const IDENTITY: [u8; 32] = [7; 32];
 const VERIFICATION: &[u8] = b"known to both";
@@ -143,6 +144,39 @@ fn the_format_does_not_change() {
     assert!(random.0.is_empty());
     assert_eq!(HEXLOWER.encode(&server_message), vector["server_message"]);
     assert_eq!(HEXLOWER.encode(&bytes(client.finish(&server_message).unwrap())), vector["key_stream"]);
+}
+
+/// The same for introductions: what does not travel counts all the same.
+#[test]
+fn the_format_of_introductions_does_not_change() {
+    let file: Value = serde_json::from_str(include_str!("../../../../tests/vectors/circuit_handshake.json")).unwrap();
+    let vector = &file["introduction"];
+    let field = |name: &str| HEXLOWER.decode(vector[name].as_str().unwrap().as_bytes()).unwrap();
+    let identity: [u8; 32] = field("identity").try_into().unwrap();
+    let service_key = OnionSecret::from_bytes(&field("service_secret").try_into().unwrap());
+    let server = ServerPublic { identity, onion_key: service_key.public().0 };
+    assert_eq!(service_identity(&server.onion_key), identity);
+    let (verification, payload) = (field("verification"), field("payload").try_into().unwrap());
+    let (client_random, server_random) = (field("client_random"), field("server_random"));
+    let whole = |mut stream: KeyStream| {
+        let mut bytes = [0; 276];
+        stream.read(&mut bytes);
+        HEXLOWER.encode(&bytes)
+    };
+
+    let mut random = Replay(&client_random);
+    let (client, introduction) = ClientHandshake::introduce(&mut random, &server, &verification, &payload).unwrap();
+    assert!(random.0.is_empty());
+    assert_eq!(HEXLOWER.encode(&introduction), vector["introduction"]);
+    let (host, received) =
+        ServerHandshake::receive(&identity, &service_key, &verification, &field("introduction")).unwrap();
+    assert_eq!(received, payload);
+    let mut random = Replay(&server_random);
+    let (server_message, stream) = host.reply(&mut random).unwrap();
+    assert!(random.0.is_empty());
+    assert_eq!(HEXLOWER.encode(&server_message), vector["server_message"]);
+    assert_eq!(whole(stream), vector["key_stream"]);
+    assert_eq!(whole(client.finish(&server_message).unwrap()), vector["key_stream"]);
 }
 
 #[test]
