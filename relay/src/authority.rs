@@ -6,9 +6,11 @@
 //! - `rate`, `descriptors`: takes what relays publish
 //! - `probe`: asks relays whether they are there
 //! - `ballot`: drives the voting, and shows its documents to the others
+//! - [`clocks`]: compares the other authorities' clocks with this one's
 //! - [`status`]: what an operator may see of all that
 
 mod ballot;
+pub mod clocks;
 mod descriptors;
 mod probe;
 mod rate;
@@ -17,7 +19,7 @@ pub mod status;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex};
 
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityIdentity, Document, Registry, Voting, VotingConfig, VotingError, phases_len,
@@ -26,6 +28,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify};
 
+use self::clocks::Clocks;
 use crate::clock::Clock;
 use crate::config::AuthorityConfig;
 use crate::directory::fetch::{self, Schedule, Sources};
@@ -116,6 +119,7 @@ struct Office {
     directory: Arc<Directory>,
     clock: Clock,
     limiter: rate::Limiter,
+    clocks: SyncMutex<Clocks>,
     /// Held while something is written that must be on disk before a document is shown.
     desk: Mutex<Desk>,
     /// Something has changed that the voting or the probes should look at now.
@@ -175,12 +179,15 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     let page = config.page.clone();
     let nickname = config.nickname.to_string();
     let schedule = Schedule { every: config.fetch_every, sources: Sources::Authorities { except: Some(identity) } };
+    // The voting goes wrong where clocks differ by more.
+    let clocks = SyncMutex::new(Clocks::new(config.voting_phase / 2));
     let office = Arc::new(Office {
         config,
         authorities,
         directory: Arc::clone(&directory),
         clock,
         limiter: rate::Limiter::new(),
+        clocks,
         desk: Mutex::new(Desk { registry, voting, asking: HashSet::new(), rng }),
         wake: Notify::new(),
         probe: Notify::new(),
@@ -253,6 +260,13 @@ async fn store(office: &Office, registry: Vec<u8>) {
     let written = tokio::task::spawn_blocking(move || files::write_atomic(&path, &registry)).await;
     if let Ok(Err(error)) = written {
         tracing::warn!(%error, "cannot store the descriptors");
+    }
+}
+
+impl Office {
+    /// The name of an authority, for people; its key where it has none here.
+    fn name(&self, key: &AuthorityIdentity) -> String {
+        self.authorities.get(key).map_or_else(|| key.to_hex(), |authority| authority.nickname.to_string())
     }
 }
 

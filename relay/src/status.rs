@@ -8,7 +8,7 @@ use core::fmt::Write as _;
 use clap::Args;
 use thiserror::Error;
 
-use crate::authority::status::{NetworkStatus, RelayStatus, STATUS_PATH};
+use crate::authority::status::{AuthorityStatus, NetworkStatus, RelayStatus, STATUS_PATH};
 use crate::config::{self, ConfigError};
 use crate::directory::trust::{self, TrustError};
 use crate::http::client::{self, HttpError};
@@ -123,9 +123,9 @@ fn table(status: &NetworkStatus) -> String {
     let authorities = status.authorities.iter().map(|authority| {
         let vote = if authority.listed { "votes" } else { "NO VOTE" };
         let signature = if authority.signed { "signed" } else { "NOT SIGNED" };
-        [authority.nickname.clone(), vote.to_owned(), signature.to_owned(), authority.url.clone()]
+        [authority.nickname.clone(), vote.to_owned(), signature.to_owned(), clock(authority), authority.url.clone()]
     });
-    columns(&mut text, ["AUTHORITY", "VOTE", "CONSENSUS", "ADDRESS"], authorities);
+    columns(&mut text, ["AUTHORITY", "VOTE", "CONSENSUS", "CLOCK", "ADDRESS"], authorities);
     for proof in &status.misconduct {
         let _ = writeln!(
             text,
@@ -140,6 +140,19 @@ fn table(status: &NetworkStatus) -> String {
         status.relays.iter().map(relay),
     );
     text
+}
+
+/// How far an authority's clock is off that of the one that was asked, whose own is the measure.
+fn clock(authority: &AuthorityStatus) -> String {
+    match authority.clock_ahead_ms {
+        None => "-".to_owned(),
+        Some(ahead) => {
+            let millis = ahead.unsigned_abs();
+            let sign = if ahead < 0 { '-' } else { '+' };
+            let wrong = if authority.clock_wrong { " WRONG" } else { "" };
+            format!("{sign}{}.{:03} s{wrong}", millis / 1000, millis % 1000)
+        }
+    }
 }
 
 fn relay(relay: &RelayStatus) -> [String; 10] {
@@ -193,7 +206,7 @@ fn span(secs: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::status::{AuthorityStatus, ConsensusStatus, MisconductStatus};
+    use crate::authority::status::{ConsensusStatus, MisconductStatus};
 
     fn status() -> NetworkStatus {
         let authority = |nickname: &str, signed| AuthorityStatus {
@@ -202,6 +215,12 @@ mod tests {
             url: format!("http://{nickname}.example:7000"),
             listed: signed,
             signed,
+            clock_ahead_ms: match nickname {
+                "first" => None,
+                "second" => Some(12),
+                _ => Some(-7204),
+            },
+            clock_wrong: nickname == "third",
         };
         let relay = |nickname: &str, runs| RelayStatus {
             nickname: nickname.to_owned(),
@@ -247,7 +266,9 @@ mod tests {
         for part in [
             "1 relays, signed by 2 of 3 authorities (2 have to)",
             "the next is due in 13 min 20 s, it counts for another 2 h 58 min",
-            "third      NO VOTE  NOT SIGNED  http://third.example:7000",
+            "first      votes    signed      -               http://first.example:7000",
+            "second     votes    signed      +0.012 s        http://second.example:7000",
+            "third      NO VOTE  NOT SIGNED  -7.204 s WRONG  http://third.example:7000",
             "alpha  yes     yes   guard,middle  100     99 %    3 s ago",
             "beta   NO      NO    guard,middle  100     12 %    answered 1 d 1 h ago",
         ] {

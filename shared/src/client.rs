@@ -169,6 +169,9 @@ struct Profile {
     /// Whether contacts are not told what has been read.
     #[serde(default)]
     no_receipts: bool,
+    /// When that key is to be published again, by the network's time; nothing if the person has never published it.
+    #[serde(default)]
+    publish_key_at: Option<UnixTime>,
 }
 
 impl Client {
@@ -341,7 +344,7 @@ impl Client {
                 let list = self.circuits.values().filter_map(|managed| managed.info(nickname)).collect();
                 self.event(Event::Circuits { list });
             }
-            Command::PublishKey => self.publish_key(),
+            Command::PublishKey => self.publish_key(false),
             Command::FindKey { id } => self.find_key(id),
             Command::Network { watch } => {
                 self.directory.watched = watch;

@@ -15,6 +15,8 @@
 //! - [`network`], [`node`]: `allium network` and its nodes, which can be killed, frozen and started again
 //! - [`machines`]: nodes that are started one by one, each from a file as its operator would write it
 //! - [`namespaces`]: network namespaces of Linux, with wires between them that can be cut
+//! - [`faketime`]: clocks of processes that are wrong
+//! - [`forward`]: ports that are passed on
 //! - [`directory`]: what nodes show of the network: consensuses, proofs, numbers
 //! - [`largest`]: an authority with the largest list of relays that there can be
 //! - [`liar`]: an authority that lies
@@ -23,6 +25,7 @@
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
 //! - [`browser`]: Chromium by WebDriver, and the page in it
+//! - [`origin`]: an address whose server can be changed behind it
 //! - [`tap`]: a proxy before each relay that records every byte, and what may never be found in there
 
 #![allow(
@@ -37,11 +40,14 @@ pub mod browser;
 pub mod chat;
 pub mod directory;
 pub mod largest;
+pub mod faketime;
+pub mod forward;
 pub mod liar;
 pub mod machines;
 pub mod namespaces;
 pub mod network;
 pub mod node;
+pub mod origin;
 pub mod peer;
 pub mod process;
 pub mod secure;

@@ -11,6 +11,7 @@ use allium_shared::netdir::{Authorities, Authority};
 use tempfile::TempDir;
 
 use crate::artifacts;
+use crate::faketime::FakeClock;
 use crate::process::{self, Process, tail};
 
 /// How many lines of each log a failure shows.
@@ -48,6 +49,7 @@ impl Place {
 pub struct Machines {
     nodes: BTreeMap<String, Machine>,
     folder: TempDir,
+    clocks: BTreeMap<String, FakeClock>,
     /// What stands in each authority's file besides who and where it is.
     voting: String,
 }
@@ -71,15 +73,21 @@ impl Machines {
         for (name, value) in parameters {
             let _ = writeln!(voting, "{name} = {value}");
         }
-        Self { nodes: BTreeMap::new(), folder, voting }
+        Self { nodes: BTreeMap::new(), folder, clocks: BTreeMap::new(), voting }
     }
 
     /// Makes an authority's key, before it is started.
     #[track_caller]
     pub fn keygen(&self, nickname: &str, place: &Place) -> Authority {
+        self.keygen_at(nickname, &place.url())
+    }
+
+    /// The same, of one that others reach at this address.
+    #[track_caller]
+    pub fn keygen_at(&self, nickname: &str, url: &str) -> Authority {
         let mut command = Command::new(artifacts::allium());
         command.arg("keygen").arg("--data").arg(self.data(nickname));
-        command.args(["--nickname", nickname, "--url", &place.url()]);
+        command.args(["--nickname", nickname, "--url", url]);
         let output = command.output().expect("the program runs");
         assert!(output.status.success(), "{output:?}");
         let list = format!("{{\"authorities\":[{}]}}", String::from_utf8_lossy(&output.stdout));
@@ -87,17 +95,35 @@ impl Machines {
         authorities.iter().next().expect("one entry").clone()
     }
 
+    /// Has a node that is not started yet go by this clock.
+    pub fn set_clock(&mut self, nickname: &str, clock: FakeClock) {
+        self.clocks.insert(nickname.to_owned(), clock);
+    }
+
     /// Starts an authority that knows these.
     #[track_caller]
     pub fn authority(&mut self, nickname: &str, place: &Place, authorities: &Authorities) {
-        let rest = format!("url = \"{}\"\n{}", place.url(), self.voting);
+        self.authority_at(nickname, place, &place.url(), authorities);
+    }
+
+    /// The same, of one that says that others reach it at this address.
+    #[track_caller]
+    pub fn authority_at(&mut self, nickname: &str, place: &Place, url: &str, authorities: &Authorities) {
+        let rest = format!("url = \"{url}\"\n{}", self.voting);
         self.start("authority", nickname, place, authorities, &rest);
+    }
+
+    /// Ends a node, whose folder then belongs to the next one of that name.
+    #[track_caller]
+    pub fn remove(&mut self, nickname: &str) {
+        self.kill(nickname);
+        self.nodes.remove(nickname);
     }
 
     /// Starts a relay that knows these authorities.
     #[track_caller]
     pub fn relay(&mut self, nickname: &str, place: &Place, authorities: &Authorities) {
-        let rest = format!("url = \"ws://{}:{}/link\"\nfetch-every = 1\n", place.ip, place.port);
+        let rest = format!("url = \"ws://{}:{}/link\"\nfetch-every = 1\npublish-every = 5\n", place.ip, place.port);
         self.start("relay", nickname, place, authorities, &rest);
     }
 
@@ -128,6 +154,9 @@ impl Machines {
         assert!(node.process.is_none(), "{nickname} still runs");
         let mut command = process::command_in(node.place.namespace.as_deref(), artifacts::allium());
         command.args(&node.arguments);
+        if let Some(clock) = self.clocks.get(nickname) {
+            clock.give_to(&mut command);
+        }
         node.process = Some(Process::start(nickname, &mut command, &log));
     }
 

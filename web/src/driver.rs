@@ -11,6 +11,7 @@
 //! - [`worker`]: the worker's end, which waits for this tab's turn
 //! - [`run`]: one run of the engine, with the browser's sockets, clocks, randomness and store
 //! - [`look`]: the list of relays, looked at while another tab runs the engine
+//! - [`trust`]: which authorities count
 //! - [`port`]: values over a message port
 
 mod handle;
@@ -19,6 +20,7 @@ mod port;
 mod run;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod worker;
 
 use allium_shared::client::api::{Command, Event, HistoryEntry};
@@ -45,6 +47,14 @@ pub enum Notice {
     StorageTrouble(Option<StorageError>),
     /// The engine cannot run, for a reason in one sentence.
     Failed(String),
+    /// The server of the page names other authorities than those that the profile keeps, so the engine does not run; the ids of
+    /// both networks.
+    OtherAuthorities {
+        /// Theirs that are kept.
+        kept: String,
+        /// Theirs that are named.
+        named: String,
+    },
     /// The worker has ended by a fault of its own; the page finds that out by itself.
     Crashed,
 }

@@ -4,8 +4,17 @@ mod elsewhere;
 mod failed;
 mod messenger;
 mod network;
+mod other_authorities;
 
 pub use self::elsewhere::Elsewhere;
 pub use self::failed::Failed;
 pub use self::messenger::Messenger;
 pub use self::network::Network;
+pub use self::other_authorities::OtherAuthorities;
+
+/// Loads the page anew.
+fn reload(_: yew::MouseEvent) {
+    if let Some(window) = web_sys::window() {
+        let _ = window.location().reload();
+    }
+}

@@ -66,6 +66,8 @@ pub enum Phase {
     Elsewhere,
     /// It cannot run; the text says why.
     Failed(Rc<str>),
+    /// The site names other authorities than before: the ids of the network that is kept, and of the one that is named.
+    OtherAuthorities(Rc<str>, Rc<str>),
     /// It has ended by a fault of its own.
     Crashed,
 }
@@ -225,6 +227,9 @@ impl State {
             }
             Notice::Elsewhere => self.phase = Phase::Elsewhere,
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
+            Notice::OtherAuthorities { kept, named } => {
+                self.phase = Phase::OtherAuthorities(kept.into(), named.into());
+            }
             Notice::Crashed => self.phase = Phase::Crashed,
             Notice::History(entries) => self.history(entries),
             Notice::Events(events) => events.into_iter().for_each(|event| self.event(event)),

@@ -258,6 +258,19 @@ pub const FAILED_TITLE: &str = "Allium cannot start";
 pub const RELOAD: &str = "Reload the page";
 pub const DIRECTORY_SILENT: &str = "the directory takes too long to answer";
 pub const DIRECTORY_UNREACHABLE: &str = "the directory does not answer";
+
+// Other authorities than before.
+pub const OTHER_AUTHORITIES_TITLE: &str = "This site names other authorities than before";
+pub const OTHER_AUTHORITIES_MEANING: &str = "Authorities are the machines that decide which relays count. Since its first start \
+    in this browser, Allium has kept their keys, and today this site names others. Either the network was set up anew, or somebody \
+    wants to choose your relays. Allium cannot tell which, so it has not started.";
+pub const OTHER_AUTHORITIES_SAFE: &str = "Your contacts and messages are safe: they are still stored in this browser, and nothing \
+    has been sent.";
+pub const OTHER_AUTHORITIES_ADVICE: &str = "Ask whoever runs this site, in another way than through it, which network it should \
+    be. If this was a mistake and has been put right, reload the page. If the network really is a new one, your contacts are not in \
+    it: to begin anew, remove what this site has stored in your browser, and with it your contacts and messages.";
+pub const OTHER_AUTHORITIES_KEPT: &str = "Your network";
+pub const OTHER_AUTHORITIES_NAMED: &str = "Named now";
 pub const NO_RANDOMNESS: &str =
     "This browser gives Allium no random numbers, and without them there is no encryption. Use another browser.";
 

@@ -6,6 +6,7 @@
 
 mod apt;
 mod browser;
+mod faketime;
 mod iproute;
 mod lock;
 mod tools;
@@ -102,6 +103,7 @@ impl<'a> Setup<'a> {
         let rest = || {
             let needed = (self.wasm_toolchain()?, self.browser()?);
             self.iproute();
+            self.faketime();
             Ok(needed)
         };
         let (tools, (wasm, browser)) = self.side_by_side(&[WASM_BINDGEN, TRUNK, CARGO_DENY], rest)?;

@@ -1,7 +1,7 @@
 //! Drives the voting: asks the other authorities, stores what must be stored, and shows the documents.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use allium_shared::netdir::{
@@ -12,14 +12,16 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use tokio::sync::MutexGuard;
 
+use super::clocks::Difference;
 use super::{Desk, Office, VOTING, store};
 use crate::files;
-use crate::http::client;
+use crate::http::client::{self, ClockReading};
 use crate::metrics::authority::{DocumentResult, PeriodResult};
 use crate::shutdown::Shutdown;
 
@@ -36,7 +38,14 @@ pub(super) fn router(office: &Arc<Office>) -> Router {
         .route("/directory/vote/{valid_after}/{digest}", get(vote))
         .route("/directory/signatures/{valid_after}", get(signatures))
         .route("/directory/misconduct", get(misconduct))
+        .layer(middleware::map_response_with_state(Arc::clone(office), with_time))
         .with_state(Arc::clone(office))
+}
+
+/// Tells the time with each answer, also where there is no such document: that is how the others notice a clock that is wrong.
+async fn with_time(State(office): State<Arc<Office>>, mut response: Response) -> Response {
+    response.headers_mut().insert(client::TIME_HEADER, office.clock.now().unix.as_millis().into());
+    response
 }
 
 async fn echoes(State(office): State<Arc<Office>>, Path(valid_after): Path<u64>) -> Response {
@@ -177,15 +186,21 @@ async fn asked(office: &Arc<Office>, from: AuthorityIdentity, document: Document
         Document::Signatures(at) => (format!("/directory/signatures/{at}"), MAX_SIGNATURES_LEN),
     };
     let time = MAX_FETCH_TIME.min(office.config.voting_phase);
-    let mut shown = None;
+    let (mut shown, mut clock) = (None, None);
     for url in office.directory.authority_urls(&from) {
         match client::get_within(&format!("{url}{path}"), None, max, time).await {
             Ok(fetched) => {
-                shown = fetched.body;
+                (shown, clock) = (fetched.body, fetched.clock.or(clock));
                 break;
             }
-            Err(error) => tracing::debug!(authority = %from, %error, "an authority does not show a document"),
+            Err(error) => {
+                clock = error.clock().or(clock);
+                tracing::debug!(authority = %from, %error, "an authority does not show a document");
+            }
         }
+    }
+    if let Some(reading) = clock {
+        compare_clocks(office, &from, reading);
     }
     let mut desk = office.desk.lock().await;
     desk.asking.remove(&(from, document));
@@ -197,11 +212,30 @@ async fn asked(office: &Arc<Office>, from: AuthorityIdentity, document: Document
     }
 }
 
+/// Notes what another authority's clock says, and tells the operator once where it is wrong or right again.
+///
+/// No more comes of it: nothing signs what it says, and which of the two clocks is wrong it does not tell.
+fn compare_clocks(office: &Office, other: &AuthorityIdentity, reading: ClockReading) {
+    let mut clocks = office.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+    let change = clocks.note(*other, reading);
+    office.metrics.clocks(&clocks);
+    drop(clocks);
+    let (authority, ahead_ms) = (office.name(other), reading.ahead_ms);
+    match change {
+        None => {}
+        Some(Difference::TooLarge) => tracing::warn!(
+            authority,
+            ahead_ms,
+            "the clock of an authority and this one's differ by more than half a phase: set both by NTP, or there may be no \
+             consensus"
+        ),
+        Some(Difference::Allowed) => tracing::info!(authority, ahead_ms, "the clock of an authority is right again"),
+    }
+}
+
 /// Says what an operator should know.
 fn report(office: &Office, event: &VotingEvent) {
-    let name = |key: &AuthorityIdentity| {
-        office.authorities.get(key).map_or_else(|| key.to_string(), |authority| authority.nickname.to_string())
-    };
+    let name = |key: &AuthorityIdentity| office.name(key);
     let metrics = &office.metrics;
     match event {
         VotingEvent::Voted { valid_after, relays } => tracing::info!(valid_after, relays, "voted"),

@@ -66,7 +66,12 @@ pub(super) async fn run(office: Arc<Office>, mut shutdown: Shutdown) {
                 drop(permit);
                 under_way.lock().await.remove(&entry.identity);
                 office.metrics.probe(if answered { ProbeResult::Answered } else { ProbeResult::Missed });
-                office.desk.lock().await.registry.probed(office.clock.now().instant, &entry, answered);
+                let now = office.clock.now().instant;
+                let ousted = office.desk.lock().await.registry.probed(now, &entry, answered);
+                if !ousted.is_empty() {
+                    tracing::info!(
+                        relay = %entry.nickname, ?ousted, "a relay answers in place of others that claimed the same and did not");
+                }
             });
         }
     }

@@ -1,6 +1,6 @@
 //! What an authority shows of the network to operators: `GET /directory/status`.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use allium_shared::netdir::Consensus;
 use allium_shared::time::{Instant, Now};
@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::Office;
+use super::clocks::Difference;
 
 /// Where an authority shows the network as it sees it.
 pub const STATUS_PATH: &str = "/directory/status";
@@ -52,6 +53,11 @@ pub struct AuthorityStatus {
     pub listed: bool,
     /// Whether it has signed the newest consensus.
     pub signed: bool,
+    /// How many milliseconds its clock was ahead of this authority's when it told the time last; less than nothing if it was
+    /// behind. The authority that says all this has none, nor has one that has not answered yet.
+    pub clock_ahead_ms: Option<i64>,
+    /// Whether that is more than the voting stands.
+    pub clock_wrong: bool,
 }
 
 /// The newest consensus.
@@ -136,10 +142,7 @@ impl Office {
         let consensus = self.directory.current();
         let desk = self.desk.lock().await;
         let misconduct = desk.voting.proofs().iter().map(|proof| MisconductStatus {
-            authority: self
-                .authorities
-                .get(&proof.authority)
-                .map_or_else(|| proof.authority.to_hex(), |authority| authority.nickname.to_string()),
+            authority: self.name(&proof.authority),
             twice: proof.twice.as_str().to_owned(),
             valid_after: proof.valid_after,
         });
@@ -171,7 +174,9 @@ impl Office {
     }
 
     fn authorities(&self, consensus: Option<&Consensus>) -> Vec<AuthorityStatus> {
+        let clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
         let status = |authority: &allium_shared::netdir::Authority| {
+            let clock = clocks.of(&authority.key);
             let listed = consensus.and_then(|consensus| consensus.authority(&authority.key));
             AuthorityStatus {
                 nickname: authority.nickname.to_string(),
@@ -179,6 +184,8 @@ impl Office {
                 url: listed.map_or_else(|| authority.url.clone(), |listed| listed.url.clone()),
                 listed: listed.is_some(),
                 signed: consensus.is_some_and(|consensus| consensus.signers().contains(&authority.key)),
+                clock_ahead_ms: clock.map(|clock| clock.reading.ahead_ms),
+                clock_wrong: clock.is_some_and(|clock| clock.difference == Difference::TooLarge),
             }
         };
         self.authorities.iter().map(status).collect()

@@ -1,13 +1,13 @@
 //! The relays of the network that is measured, and paths through them.
 
 use allium_shared::circuit::Hop;
+use allium_shared::client::api::CONSENSUS_PATH;
 use allium_shared::netdir::{Authorities, Consensus, MAX_CONSENSUS_LEN, RelayEntry, Role};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
 use super::{BenchError, Common};
 use crate::clock::Clock;
-use crate::directory::fetch::CONSENSUS_PATH;
 use crate::directory::trust;
 use crate::http::client as http;
 

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use allium_shared::netdir::{AuthorityIdentity, Consensus, ConsensusError, LinkUrl, MAX_CONSENSUS_LEN};
-use axum::http::HeaderValue;
+use allium_shared::client::api::{CONSENSUS_PATH, UPDATE_PATH};
+use allium_shared::netdir::{
+    AuthorityIdentity, Consensus, ConsensusError, ConsensusUpdate, LinkUrl, MAX_CONSENSUS_LEN, MAX_UPDATE_LEN,
+    UpdateError,
+};
+use axum::http::{HeaderValue, StatusCode};
 use thiserror::Error;
 
 use super::Directory;
 use crate::http::client::{self, HttpError};
-use crate::metrics::directory::Fetch;
 use crate::shutdown::Shutdown;
-
-/// Where a directory serves the consensus.
-pub const CONSENSUS_PATH: &str = "/directory/consensus";
 
 /// How often a node asks that does not have yet what it needs.
 const EAGER_INTERVAL: Duration = Duration::from_millis(250);
@@ -36,6 +36,18 @@ pub enum FetchError {
     /// What came does not count.
     #[error(transparent)]
     Consensus(#[from] ConsensusError),
+    /// What came does not bring what is held up to date.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+}
+
+/// How a consensus came that was news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// From its first byte to its last.
+    Whole,
+    /// As what it has different from the one before.
+    Difference,
 }
 
 /// How a node fetches.
@@ -91,13 +103,8 @@ pub async fn run(
 struct Fetcher {
     directory: Arc<Directory>,
     sources: Sources,
-    last: Option<LastSource>,
-}
-
-/// Who has given the newest consensus.
-struct LastSource {
-    url: String,
-    etag: Option<HeaderValue>,
+    /// Who has given the newest consensus.
+    last: Option<String>,
 }
 
 impl Fetcher {
@@ -105,14 +112,13 @@ impl Fetcher {
     async fn refresh(&mut self) {
         let mut sources = self.sources();
         if let Some(last) = &self.last
-            && let Some(at) = sources.iter().position(|url| *url == last.url)
+            && let Some(at) = sources.iter().position(|url| url == last)
         {
             sources.rotate_left(at);
         }
         for url in sources {
-            let etag = self.last.as_ref().filter(|last| last.url == url).and_then(|last| last.etag.clone());
-            match self.fetch(&url, etag.as_ref()).await {
-                Ok(Some(etag)) => self.last = Some(LastSource { url, etag }),
+            match self.fetch(&url).await {
+                Ok(Some(_)) => self.last = Some(url),
                 // One that has nothing newer may be cut off from the others, or lie.
                 Ok(None) => {}
                 Err(error) => tracing::debug!(source = %url, %error, "cannot fetch the consensus"),
@@ -123,31 +129,58 @@ impl Fetcher {
         }
     }
 
-    /// Fetches from one source; gives the entity tag of what it has, if that was news.
-    async fn fetch(&self, source: &str, etag: Option<&HeaderValue>) -> Result<Option<Option<HeaderValue>>, FetchError> {
-        let fetched = self.try_fetch(source, etag).await;
-        let fetches = &self.directory.metrics().fetches;
-        match &fetched {
-            Ok(Some(_)) => fetches.of(Fetch::Taken).increment(),
-            Ok(None) => fetches.of(Fetch::Unchanged).increment(),
-            Err(error) => fetches.of(error.into()).increment(),
+    /// Fetches from one source, as little as it takes: what is different from the consensus that is held, else the whole one.
+    /// Says how it came, if it was news.
+    async fn fetch(&self, source: &str) -> Result<Option<Form>, FetchError> {
+        let held = self.directory.current();
+        if let Some(held) = &held {
+            match self.counted(self.fetch_update(source, held).await) {
+                // It does not know what an update is, or gives one that is of no use.
+                Err(FetchError::Http(HttpError::Refused { status: StatusCode::NOT_FOUND, .. })) => {}
+                Err(error @ (FetchError::Update(_) | FetchError::Consensus(_))) => {
+                    tracing::debug!(%source, %error, "cannot use what the consensus is said to have different");
+                }
+                outcome => return outcome,
+            }
         }
+        self.counted(self.fetch_whole(source, held.as_deref()).await)
+    }
+
+    fn counted(&self, fetched: Result<Option<Form>, FetchError>) -> Result<Option<Form>, FetchError> {
+        self.directory.metrics().fetches.of((&fetched).into()).increment();
         fetched
     }
 
-    async fn try_fetch(
-        &self,
-        source: &str,
-        etag: Option<&HeaderValue>,
-    ) -> Result<Option<Option<HeaderValue>>, FetchError> {
-        let fetched = client::get(&format!("{source}{CONSENSUS_PATH}"), etag, MAX_CONSENSUS_LEN).await?;
-        let Some(body) = fetched.body else { return Ok(None) };
-        let newer = self.directory.accept(&body).await?;
+    async fn fetch_update(&self, source: &str, held: &Consensus) -> Result<Option<Form>, FetchError> {
+        let url = format!("{source}{UPDATE_PATH}{}", held.digest());
+        let body = client::get(&url, None, MAX_UPDATE_LEN).await?.body.unwrap_or_default();
+        let update = ConsensusUpdate::decode(&body)?;
+        let form = match update {
+            ConsensusUpdate::Difference(_) => Form::Difference,
+            ConsensusUpdate::Whole(_) | ConsensusUpdate::Unchanged => Form::Whole,
+        };
+        match update.apply(Some(held))? {
+            Some(newest) => self.take(&newest, form).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn fetch_whole(&self, source: &str, held: Option<&Consensus>) -> Result<Option<Form>, FetchError> {
+        let etag = held.and_then(|held| HeaderValue::try_from(format!("\"{}\"", held.digest())).ok());
+        let fetched = client::get(&format!("{source}{CONSENSUS_PATH}"), etag.as_ref(), MAX_CONSENSUS_LEN).await?;
+        match fetched.body {
+            Some(body) => self.take(&body, Form::Whole).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn take(&self, bytes: &[u8], form: Form) -> Result<Option<Form>, FetchError> {
+        let newer = self.directory.accept(bytes).await?;
         if newer {
             let relays = self.directory.current().map_or(0, |consensus| consensus.relays().len());
             tracing::info!(relays, "a new consensus");
         }
-        Ok(newer.then_some(fetched.etag))
+        Ok(newer.then_some(form))
     }
 
     fn sources(&self) -> Vec<String> {
@@ -174,15 +207,4 @@ pub fn mirror(url: &LinkUrl) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_relay_mirrors_where_it_takes_links() {
-        let mirror = |url: &str| mirror(&url.parse().unwrap());
-        assert_eq!(mirror("ws://127.0.0.2:7101/link").as_deref(), Some("http://127.0.0.2:7101"));
-        assert_eq!(mirror("ws://[::1]:7101/link").as_deref(), Some("http://[::1]:7101"));
-        assert_eq!(mirror("wss://relay.example:7443/link").as_deref(), Some("https://relay.example:7443"));
-        assert_eq!(mirror("wss://h/link").as_deref(), Some("https://h"));
-    }
-}
+mod tests;

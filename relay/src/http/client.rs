@@ -1,9 +1,9 @@
 //! Small requests to other nodes, each on a connection of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::InvalidUri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, uri::InvalidUri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -45,7 +45,41 @@ pub enum HttpError {
         status: StatusCode,
         /// The peer's reason.
         reason: String,
+        /// What its clock says, where it tells.
+        clock: Option<ClockReading>,
     },
+}
+
+impl HttpError {
+    /// What the peer's clock says, where it has answered and tells.
+    pub const fn clock(&self) -> Option<ClockReading> {
+        match self {
+            Self::Refused { clock, .. } => *clock,
+            _ => None,
+        }
+    }
+}
+
+/// In this header of an answer a node tells the time, in milliseconds since 1970.
+pub const TIME_HEADER: HeaderName = HeaderName::from_static("allium-time");
+
+/// How a peer's clock and this machine's differ, by one answer. It is as true as the peer: nothing signs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// How many milliseconds the peer's clock is ahead of this one; less than nothing if it is behind.
+    pub ahead_ms: i64,
+    /// How far that may be wrong either way: the answer was made at some moment between question and answer.
+    pub error: Duration,
+}
+
+impl ClockReading {
+    /// What an answer tells that was asked for `since` and has come now.
+    fn of(answer: &HeaderMap, since: Instant) -> Option<Self> {
+        let theirs: i64 = answer.get(TIME_HEADER)?.to_str().ok()?.parse().ok()?;
+        let error = since.elapsed() / 2;
+        let ours = SystemTime::now().checked_sub(error)?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self { ahead_ms: theirs.saturating_sub(i64::try_from(ours.as_millis()).ok()?), error })
+    }
 }
 
 /// What was fetched.
@@ -55,6 +89,8 @@ pub struct Fetched {
     pub body: Option<Bytes>,
     /// The body's entity tag, for the next time.
     pub etag: Option<HeaderValue>,
+    /// What the peer's clock says, where it tells.
+    pub clock: Option<ClockReading>,
 }
 
 /// Fetches a document of at most `max` bytes, unless it is still the one that `etag` names.
@@ -69,16 +105,13 @@ pub async fn get_within(
     max: usize,
     time: Duration,
 ) -> Result<Fetched, HttpError> {
-    let (status, etag, body) = request(Method::GET, url, etag, Bytes::new(), max, time).await?;
-    Ok(Fetched { body: (status != StatusCode::NOT_MODIFIED).then_some(body), etag })
+    request(Method::GET, url, etag, Bytes::new(), max, time).await
 }
 
 /// Hands a document over.
 pub async fn post(url: &str, body: Bytes) -> Result<(), HttpError> {
     request(Method::POST, url, None, body, MAX_REASON_LEN, REQUEST_TIME).await.map(|_| ())
 }
-
-type Answer = (StatusCode, Option<HeaderValue>, Bytes);
 
 async fn request(
     method: Method,
@@ -87,7 +120,7 @@ async fn request(
     body: Bytes,
     max: usize,
     time: Duration,
-) -> Result<Answer, HttpError> {
+) -> Result<Fetched, HttpError> {
     let uri: Uri = url.parse()?;
     let request = exchange(method, &uri, etag, body, max);
     tokio::time::timeout(time, request).await.map_err(|_| HttpError::Timeout(time.as_secs()))?
@@ -99,7 +132,7 @@ async fn exchange(
     etag: Option<&HeaderValue>,
     body: Bytes,
     max: usize,
-) -> Result<Answer, HttpError> {
+) -> Result<Fetched, HttpError> {
     let (secure, port) = match uri.scheme_str() {
         Some("http") => (false, 80),
         Some("https") => (true, 443),
@@ -121,7 +154,9 @@ async fn exchange(
     // All parts come from a URI that was parsed.
     let request = builder.body(Full::new(body)).map_err(|_| HttpError::Scheme)?;
     let answer = async {
+        let asked = Instant::now();
         let response = sender.send_request(request).await?;
+        let clock = ClockReading::of(response.headers(), asked);
         let status = response.status();
         let etag = response.headers().get(header::ETAG).cloned();
         let refused = !status.is_success() && status != StatusCode::NOT_MODIFIED;
@@ -139,9 +174,9 @@ async fn exchange(
         if refused {
             // The reason ends up in somebody's terminal.
             let reason = String::from_utf8_lossy(&body).chars().filter(|char| !char.is_control()).collect();
-            return Err(HttpError::Refused { status, reason });
+            return Err(HttpError::Refused { status, reason, clock });
         }
-        Ok((status, etag, body))
+        Ok(Fetched { body: (status != StatusCode::NOT_MODIFIED).then_some(body), etag, clock })
     };
     // The answer's future borrows from the connection's task, so both run here and end together.
     let mut connection = std::pin::pin!(connection);

@@ -6,6 +6,7 @@ use allium_shared::netdir::{DescriptorError, PublishError, Published};
 
 use super::text::{EXACT, Text};
 use super::value::{Counter, Family, labels};
+use crate::authority::clocks::Clocks;
 
 labels! {
     /// What became of a descriptor that somebody has sent.
@@ -96,6 +97,8 @@ pub struct AuthorityMetrics {
     equivocations: Counter,
     probes: Family<ProbeResult, Counter>,
     held: AtomicU64,
+    clocks_wrong: AtomicU64,
+    clock_difference_ms: AtomicU64,
 }
 
 impl AuthorityMetrics {
@@ -134,6 +137,12 @@ impl AuthorityMetrics {
         self.held.store(u64::try_from(relays).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// These are the clocks of the other authorities now.
+    pub fn clocks(&self, clocks: &Clocks) {
+        self.clocks_wrong.store(clocks.wrong().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.clock_difference_ms.store(clocks.largest_ms(), Ordering::Relaxed);
+    }
+
     /// Writes the numbers down.
     pub fn write(&self, text: &mut Text) {
         text.family(
@@ -167,6 +176,18 @@ impl AuthorityMetrics {
             "Times that an authority was found to have signed two things that exclude each other.",
             EXACT,
             &self.equivocations,
+        );
+        text.gauge(
+            "allium_authority_clocks_wrong",
+            "Other authorities whose clock, as they told it last, differs from this one's by more than half a phase.",
+            EXACT,
+            self.clocks_wrong.load(Ordering::Relaxed),
+        );
+        text.gauge(
+            "allium_authority_clock_difference_milliseconds",
+            "By how much another authority's clock differs from this one's at most.",
+            EXACT,
+            self.clock_difference_ms.load(Ordering::Relaxed),
         );
         text.family("allium_authority_probes_total", "Looks at relays, by whether they answered.", EXACT, &self.probes);
     }

@@ -1,6 +1,6 @@
 //! What a node's copy of the directory counts.
 
-use crate::directory::fetch::FetchError;
+use crate::directory::fetch::{FetchError, Form};
 use crate::http::client::HttpError;
 
 use super::text::Text;
@@ -14,8 +14,10 @@ labels! {
     Fetch {
         /// It is the one that is held already.
         Unchanged = r#"result="unchanged""#,
-        /// It is a newer one, which was taken.
+        /// It is a newer one, which came whole and was taken.
         Taken = r#"result="taken""#,
+        /// It is a newer one, which came as what it has different and was taken.
+        Updated = r#"result="updated""#,
         /// Nobody can be connected to.
         Unreachable = r#"result="unreachable""#,
         /// No answer in time.
@@ -24,7 +26,8 @@ labels! {
         Refused = r#"result="refused""#,
         /// The answer was not HTTP, or too long.
         Garbled = r#"result="garbled""#,
-        /// The answer does not count: not signed, too old, for another network, no consensus at all.
+        /// The answer does not count: not signed, too old, for another network, no consensus at all, no update of the one that
+        /// is held.
         Invalid = r#"result="invalid""#,
     }
 }
@@ -45,14 +48,17 @@ labels! {
     }
 }
 
-impl From<&FetchError> for Fetch {
-    fn from(error: &FetchError) -> Self {
-        match error {
-            FetchError::Http(HttpError::Connect(_)) => Self::Unreachable,
-            FetchError::Http(HttpError::Timeout(_)) => Self::Timeout,
-            FetchError::Http(HttpError::Refused { .. }) => Self::Refused,
-            FetchError::Http(_) => Self::Garbled,
-            FetchError::Consensus(_) => Self::Invalid,
+impl From<&Result<Option<Form>, FetchError>> for Fetch {
+    fn from(fetched: &Result<Option<Form>, FetchError>) -> Self {
+        match fetched {
+            Ok(None) => Self::Unchanged,
+            Ok(Some(Form::Whole)) => Self::Taken,
+            Ok(Some(Form::Difference)) => Self::Updated,
+            Err(FetchError::Http(HttpError::Connect(_))) => Self::Unreachable,
+            Err(FetchError::Http(HttpError::Timeout(_))) => Self::Timeout,
+            Err(FetchError::Http(HttpError::Refused { .. })) => Self::Refused,
+            Err(FetchError::Http(_)) => Self::Garbled,
+            Err(FetchError::Consensus(_) | FetchError::Update(_)) => Self::Invalid,
         }
     }
 }

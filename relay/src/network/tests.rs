@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use allium_shared::client::api::CONSENSUS_PATH;
+
 use super::*;
 use crate::directory::trust;
 use crate::files::tests::TestDir;
@@ -51,7 +53,7 @@ async fn all_nodes_take_part_and_keep_their_keys() {
         until_ready(&dir.0).await;
 
         let authorities = trust::fetch("http://127.0.0.1:42000").await.unwrap();
-        let url = format!("http://127.0.0.1:42000{}", fetch::CONSENSUS_PATH);
+        let url = format!("http://127.0.0.1:42000{CONSENSUS_PATH}");
         let fetched = client::get(&url, None, allium_shared::netdir::MAX_CONSENSUS_LEN).await.unwrap();
         let now = Clock::start().now().unix;
         let consensus = allium_shared::netdir::Consensus::verify(&fetched.body.unwrap(), &authorities, now).unwrap();

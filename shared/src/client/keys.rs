@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Client;
 use super::api::Event;
 use super::contacts::KeyBytes;
+use super::relays::jitter;
 use super::requests::{Answer, Ask};
 use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
@@ -28,6 +29,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// How long it may take in all, waiting for circuits and the time included.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// After how long a key that was published is published again: relays keep it for a week, and others come first when relays
+/// come and go. A time at random, which says less of when the person is there.
+const RENEWAL: (Duration, Duration) = (Duration::from_secs(2 * 24 * 60 * 60), Duration::from_secs(3 * 24 * 60 * 60));
+
+/// How long to wait after that was tried in vain.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Keys that may be looked for at once.
 const MAX_SEARCHES: usize = 16;
@@ -52,6 +60,8 @@ pub fn key_servers(consensus: &Consensus, id: &UserId) -> Vec<RelayIdentity> {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     publishing: Option<Publishing>,
+    /// Before this nothing is published again.
+    renew_after: Instant,
     searches: BTreeMap<UserId, Search>,
 }
 
@@ -60,6 +70,8 @@ struct Publishing {
     record: UserRecord,
     step: Step,
     until: Instant,
+    /// Nobody has asked for it this time, or is to hear of it.
+    renewal: bool,
 }
 
 #[derive(Debug)]
@@ -137,14 +149,20 @@ impl Client {
         }
     }
 
-    pub(super) fn publish_key(&mut self) {
+    pub(super) fn publish_key(&mut self, renewal: bool) {
         // One that is under way answers for both.
-        if self.keys.publishing.is_none()
-            && let Some(record) = self.own_record()
-        {
+        if let Some(publishing) = &mut self.keys.publishing {
+            publishing.renewal &= renewal;
+        } else if let Some(record) = self.own_record() {
             let until = self.now.instant + PATIENCE;
-            self.keys.publishing = Some(Publishing { record, step: Step::AwaitTime, until });
+            self.keys.publishing = Some(Publishing { record, step: Step::AwaitTime, until, renewal });
         }
+    }
+
+    /// In how long the key is due to be published again, as far as that can be known.
+    fn renewal_due(&self) -> Option<Duration> {
+        let (at, time) = (self.profile.publish_key_at?, self.clock.known_time(self.now.unix)?);
+        Some(Duration::from_millis(at.as_millis().saturating_sub(time.as_millis())))
     }
 
     pub(super) fn find_key(&mut self, id: UserId) {
@@ -164,6 +182,10 @@ impl Client {
 
     fn keep_publishing(&mut self) {
         let now = self.now.instant;
+        let is_due = self.keys.publishing.is_none() && self.keys.renew_after <= now && self.has_circuits();
+        if is_due && self.renewal_due().is_some_and(|due| due.is_zero()) {
+            self.publish_key(true);
+        }
         let Some(publishing) = &mut self.keys.publishing else { return };
         let record = publishing.record;
         if publishing.until <= now {
@@ -236,10 +258,17 @@ impl Client {
     }
 
     fn end_publishing(&mut self) {
-        let Some(Publishing { record, step, .. }) = self.keys.publishing.take() else { return };
+        let Some(Publishing { record, step, renewal, .. }) = self.keys.publishing.take() else { return };
         let kept =
             matches!(step, Step::Ask { servers, .. } if servers.iter().any(|server| server.state == State::Done));
-        if kept {
+        if kept && let Some(time) = self.clock.known_time(self.now.unix) {
+            let after = jitter(RENEWAL.0, RENEWAL.1, &mut self.rng).as_millis();
+            self.profile.publish_key_at = Some(time.shifted(i64::try_from(after).unwrap_or(i64::MAX)));
+            self.put_profile();
+        }
+        if renewal {
+            self.keys.renew_after = self.now.instant + if kept { Duration::ZERO } else { RENEWAL_PAUSE };
+        } else if kept {
             self.event(Event::KeyPublished { id: record.id() });
         } else {
             let message = "Your key could not be published: no relay has taken it. Try again later.";
@@ -327,8 +356,11 @@ impl Client {
             Step::AwaitTime => publishing.until,
             Step::Ask { servers, .. } => next(servers).map_or(publishing.until, |next| next.min(publishing.until)),
         });
+        let renewal = self.renewal_due().map(|due| (now + due).max(self.keys.renew_after));
+        // One that is due waits for circuits, not for the time.
+        let renewal = renewal.filter(|at| *at > now && self.keys.publishing.is_none());
         let searches = self.keys.searches.values();
         let searches = searches.map(|search| next(&search.servers).map_or(search.until, |next| next.min(search.until)));
-        publishing.into_iter().chain(searches).min()
+        publishing.into_iter().chain(searches).chain(renewal).min()
     }
 }

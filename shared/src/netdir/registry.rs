@@ -68,9 +68,10 @@ pub enum Published {
 /// By what an authority judges relays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryConfig {
-    /// A relay that has not renewed its descriptor for this long is dropped.
+    /// A relay that has not renewed its descriptor for this long is dropped, and one that has not answered for this long keeps
+    /// its claims no longer.
     pub drop_after: Duration,
-    /// A relay that has answered no probe for this long does not run.
+    /// A relay that has answered no probe for this long does not run; a new one keeps its claims for this long without an answer.
     pub down_after: Duration,
     /// How long a relay must have been known before it gets the roles that an attacker would want: guard and chord.
     pub probation: Duration,
@@ -82,8 +83,10 @@ pub struct RegistryConfig {
 
 /// The descriptors that an authority holds.
 ///
-/// The newest of each relay, for as long as the relay goes on renewing it. Two relays never have the same nickname,
-/// keys or address: who came first keeps them.
+/// The newest of each relay, for as long as the relay goes on renewing it. Two relays never have the same nickname, keys or
+/// address: who came first keeps them, as long as it answers. The claims of one that does not, be it that it has not come up or
+/// that somebody has made it up, stand only until another with the same claims has answered. That one waits until then, and
+/// nobody waits behind a relay that answers.
 #[derive(Debug)]
 pub struct Registry {
     network: NetworkId,
@@ -103,6 +106,18 @@ struct Held {
     renewed: Instant,
     since: u64,
     probes: Probes,
+    /// Until when it keeps its nickname, keys and address without an answer.
+    firm_until: Instant,
+    /// Whether it has answered ever.
+    reached: bool,
+    /// Whether another has something of what it claims, and it has that only once it has answered.
+    waits: bool,
+}
+
+impl Held {
+    fn is_firm(&self, now: Instant) -> bool {
+        !self.waits && now <= self.firm_until
+    }
 }
 
 /// How a relay has answered lately.
@@ -188,42 +203,57 @@ impl Registry {
         let published = match before {
             Some(held) if held.descriptor.published >= descriptor.published => return Err(PublishError::Outdated),
             Some(held) if held.descriptor.entry == *entry => Published::Renewed,
-            Some(_) => Published::Changed,
-            None if self.held.len() >= MAX_RELAYS => return Err(PublishError::Full),
-            None => Published::Changed,
+            Some(_) | None => Published::Changed,
         };
-        let (since, mut probes) = before.map_or((None, Probes::default()), |held| (Some(held.since), held.probes));
+        // A new one has a while to answer. It does not begin anew with what the relay says next.
+        let soon = now.instant + self.config.down_after;
+        let (since, mut probes, mut firm_until, reached, mut waits) = before
+            .map_or((None, Probes::default(), soon, false, false), |held| {
+                (Some(held.since), held.probes, held.firm_until, held.reached, held.waits)
+            });
         if published == Published::Changed {
-            self.check_unique(entry)?;
+            waits = self.has_to_wait(now.instant, entry)?;
             // Elsewhere, or with another link key: whether it answers there is to be seen.
             if before.is_some_and(|held| {
                 held.descriptor.entry.url != entry.url || held.descriptor.entry.link_key != entry.link_key
             }) {
                 probes.last_answer = None;
+                firm_until = firm_until.min(soon);
+            }
+            if before.is_none() && self.held.len() >= MAX_RELAYS {
+                self.make_room(now.instant)?;
             }
             self.changed = now.instant;
         }
         let since = since.or_else(|| self.departed.remove(&identity).map(|(since, _)| since)).unwrap_or(secs);
-        self.held.insert(identity, Held { bytes: bytes.into(), renewed: now.instant, descriptor, since, probes });
+        let (bytes, renewed) = (bytes.into(), now.instant);
+        self.held.insert(identity, Held { descriptor, bytes, renewed, since, probes, firm_until, reached, waits });
         Ok(published)
     }
 
-    fn check_unique(&self, entry: &RelayEntry) -> Result<(), PublishError> {
-        for other in self.held.values().map(|held| &held.descriptor.entry) {
-            if other.identity == entry.identity {
-                continue;
-            }
-            if other.nickname == entry.nickname {
-                return Err(PublishError::NicknameTaken(entry.nickname.clone()));
-            }
-            if other.link_key == entry.link_key || other.onion_key == entry.onion_key {
-                return Err(PublishError::KeyTaken);
-            }
-            if other.urls().any(|url| entry.urls().any(|own| own == url)) {
-                return Err(PublishError::UrlTaken);
+    /// Whether other relays have something of what this one claims, none of which they are sure to keep.
+    ///
+    /// # Errors
+    ///
+    /// If one is.
+    fn has_to_wait(&self, now: Instant, entry: &RelayEntry) -> Result<bool, PublishError> {
+        let mut waits = false;
+        for other in self.held.values().filter(|other| !other.waits) {
+            if let Some(conflict) = conflict(&other.descriptor.entry, entry) {
+                if other.is_firm(now) {
+                    return Err(conflict);
+                }
+                waits = true;
             }
         }
-        Ok(())
+        Ok(waits)
+    }
+
+    /// Forgets one of those that do not answer, who would else keep everybody out.
+    fn make_room(&mut self, now: Instant) -> Result<(), PublishError> {
+        let idle = self.held.iter().filter(|(_, held)| now > held.firm_until);
+        let idlest = idle.min_by_key(|(_, held)| held.firm_until).map(|(identity, _)| *identity);
+        idlest.and_then(|identity| self.held.remove(&identity)).map(drop).ok_or(PublishError::Full)
     }
 
     /// Drops the relays that have not renewed their descriptors, and gives their nicknames.
@@ -232,9 +262,10 @@ impl Registry {
         let gone: Vec<_> = self
             .held
             .extract_if(.., |_, held| now.instant.saturating_since(held.renewed) > drop_after)
-            .map(|(identity, held)| (identity, held.since, held.descriptor.entry.nickname))
+            .map(|(identity, held)| (identity, held.since, held.reached, held.descriptor.entry.nickname))
             .collect();
-        for (identity, since, _) in &gone {
+        // To have been known is worth something: it takes a relay that was there.
+        for (identity, since, ..) in gone.iter().filter(|(_, _, reached, _)| *reached) {
             self.departed.insert(*identity, (*since, secs));
         }
         self.departed.retain(|_, (_, seen)| seen.saturating_add(MEMORY.as_secs()) >= secs);
@@ -242,7 +273,7 @@ impl Registry {
             let oldest = self.departed.iter().min_by_key(|(_, (_, seen))| *seen).map(|(identity, _)| *identity);
             oldest.map(|identity| self.departed.remove(&identity));
         }
-        gone.into_iter().map(|(_, _, nickname)| nickname).collect()
+        gone.into_iter().map(|(.., nickname)| nickname).collect()
     }
 
     /// The relays to be probed: those that were not probed for `every`.
@@ -253,14 +284,35 @@ impl Registry {
     }
 
     /// Notes whether a relay has answered a probe of the key and the address that `probed` says.
-    pub fn probed(&mut self, now: Instant, probed: &RelayEntry, answered: bool) {
-        if let Some(held) = self.held.get_mut(&probed.identity) {
-            let entry = &held.descriptor.entry;
-            // It may have moved while the probe was under way.
-            if entry.link_key == probed.link_key && entry.url == probed.url {
-                held.probes.add(now, answered);
-            }
+    ///
+    /// One that answers has what it claims from then on, and others that claim the same are forgotten; their nicknames are
+    /// given. It has nothing that a relay claims which is sure to keep it.
+    pub fn probed(&mut self, now: Instant, probed: &RelayEntry, answered: bool) -> Vec<Nickname> {
+        let Some(held) = self.held.get_mut(&probed.identity) else { return Vec::new() };
+        let entry = &held.descriptor.entry;
+        // It may have moved while the probe was under way.
+        if entry.link_key != probed.link_key || entry.url != probed.url {
+            return Vec::new();
         }
+        held.probes.add(now, answered);
+        if !answered {
+            return Vec::new();
+        }
+        held.reached = true;
+        let entry = entry.clone();
+        if self.has_to_wait(now, &entry).is_err() {
+            return Vec::new();
+        }
+        if let Some(held) = self.held.get_mut(&probed.identity) {
+            held.waits = false;
+            held.firm_until = now + self.config.drop_after;
+        }
+        let in_the_way = |_: &RelayIdentity, held: &mut Held| conflict(&held.descriptor.entry, &entry).is_some();
+        let ousted: Vec<_> = self.held.extract_if(.., in_the_way).collect();
+        if !ousted.is_empty() {
+            self.changed = now;
+        }
+        ousted.into_iter().map(|(_, held)| held.descriptor.entry.nickname).collect()
     }
 
     /// Whether all relays have been probed, and none has changed for `quiet`: what is said of them now will not be otherwise
@@ -270,7 +322,7 @@ impl Registry {
     }
 
     fn runs(&self, held: &Held, now: Instant) -> bool {
-        held.probes.last_answer.is_some_and(|last| now.saturating_since(last) <= self.config.down_after)
+        !held.waits && held.probes.last_answer.is_some_and(|last| now.saturating_since(last) <= self.config.down_after)
     }
 
     /// What a relay may be used for: what it offers, without what it has not been known for long enough for.
@@ -307,9 +359,9 @@ impl Registry {
         })
     }
 
-    /// Everything that has to survive, to be stored: version (2 bytes), founded (8), number of relays that have gone (4) and
-    /// each one's identity (32), since (8) and last seen (8), then each relay that is held: since (8) and its descriptor
-    /// behind its length (2).
+    /// Everything that has to survive, to be stored; relays that have never answered, or wait, publish again. Version (2 bytes), founded (8), number of relays that have gone (4) and
+    /// each one's identity (32), since (8) and last seen (8), then each relay: since (8) and its descriptor behind its
+    /// length (2).
     pub fn save(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         writer.u16(VERSION).u64(self.founded);
@@ -317,7 +369,7 @@ impl Registry {
         for (identity, (since, seen)) in &self.departed {
             writer.raw(identity.as_bytes()).u64(*since).u64(*seen);
         }
-        for held in self.held.values() {
+        for held in self.held.values().filter(|held| held.reached && !held.waits) {
             // No descriptor is longer than its bound, which two bytes can say.
             let _ = writer.u64(held.since).bytes_u16(&held.bytes);
         }
@@ -348,11 +400,36 @@ impl Registry {
             let since = reader.u64().map_err(malformed)?;
             let bytes = reader.bytes_u16("a descriptor", MAX_DESCRIPTOR_LEN).map_err(malformed)?;
             let descriptor = RelayDescriptor::verify(bytes, &self.network)?;
-            self.check_unique(&descriptor.entry)?;
-            let held = Held { bytes: bytes.into(), renewed: now, descriptor, since, probes: Probes::default() };
+            // What was saved has no two that claim the same.
+            self.has_to_wait(now, &descriptor.entry)?;
+            let held = Held {
+                bytes: bytes.into(),
+                renewed: now,
+                descriptor,
+                since,
+                probes: Probes::default(),
+                firm_until: now + self.config.drop_after,
+                reached: true,
+                waits: false,
+            };
             self.held.insert(held.descriptor.entry.identity, held);
         }
         Ok(())
+    }
+}
+
+/// What two different relays both claim that only one can have.
+fn conflict(one: &RelayEntry, other: &RelayEntry) -> Option<PublishError> {
+    if one.identity == other.identity {
+        None
+    } else if one.nickname == other.nickname {
+        Some(PublishError::NicknameTaken(other.nickname.clone()))
+    } else if one.link_key == other.link_key || one.onion_key == other.onion_key {
+        Some(PublishError::KeyTaken)
+    } else if one.urls().any(|url| other.urls().any(|own| own == url)) {
+        Some(PublishError::UrlTaken)
+    } else {
+        None
     }
 }
 

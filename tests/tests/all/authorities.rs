@@ -2,8 +2,10 @@
 //!
 //! What is promised within so many periods of the voting is counted by the beginnings of consensuses, not by a clock.
 
+mod clocks;
 mod door;
 mod lies;
+mod moves;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -24,6 +24,7 @@ mod network;
 mod network_page;
 mod onion_keys;
 mod page;
+mod page_trust;
 mod page_worker;
 mod secure;
 mod services;

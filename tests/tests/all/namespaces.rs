@@ -22,6 +22,10 @@ const PORT: u16 = 7000;
 /// How often authorities vote here, in seconds.
 const INTERVAL: u64 = 5;
 
+/// How many clients are looked at, each of which has two circuits or more. Three of ten paths through five relays have any two
+/// of them, so this is seen to go wrong in all but one of several hundred times.
+const CLIENTS: usize = 10;
+
 /// For how long a client's own network is gone.
 const ABSENCE: Duration = Duration::from_secs(20);
 
@@ -32,6 +36,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 struct Scene {
     machines: Machines,
     record: Record,
+    /// How many relays there are.
+    relays: u8,
     /// From where the test looks at the nodes.
     window: String,
     switch: Switch,
@@ -53,8 +59,14 @@ fn relay(number: u8) -> String {
 impl Scene {
     #[track_caller]
     fn start(switch: Switch) -> Self {
+        Self::start_with(switch, (1..=RELAYS).map(ip).collect(), &[])
+    }
+
+    /// Starts a network whose relays have these addresses, and whose authorities vote for these parameters.
+    #[track_caller]
+    fn start_with(switch: Switch, relays: Vec<Ipv4Addr>, parameters: &[(&str, i64)]) -> Self {
         let window = switch.add(ip(200));
-        let mut machines = Machines::new(INTERVAL, &[]);
+        let mut machines = Machines::new(INTERVAL, parameters);
         let place = |ip: Ipv4Addr| Place { ip, port: PORT, namespace: Some(switch.add(ip)) };
         let places: Vec<Place> = (1..=AUTHORITIES).map(|number| place(ip(100 + number))).collect();
         let named = || (1..).map(authority).zip(&places);
@@ -62,10 +74,12 @@ impl Scene {
         for (name, place) in named() {
             machines.authority(&name, place, &list);
         }
-        for number in 1..=RELAYS {
-            machines.relay(&relay(number), &place(ip(number)), &list);
+        let mut count = 0;
+        for ip in relays {
+            count += 1;
+            machines.relay(&relay(count), &place(ip), &list);
         }
-        let mut scene = Self { machines, record: Record::new(list), window, switch };
+        let mut scene = Self { machines, record: Record::new(list), relays: count, window, switch };
         let (all, expected) = (scene.urls(&[]), scene.relays(&[]));
         let window = scene.window.clone();
         inside(&window, || scene.record.await_all(&all, "a consensus with all relays", |one| names(one) == expected));
@@ -74,12 +88,12 @@ impl Scene {
 
     /// The addresses of all nodes but these.
     fn urls(&self, but: &[&str]) -> Vec<String> {
-        let all = (1..=AUTHORITIES).map(authority).chain((1..=RELAYS).map(relay));
+        let all = (1..=AUTHORITIES).map(authority).chain((1..=self.relays).map(relay));
         all.filter(|name| !but.contains(&name.as_str())).map(|name| self.machines.place(&name).url()).collect()
     }
 
     fn relays(&self, but: &[&str]) -> BTreeSet<String> {
-        (1..=RELAYS).map(relay).filter(|name| !but.contains(&name.as_str())).collect()
+        (1..=self.relays).map(relay).filter(|name| !but.contains(&name.as_str())).collect()
     }
 
     /// Waits until all nodes but these hold the consensus of the second period that begins after this moment, or a later
@@ -116,6 +130,56 @@ fn switch() -> Option<Switch> {
             eprintln!("SKIPPED: network namespaces cannot be made here: {reason}");
             None
         }
+    }
+}
+
+/// Five relays, the first two in one /16 and the others elsewhere.
+fn neighbours() -> Vec<Ipv4Addr> {
+    [ip(1), Ipv4Addr::new(10, 1, 200, 7), ip(3), ip(4), ip(5)].into()
+}
+
+/// The paths of a new client's circuits, once it has some for several purposes.
+#[track_caller]
+fn paths(home: &str, directory: &str) -> BTreeSet<Vec<String>> {
+    let chat = Chat::launch_in(home, home, directory);
+    chat.await_ready();
+    // Whoever comes by it is waited for at two relays.
+    chat.invite();
+    let mut seen = BTreeSet::new();
+    wait::until(SETTLED_WITHIN, "a client's circuits", || {
+        seen.extend(chat.circuits().into_iter().map(|circuit| circuit.path));
+        (seen.len() >= 2).then_some(())
+    });
+    seen
+}
+
+#[test]
+fn no_circuit_has_two_relays_of_one_subnet() {
+    let is_first_or_second = |name: &String| [relay(1), relay(2)].contains(name);
+    // By the default; and, to see that it is that which does it, without.
+    for (parameters, apart) in [(&[][..], true), (&[("path-subnet-v4-bits", 0)][..], false)] {
+        let Some(switch) = switch() else { return };
+        let scene = Scene::start_with(switch, neighbours(), parameters);
+        let home = scene.switch.add(ip(210));
+        let directory = scene.directory();
+        let (mut count, mut one, mut both) = (0, 0, 0);
+        // A client keeps its guards, so it takes many to see all that there may be.
+        for _ in 0..CLIENTS {
+            for path in paths(&home, &directory) {
+                count += 1;
+                match path.iter().filter(|name| is_first_or_second(name)).count() {
+                    0 => {}
+                    1 => one += 1,
+                    _ if apart => panic!("{path:?} has two neighbours"),
+                    _ => both += 1,
+                }
+            }
+            if both > 0 {
+                break;
+            }
+        }
+        assert!(apart || both > 0, "none of {count} circuits has both, although all may");
+        assert!(!apart || one > 0, "none of {count} circuits has either of the two");
     }
 }
 

@@ -24,11 +24,17 @@ fn two_pages_chat_both_ways() {
     ada.assert_at_hand(&AT_FIRST);
     ada.assert_at_hand(&["invite-link"]);
     save_all(&ada, "invite");
+    ben.paste_into("contact-note", "We met in Lyon, by the river.");
     ben.add(&link, "Adalbertine");
     let entry = ben.open_conversation("Adalbertine");
     assert!(entry.contains("Adalbertine"));
-    ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));
-    ada.open_conversation("");
+    let request = ada.until("a request", |page| page.text("request"));
+    assert!(request.contains("We met in Lyon, by the river."), "{request}");
+    assert!(ada.texts("contact").is_empty(), "nobody is a contact who was not accepted");
+    save_all(&ada, "request");
+    save_all(&ben, "requested");
+    ada.approve();
+    ada.until("the conversation that opens", |page| page.value("message-input"));
     for page in [&ada, &ben] {
         page.path();
         page.assert_at_hand(&IN_CONVERSATION);
@@ -119,6 +125,7 @@ fn a_page_invites_a_native_client() {
     let page = Page::open("Ada", &network.url());
     let ben = Chat::open("Ben", &network.url());
     ben.add(&page.invite(), "Ada", Some("Ben & <i>Co</i>"));
+    page.approve();
     let ada = ben.await_contact(Mark::default(), ContactState::Connected);
     let entry = page.open_conversation("Ben & <i>Co</i>");
     assert!(entry.contains("Ben & <i>Co</i>"), "{entry}");
@@ -187,6 +194,7 @@ fn the_relay_where_two_pages_meet_dies() {
     let network = Network::start(&Options { page: true, ..Options::default() });
     let (ada, ben) = Page::open_two(&network.url());
     ben.add(&ada.invite(), "Ada");
+    ada.approve();
     ben.open_conversation("Ada");
     ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));
     ada.open_conversation("");
@@ -229,6 +237,7 @@ pub(crate) fn ada_and_a_page(url: &str) -> (Chat, Page, String) {
     let ada = Chat::open("Ada", url);
     let page = Page::open("Ben", url);
     page.add(&ada.invite(), "Ada");
+    ada.approve(Mark::default());
     page.open_conversation("Ada");
     let ben = ada.await_contact(Mark::default(), ContactState::Connected);
     (ada, page, ben)

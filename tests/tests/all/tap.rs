@@ -65,6 +65,7 @@ fn a_chat_between_pages_shows_nothing() {
     }
     ben.type_into("contact-introduce", "Bartholomew");
     ben.add(&link, "Adalbertine");
+    ada.approve();
     ben.open_conversation("Adalbertine");
     ada.open_conversation("Bartholomew");
     secrets.add_text("the marker", MARKER);

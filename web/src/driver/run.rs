@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use allium_shared::client::api::{CONSENSUS_PATH, Input, LinkId, Output, UPDATE_PATH};
 use allium_shared::client::{Client, Config, history_entry};
-use allium_shared::netdir::{Authorities, ConsensusDigest};
+use allium_shared::netdir::ConsensusDigest;
 use allium_shared::time::{Instant, Now, UnixTime};
 use futures_channel::mpsc;
 use futures_util::future::{Either, pending, ready, select};
@@ -16,16 +16,12 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
 
-use super::{Notice, Request, tell_events};
+use super::{Notice, Request, tell_events, trust};
 use crate::address;
 use crate::directory;
 use crate::socket::Socket;
 use crate::storage::{Storage, StorageError, Writer};
 use crate::strings;
-
-/// How long to wait before the directory is asked again; doubled each time up to the maximum.
-const DIRECTORY_RETRY_MILLIS: u32 = 1_000;
-const DIRECTORY_RETRY_MILLIS_MAX: u32 = 30_000;
 
 /// The store's records that are messages.
 const MESSAGE_PREFIX: &str = "message/";
@@ -38,9 +34,10 @@ pub(super) async fn run(
     requests: &mut mpsc::UnboundedReceiver<Request>,
     others: &mut mpsc::UnboundedReceiver<()>,
     tell: &Callback<Notice>,
-) -> Result<(), String> {
+) -> Result<(), Stop> {
     let storage = Storage::open().await.map_err(strings::storage_failed)?;
-    let records = storage.load().await.map_err(strings::storage_failed)?;
+    let mut records = storage.load().await.map_err(strings::storage_failed)?;
+    let pinned = trust::take_pinned(&mut records).map_err(strings::storage_failed)?;
     tell.emit(Notice::History(
         records
             .iter()
@@ -49,13 +46,14 @@ pub(super) async fn run(
             .collect(),
     ));
 
-    let config = match select(others.next(), Box::pin(fetch_config(tell))).await {
+    let authorities = match select(others.next(), Box::pin(trust::authorities(&storage, pinned, tell))).await {
         Either::Left(_) => {
             storage.close();
             return Ok(());
         }
-        Either::Right((config, _)) => config?,
+        Either::Right((authorities, _)) => authorities?,
     };
+    let config = Config::new(authorities).with_secure_links(address::came_by_https());
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|_| strings::NO_RANDOMNESS)?;
     let clock = Clock::new();
@@ -83,19 +81,23 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Fetches the authorities' keys, for as long as it takes.
-async fn fetch_config(tell: &Callback<Notice>) -> Result<Config, String> {
-    let mut pause = DIRECTORY_RETRY_MILLIS;
-    loop {
-        match directory::fetch(directory::AUTHORITIES).await {
-            Ok(bytes) => {
-                let authorities = Authorities::from_json(&bytes).map_err(|error| strings::directory_broken(&error))?;
-                return Ok(Config::new(authorities).with_secure_links(address::came_by_https()));
-            }
-            Err(problem) => tell.emit(Notice::DirectoryTrouble(problem)),
-        }
-        TimeoutFuture::new(pause).await;
-        pause = (pause * 2).min(DIRECTORY_RETRY_MILLIS_MAX);
+/// Why the engine does not run.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// For a reason in one sentence or more.
+    Failed(String),
+    /// The server of the page names other authorities than those that the profile keeps; the ids of both networks.
+    OtherAuthorities {
+        /// Theirs that are kept.
+        kept: String,
+        /// Theirs that are named.
+        named: String,
+    },
+}
+
+impl<T: Into<String>> From<T> for Stop {
+    fn from(reason: T) -> Self {
+        Self::Failed(reason.into())
     }
 }
 

@@ -78,6 +78,7 @@ fn notices() -> Vec<Notice> {
         Notice::DirectoryTrouble(text.clone()),
         Notice::StorageTrouble(Some(StorageError::Full)),
         Notice::StorageTrouble(None),
+        Notice::OtherAuthorities { kept: "ab".repeat(32), named: text.clone() },
         Notice::Failed(text),
     ]
 }

@@ -10,6 +10,7 @@ use web_sys::MessagePort;
 use yew::Callback;
 
 use super::look::look;
+use super::run::Stop;
 use super::{Notice, Request, port, run};
 use crate::storage::StorageError;
 use crate::strings;
@@ -35,8 +36,11 @@ async fn take_turns(mut inbox: mpsc::UnboundedReceiver<Request>, tell: &Callback
     while let Some(lock) = take_turn(&mut inbox, tell).await {
         tell.emit(Notice::Started);
         let mut others = Requests::listen();
-        if let Err(reason) = run::run(&mut inbox, others.stream(), tell).await {
-            tell.emit(Notice::Failed(reason));
+        if let Err(stop) = run::run(&mut inbox, others.stream(), tell).await {
+            tell.emit(match stop {
+                Stop::Failed(reason) => Notice::Failed(reason),
+                Stop::OtherAuthorities { kept, named } => Notice::OtherAuthorities { kept, named },
+            });
             return;
         }
         drop(lock);

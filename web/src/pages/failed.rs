@@ -16,17 +16,12 @@ pub struct Props {
 /// Says so.
 #[component]
 pub fn Failed(props: &Props) -> Html {
-    let reload = Callback::from(|_: MouseEvent| {
-        if let Some(window) = web_sys::window() {
-            let _ = window.location().reload();
-        }
-    });
     html! {
         <main class="lone" role="alert">
             <Logo class="lone-logo" bloom={Bloom::Bud} />
             <h1>{ &props.title }</h1>
             <p data-testid="failed">{ &props.reason }</p>
-            <button class="button primary" type="button" onclick={reload}>{ strings::RELOAD }</button>
+            <button class="button primary" type="button" onclick={super::reload}>{ strings::RELOAD }</button>
         </main>
     }
 }

@@ -19,6 +19,9 @@ use allium_tests::wait;
 /// How far a relay's clock may be off, in seconds.
 const MAX_CLOCK_OFFSET: u64 = 600;
 
+/// How long a new relay has to come up at authorities of tests, in seconds.
+const DOWN_AFTER: u64 = 3;
+
 /// What one address may send at once.
 const BURST: u64 = 256;
 
@@ -41,7 +44,7 @@ fn relay(seed: u8) -> (IdentityKeypair, RelayDescriptor) {
 
 /// An authority, and what was sent to it by what should have become of it.
 struct Door {
-    _machines: Machines,
+    machines: Machines,
     place: Place,
     network: NetworkId,
     sent: BTreeMap<&'static str, u64>,
@@ -54,7 +57,7 @@ impl Door {
         let authorities = Authorities::new(vec![machines.keygen("alone", &place)]).unwrap();
         machines.authority("alone", &place, &authorities);
         wait::until(directory::PATIENCE, "the authority", || directory::get(&format!("{}/healthz", place.url())));
-        Self { _machines: machines, place, network: *authorities.network(), sent: BTreeMap::new() }
+        Self { machines, place, network: *authorities.network(), sent: BTreeMap::new() }
     }
 
     fn url(&self) -> String {
@@ -116,6 +119,13 @@ fn bad_descriptors_are_refused_and_counted_by_their_reasons() {
     door.publish("a sign of life", 1, |relay| relay.published = first.published + 1, (200, "renewed"));
     door.publish("an older one", 1, |relay| relay.published = first.published - 1, (409, "outdated"));
 
+    // The first is not there, but it has a while to come up.
+    let taken = (409, "taken");
+    door.publish("another's nickname", 2, |relay| relay.entry.nickname = first.entry.nickname.clone(), taken);
+    door.publish("another's link key", 2, |relay| relay.entry.link_key = first.entry.link_key, taken);
+    door.publish("another's onion key", 2, |relay| relay.entry.onion_key = first.entry.onion_key, taken);
+    door.publish("another's address", 2, |relay| relay.entry.url = first.entry.url.clone(), taken);
+
     let (keypair, second) = relay(2);
     let good = second.sign(&keypair, &network);
     let changed = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -154,12 +164,6 @@ fn bad_descriptors_are_refused_and_counted_by_their_reasons() {
         *door.sent.entry("transfer").or_default() += 1;
     }
 
-    let taken = (409, "taken");
-    door.publish("another's nickname", 2, |relay| relay.entry.nickname = first.entry.nickname.clone(), taken);
-    door.publish("another's link key", 2, |relay| relay.entry.link_key = first.entry.link_key, taken);
-    door.publish("another's onion key", 2, |relay| relay.entry.onion_key = first.entry.onion_key, taken);
-    door.publish("another's address", 2, |relay| relay.entry.url = first.entry.url.clone(), taken);
-
     let family = FamilyKeypair::new(IdentityKeypair::from_seed(&[90; 32]));
     let member = relay(2).0.identity();
     let of_another = family.certify(&network, &relay(3).0.identity());
@@ -195,4 +199,43 @@ fn bad_descriptors_are_refused_and_counted_by_their_reasons() {
     wait::until(MOVED_WITHIN, "the count of what was too much", || (door.count("rate") == refused).then_some(()));
     let record = Record::new(directory::authorities(&door.place.url()));
     record.assert_no_misconduct(&door.place.url());
+}
+
+#[test]
+fn a_relay_that_was_made_up_keeps_no_name_and_no_address_from_one_that_is_there() {
+    let mut door = Door::open();
+    let place = Place { ip: [127, 0, 0, 1].into(), port: free_port(), namespace: None };
+    let link = format!("ws://{}:{}/link", place.ip, place.port);
+    let claim = |relay: &mut RelayDescriptor| {
+        relay.entry.nickname = "late".parse().unwrap();
+        relay.entry.url = link.parse().unwrap();
+    };
+    door.publish("a relay that is not there", 1, claim, (200, "changed"));
+    let known = || directory::known(&door.place.url(), "late").unwrap();
+    let made_up = known();
+    assert_eq!(made_up["identity"], relay(1).0.identity().to_hex());
+    // As long as a new one has to come up.
+    let firm_until = made_up["since"].as_u64().unwrap() + DOWN_AFTER + 1;
+    wait::until(directory::PATIENCE, "the end of its grace", || (now().as_secs() > firm_until).then_some(()));
+    assert_eq!(known()["runs"], false);
+
+    let authorities = directory::authorities(&door.place.url());
+    door.machines.relay("late", &place, &authorities);
+    let mut record = Record::new(authorities);
+    let consensus = record.await_all([&door.place.url()], "the relay in the consensus", |one| one.relays().len() == 1);
+    let listed = consensus.relays().first().unwrap();
+    assert_eq!((listed.nickname.as_str(), listed.url.as_str()), ("late", &*link));
+    assert_ne!(listed.identity, relay(1).0.identity());
+    assert_eq!(directory::known(&door.place.url(), "late").unwrap()["identity"], listed.identity.to_hex());
+    // Now who made it up comes too late.
+    door.publish(
+        "the same again",
+        1,
+        |relay| {
+            claim(relay);
+            relay.published += 30;
+        },
+        (409, "taken"),
+    );
+    assert!(door.machines.log("alone").contains("answers in place of others"), "{}", door.machines.log("alone"));
 }
