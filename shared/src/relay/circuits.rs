@@ -454,8 +454,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
             },
             Note::Destroy { circ, reason } => {
                 if let Some(entry) = self.entries.remove(&circ) {
-                    // Whoever told us has already forgotten its part.
-                    drop(entry);
+                    // Whoever told us has already forgotten its part. It may have been another circuit's, which had the id
+                    // before: then this one is in a table, perhaps.
+                    if let Entry::End(end) = entry {
+                        leave_tables(circ, &end.state, out);
+                    }
                     out.send(&Cell::destroy(circ, reason));
                 }
             }
@@ -760,23 +763,25 @@ fn release<L: Clone + PartialEq>(
         Entry::Forward { next, .. } => next,
         Entry::Joining { other, .. } | Entry::Joined { other, .. } => other,
         Entry::End(end) => match end.state {
-            EndState::Waiting { cookie } => {
-                out.withdraw(&cookie, circ);
-                return;
-            }
-            EndState::Introduction(point) => {
-                out.release_ids(&point.ids, circ);
-                return;
-            }
             EndState::Visited { comer: other, .. } | EndState::Coming { waiter: Some(other), .. } => other,
-            EndState::Idle { .. }
-            | EndState::Extend { .. }
-            | EndState::Extending
-            | EndState::Coming { waiter: None, .. }
-            | EndState::Introducing { .. } => return,
+            state => return leave_tables(circ, &state, out),
         },
     };
     out.tell(&other.0, Note::Destroy { circ: other.1, reason });
+}
+
+/// Takes a circuit out of the tables of those that others look for.
+fn leave_tables<L>(circ: CircId, state: &EndState<L>, out: &mut impl Outlet<Link = L>) {
+    match state {
+        EndState::Waiting { cookie } => out.withdraw(cookie, circ),
+        EndState::Introduction(point) => out.release_ids(&point.ids, circ),
+        EndState::Idle { .. }
+        | EndState::Extend { .. }
+        | EndState::Extending
+        | EndState::Visited { .. }
+        | EndState::Coming { .. }
+        | EndState::Introducing { .. } => {}
+    }
 }
 
 fn count_early(early: &mut u8, command: Command) -> bool {
