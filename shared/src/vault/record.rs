@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{NONCE_LEN, TAG_LEN, Vault, open, seal};
+use super::{Vault, open, seal};
 use crate::crypto::derive::derive;
 use crate::wire::{DecodeError, EncodeError, Reader, Writer};
 
@@ -80,12 +80,6 @@ impl Vault {
 }
 
 /// The length that a text of `len` bytes is filled to.
-fn filled(len: usize) -> usize {
+pub(super) fn filled(len: usize) -> usize {
     if len <= STEP_LEN { len.next_power_of_two().max(LEAST_LEN) } else { len.next_multiple_of(STEP_LEN) }
-}
-
-/// How many bytes a record with such a key and value takes.
-#[cfg(any(test, feature = "vectors"))]
-pub(crate) fn sealed_len(key: &str, value: &[u8]) -> usize {
-    NONCE_LEN + filled(2 + key.len() + 4 + value.len()) + TAG_LEN
 }
