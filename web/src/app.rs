@@ -8,7 +8,7 @@ use yew::prelude::*;
 use crate::address;
 use crate::driver;
 use crate::hooks::{Actions, Store, use_document_title};
-use crate::pages::{Elsewhere, Failed, Messenger};
+use crate::pages::{Elsewhere, Failed, Messenger, PutAway, Unlock};
 use crate::state::{Action, Phase};
 use crate::strings;
 
@@ -61,6 +61,8 @@ pub fn App(props: &Props) -> Html {
     let page = match &store.phase {
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
         Phase::Elsewhere => html! { <Elsewhere /> },
+        Phase::Locked(attempt) => html! { <Unlock attempt={attempt.clone()} /> },
+        Phase::PutAway => html! { <PutAway /> },
         Phase::Failed(reason) => html! { <Failed title={strings::FAILED_TITLE} reason={Rc::clone(reason)} /> },
         Phase::Crashed => html! { <Failed title={strings::CRASHED_TITLE} reason={strings::CRASHED} /> },
     };

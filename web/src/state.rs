@@ -13,6 +13,7 @@ use allium_shared::client::api::{
 
 pub use self::conversation::{Conversation, Message};
 use crate::driver::Notice;
+use crate::storage::Protection;
 use crate::strings;
 
 /// Everything that the page shows.
@@ -36,6 +37,10 @@ pub struct State {
     pub offered: Option<Rc<str>>,
     /// What went wrong, by the place where it is said.
     pub problems: BTreeMap<Place, Rc<str>>,
+    /// What opens the profile; `None` until it is open.
+    pub protection: Option<Protection>,
+    /// The settings, while they are on the screen.
+    pub settings: Option<Attempt>,
     contacts: BTreeMap<ContactId, Contact>,
     conversations: BTreeMap<ContactId, Rc<Conversation>>,
     circuits: Rc<[CircuitInfo]>,
@@ -51,10 +56,28 @@ pub enum Phase {
     Running,
     /// Another tab has it.
     Elsewhere,
+    /// The profile waits for its passphrase.
+    Locked(Attempt),
+    /// The profile has been locked, and the page is to be loaded anew.
+    PutAway,
     /// It cannot run; the text says why.
     Failed(Rc<str>),
     /// It has ended by a fault of its own.
     Crashed,
+}
+
+/// How far the person has come with a passphrase.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is being typed.
+    #[default]
+    Typing,
+    /// It is being tried.
+    Trying,
+    /// It was refused, for this reason.
+    Refused(Rc<str>),
+    /// It was taken.
+    Done,
 }
 
 /// A contact, without the conversation.
@@ -146,6 +169,12 @@ pub enum Action {
     Complain(Place, Rc<str>),
     /// The person has read what is said there.
     Dismiss(Place),
+    /// The person has typed a passphrase.
+    PassphraseEntered,
+    /// What was typed cannot be a passphrase.
+    PassphraseRefused(Rc<str>),
+    /// The person wants to see the settings.
+    OpenSettings,
 }
 
 impl State {
@@ -155,16 +184,21 @@ impl State {
             Action::Notice(notice) => self.notice(notice),
             Action::Open(contact) => {
                 self.open = Some(contact);
+                self.settings = None;
                 self.problems.remove(&Place::Send);
                 if matches!(self.invite, Invite::Taken { by } if by == contact) {
                     self.invite = Invite::None;
                 }
             }
-            Action::Close => self.open = None,
+            Action::Close => {
+                self.open = None;
+                self.settings = None;
+            }
             Action::Offer(link) => {
                 self.problems.remove(&Place::AddLink);
                 self.offered = Some(link);
                 self.open = None;
+                self.settings = None;
             }
             Action::InviteRequested => {
                 self.problems.remove(&Place::Invite);
@@ -182,6 +216,20 @@ impl State {
             }
             Action::Complain(place, text) => drop(self.problems.insert(place, text)),
             Action::Dismiss(place) => drop(self.problems.remove(&place)),
+            Action::PassphraseEntered => self.attempt(Attempt::Trying),
+            Action::PassphraseRefused(reason) => self.attempt(Attempt::Refused(reason)),
+            Action::OpenSettings => {
+                self.open = None;
+                self.settings = Some(Attempt::default());
+            }
+        }
+    }
+
+    /// Moves on with the passphrase that is asked for, wherever that is.
+    fn attempt(&mut self, attempt: Attempt) {
+        match (&mut self.phase, &mut self.settings) {
+            (Phase::Locked(now), _) | (_, Some(now)) => *now = attempt,
+            _ => {}
         }
     }
 
@@ -192,6 +240,18 @@ impl State {
                 let offered = self.offered.take();
                 *self = Self { phase: Phase::Running, offered, added: self.added, ..Self::default() };
             }
+            Notice::Locked => self.phase = Phase::Locked(Attempt::default()),
+            Notice::UnlockRefused(reason) | Notice::PassphraseRefused(reason) => {
+                self.attempt(Attempt::Refused(reason.into()));
+            }
+            Notice::Protection(protection) => {
+                self.phase = Phase::Running;
+                self.protection = Some(protection);
+                if self.settings.as_ref().is_some_and(|attempt| *attempt == Attempt::Trying) {
+                    self.settings = Some(Attempt::Done);
+                }
+            }
+            Notice::PutAway => *self = Self { phase: Phase::PutAway, ..Self::default() },
             Notice::Elsewhere => self.phase = Phase::Elsewhere,
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
             Notice::Crashed => self.phase = Phase::Crashed,
@@ -268,6 +328,7 @@ impl State {
                 self.added += 1;
                 self.offered = None;
                 self.open = Some(id);
+                self.settings = None;
             }
             _ if matches!(self.invite, Invite::Ready { .. }) => self.invite = Invite::Taken { by: id },
             _ => {}

@@ -12,6 +12,8 @@ pub enum Glyph {
     Copy,
     Down,
     DoubleCheck,
+    Key,
+    Lock,
     Send,
     Warning,
 }
@@ -31,6 +33,8 @@ pub fn Icon(props: &Props) -> Html {
         Glyph::Copy => (16, "M6 5.5h7.5v8H6zM3 10.5H2.5v-8H10V3"),
         Glyph::Down => (16, "M8 3v10m-4-4 4 4 4-4"),
         Glyph::DoubleCheck => (20, "m2.5 8.5 3 3 6-7M9.5 11l.5.5 6-7"),
+        Glyph::Key => (16, "M6.8 9.2a3.4 3.4 0 1 1 2-2L14 12.4V14h-2v-1.6h-1.6v-1.6H8.6zM5 5v.1"),
+        Glyph::Lock => (16, "M3.5 7h9v6.5h-9zM5.3 7V5.2a2.7 2.7 0 0 1 5.4 0V7M8 9.6v1.4"),
         Glyph::Send => (16, "M8 13V3M3.5 7.5 8 3l4.5 4.5"),
         Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
     };
