@@ -76,7 +76,6 @@ pub enum ChatError {
 ///
 /// If it cannot begin, or can no longer write to its profile or its output.
 pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatError> {
-    let authorities = authorities(&config).await?;
     let (inputs, mut inbox) = mpsc::unbounded_channel();
     let (failed, mut failure) = mpsc::unbounded_channel();
     let done = inputs.clone();
@@ -87,6 +86,8 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
             Err(error) => drop(failed.send(error)),
         }
     })?;
+    // Nobody is asked for anything before the profile is open.
+    let authorities = authorities(&config).await?;
     let printed = Printed::open(&config.profile)?;
     let clock = Clock::start();
     let client = Client::new(Config::new(authorities), records, random::seed()?, clock.now())?;

@@ -55,10 +55,16 @@ impl Vault {
         Self::new(id, key)
     }
 
-    fn new(id: ProfileId, key: Zeroizing<[u8; KEY_LEN]>) -> Self {
+    pub(crate) fn new(id: ProfileId, key: Zeroizing<[u8; KEY_LEN]>) -> Self {
         let names = Zeroizing::new(derive("profile names", &[&*key, &id]));
         let records = Zeroizing::new(derive("profile records", &[&*key, &id]));
         Self { id, key, names, records: XChaCha20Poly1305::new((&*records).into()) }
+    }
+
+    /// The id and the key, to be compared.
+    #[cfg(any(test, feature = "vectors"))]
+    pub(crate) fn parts(&self) -> (ProfileId, [u8; KEY_LEN]) {
+        (self.id, *self.key)
     }
 }
 

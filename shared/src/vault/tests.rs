@@ -26,7 +26,7 @@ fn checked(body: &[u8]) -> Vec<u8> {
 }
 
 fn same(one: &Vault, other: &Vault) -> bool {
-    (one.id, &one.key, &one.names) == (other.id, &other.key, &other.names)
+    one.parts() == other.parts()
 }
 
 #[test]
