@@ -194,7 +194,7 @@ pub const PASSPHRASE_NEW: &str = "New passphrase";
 pub const PASSPHRASE_AGAIN: &str = "New passphrase once more";
 pub const PASSPHRASE_SET: &str = "Set passphrase";
 pub const PASSPHRASE_CHANGE: &str = "Change passphrase";
-pub const PASSPHRASE_REMOVE: &str = "Remove passphrase";
+pub const PASSPHRASE_REMOVE: &str = "Remove it";
 pub const PASSPHRASE_TRYING: &str = "Encrypting the key. That takes a moment…";
 pub const PASSPHRASE_DONE: &str = "Done. This holds from now on.";
 pub const PASSPHRASE_WARNING: &str = "A forgotten passphrase cannot be replaced: nobody, Allium included, can open your \
@@ -224,7 +224,7 @@ pub fn profile_failed(error: ProfileError) -> String {
     match error {
         ProfileError::Storage(error) => storage_failed(error).into(),
         ProfileError::NoRandomness => NO_RANDOMNESS.into(),
-        ProfileError::Unlock(UnlockError::WrongPassphrase) => "This passphrase is wrong. Nothing was changed.".into(),
+        ProfileError::Unlock(UnlockError::WrongPassphrase) => "This passphrase is wrong.".into(),
         ProfileError::Unlock(UnlockError::OutOfMemory) | ProfileError::Wrap(WrapError::OutOfMemory) => {
             "There is not enough memory to try a passphrase. Close other tabs, then try again.".into()
         }
