@@ -62,7 +62,8 @@ pub fn App(props: &Props) -> Html {
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
         Phase::Elsewhere => html! { <Elsewhere /> },
         Phase::Locked(attempt) => html! { <Unlock attempt={attempt.clone()} /> },
-        Phase::PutAway => html! { <PutAway /> },
+        Phase::Locking => html! { <PutAway done=false /> },
+        Phase::PutAway => html! { <PutAway done=true /> },
         Phase::Failed(reason) => html! { <Failed title={strings::FAILED_TITLE} reason={Rc::clone(reason)} /> },
         Phase::Crashed => html! { <Failed title={strings::CRASHED_TITLE} reason={strings::CRASHED} /> },
     };

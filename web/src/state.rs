@@ -58,7 +58,9 @@ pub enum Phase {
     Elsewhere,
     /// The profile waits for its passphrase.
     Locked(Attempt),
-    /// The profile has been locked, and the page is to be loaded anew.
+    /// The person has locked the profile; what is not on disk yet is on its way there.
+    Locking,
+    /// The profile is locked, and the page is to be loaded anew.
     PutAway,
     /// It cannot run; the text says why.
     Failed(Rc<str>),
@@ -175,6 +177,8 @@ pub enum Action {
     PassphraseRefused(Rc<str>),
     /// The person wants to see the settings.
     OpenSettings,
+    /// The person locks the profile: nothing of it is to be seen from now on.
+    Lock,
 }
 
 impl State {
@@ -218,6 +222,7 @@ impl State {
             Action::Dismiss(place) => drop(self.problems.remove(&place)),
             Action::PassphraseEntered => self.attempt(Attempt::Trying),
             Action::PassphraseRefused(reason) => self.attempt(Attempt::Refused(reason)),
+            Action::Lock => *self = Self { phase: Phase::Locking, ..Self::default() },
             Action::OpenSettings => {
                 self.open = None;
                 self.settings = Some(Attempt::default());

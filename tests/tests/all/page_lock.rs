@@ -142,6 +142,14 @@ fn a_passphrase_is_set_asked_for_changed_and_removed() {
     unlock(&page, "third");
     assert_sealed(&page, &secrets);
 
+    // Another tab gets the turn, and not the key.
+    let first = page.browser.tab();
+    page.browser.open_tab(&network.url());
+    page.click("take-over");
+    unlock(&page, "third");
+    page.browser.close_tab(&first);
+    unlock(&page, "third");
+
     page.click("settings");
     page.type_into("passphrase-current", "third");
     page.click("passphrase-remove");

@@ -55,6 +55,7 @@ pub fn Messenger(props: &Props) -> Html {
     };
     let lock = Callback::from(move |_: MouseEvent| {
         if let Some(actions) = &actions {
+            actions.act(Action::Lock);
             actions.lock(LockRequest::Lock);
         }
     });

@@ -1,15 +1,22 @@
-//! The profile has been locked.
+//! The profile is being locked.
 
 use yew::prelude::*;
 
 use crate::components::{Bloom, Logo};
 use crate::strings;
 
-/// Loads the page anew: with that the browser takes back all memory in which names, texts and keys may still stand.
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    /// Whether everything is on disk.
+    pub done: bool,
+}
+
+/// Shows nothing of the profile; loads the page anew once that is done: with that the browser takes back all memory in which
+/// names, texts and keys may still stand.
 #[component]
-pub fn PutAway() -> Html {
-    use_effect_with((), |()| {
-        if let Some(window) = web_sys::window() {
+pub fn PutAway(props: &Props) -> Html {
+    use_effect_with(props.done, |done| {
+        if let Some(window) = web_sys::window().filter(|_| *done) {
             let _ = window.location().reload();
         }
     });

@@ -245,6 +245,10 @@ fn a_change_of_the_passphrase_is_told_where_it_was_asked_for() {
 fn a_page_that_is_put_away_knows_nothing_any_more() {
     let mut state = running();
     events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 10)]);
+    state.apply(Action::Lock);
+    assert_eq!(state, State { phase: Phase::Locking, ..State::default() });
+    events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 2, 20)]);
+    assert_eq!(state.phase, Phase::Locking, "what the engine still says shows nothing");
     state.apply(Action::Notice(Notice::PutAway));
     assert_eq!(state, State { phase: Phase::PutAway, ..State::default() });
 }
