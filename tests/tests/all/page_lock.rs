@@ -1,7 +1,7 @@
 //! What the page has in its browser's database: sealed, by a key of the browser's or a passphrase that the person sets.
 
-use allium_tests::browser::Page;
 use allium_tests::browser::picture::save_all;
+use allium_tests::browser::{Browser, Page};
 use allium_tests::chat::Pair;
 use allium_tests::profile;
 use data_encoding::BASE64;
@@ -247,4 +247,27 @@ fn a_damaged_profile_is_told_and_left_alone() {
         page.await_ready();
     }
     assert_eq!(search(&page, &[])["stores"][1], before["stores"][1]);
+}
+
+#[test]
+fn an_insecure_origin_has_no_key_of_the_browser_s_and_says_so() {
+    let network = network();
+    // Another name for this computer, which a browser does not take for it.
+    let browser = Browser::start_with("Ada", &["--host-resolver-rules=MAP allium.test 127.0.0.1".to_owned()]);
+    let url = network.url().replace("127.0.0.1", "allium.test");
+    browser.go(&url);
+    let page = Page { browser };
+    page.await_ready();
+    assert_eq!(page.browser.script("return [isSecureContext, typeof crypto.subtle]", &[]), json!([false, "undefined"]));
+    page.browser.reload();
+    page.await_ready();
+    page.click("settings");
+    let told = page.until("what opens the profile", |page| page.text("protection"));
+    assert!(told.contains("insecure"), "{told}");
+    page.type_into("passphrase-new", "some words");
+    page.type_into("passphrase-again", "some words");
+    page.click("passphrase-set");
+    await_status(&page, "Done");
+    page.click("lock");
+    unlock(&page, "some words");
 }
