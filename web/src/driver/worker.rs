@@ -81,7 +81,7 @@ async fn take_turn(inbox: &mut mpsc::UnboundedReceiver<Request>, tell: &Callback
                     Request::TakeOver => tab_lock::ask_others_to_let_go(),
                     Request::Command(Command::Network { watch }) => looking = watch.then(|| Box::pin(look(tell))),
                     // The page offers nothing else before it is its turn.
-                    Request::Command(_) => {}
+                    Request::Command(_) | Request::Lock(_) => {}
                 }
                 turn = waiting;
             }
