@@ -28,9 +28,11 @@ use self::sockets::Sockets;
 use crate::clock::Clock;
 use crate::directory::trust::{self, TrustError};
 use crate::http::client as http;
+use crate::profile::ProfileError;
+use crate::profile::passphrase::Passphrase;
 use crate::random;
 use crate::shutdown::Shutdown;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The longest line that is read, in bytes.
 const MAX_LINE_LEN: u64 = 256 * 1024;
@@ -47,6 +49,8 @@ pub struct ChatConfig {
     pub profile: PathBuf,
     /// A file with the authorities' keys; without one they are taken from the directory once, and pinned.
     pub authorities: Option<PathBuf>,
+    /// Where the profile's passphrase comes from, if it has one.
+    pub passphrase: Passphrase,
 }
 
 /// Why a native client cannot go on.
@@ -57,7 +61,7 @@ pub enum ChatError {
     Trust(#[from] TrustError),
     /// The profile cannot be used.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Profile(#[from] ProfileError),
     /// The profile holds what this version did not write.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -72,17 +76,18 @@ pub enum ChatError {
 ///
 /// If it cannot begin, or can no longer write to its profile or its output.
 pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatError> {
-    let authorities = authorities(&config).await?;
     let (inputs, mut inbox) = mpsc::unbounded_channel();
     let (failed, mut failure) = mpsc::unbounded_channel();
     let done = inputs.clone();
-    let (store, records) = Store::open(&config.profile, move |batch| {
+    let (store, records) = Store::open(&config.profile, &config.passphrase, move |batch| {
         // Nobody listens any more when the program is about to end.
         match batch {
             Ok(batch) => drop(done.send(Input::Persisted(batch))),
             Err(error) => drop(failed.send(error)),
         }
     })?;
+    // Nobody is asked for anything before the profile is open.
+    let authorities = authorities(&config).await?;
     let printed = Printed::open(&config.profile)?;
     let clock = Clock::start();
     let client = Client::new(Config::new(authorities), records, random::seed()?, clock.now())?;

@@ -12,6 +12,7 @@ use crate::config::{AuthorityOptions, RelayOptions};
 use crate::keygen::KeygenOptions;
 use crate::logging::LogFormat;
 use crate::network::NetworkOptions;
+use crate::profile::passphrase::FILE_VARIABLE;
 use crate::status::StatusOptions;
 
 /// The variable that says what `--log-format` would.
@@ -44,6 +45,8 @@ pub enum Subcommand {
     Network(NetworkOptions),
     /// Chat without a page: JSON lines on standard input and output
     Chat(ChatArgs),
+    /// Set, change or remove the passphrase of a profile
+    Passphrase(PassphraseArgs),
     /// Show how a network is: its consensus, authorities and relays, as an authority sees them
     Status(StatusOptions),
     /// Measure a running network
@@ -88,6 +91,27 @@ pub struct ChatArgs {
     /// A JSON file with the authorities' keys [default: taken from the directory on first use, then pinned]
     #[arg(long, value_name = "FILE")]
     pub authorities: Option<PathBuf>,
+    /// A file with the profile's passphrase in its only line [default: asked for, if the profile has one]
+    #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Arguments of `allium passphrase`.
+#[derive(Args, Debug)]
+#[command(after_help = "A passphrase that is forgotten cannot be replaced: nobody can read the profile then.")]
+pub struct PassphraseArgs {
+    /// The folder of the profile, which no client may be using
+    #[arg(long, value_name = "DIR")]
+    pub profile: PathBuf,
+    /// A file with the passphrase that the profile has now [default: asked for, if it has one]
+    #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
+    pub passphrase_file: Option<PathBuf>,
+    /// A file with the passphrase that the profile is to have [default: asked for]
+    #[arg(long, value_name = "FILE")]
+    pub new_passphrase_file: Option<PathBuf>,
+    /// Let a key file in the profile's folder open it, in place of a passphrase
+    #[arg(long, conflicts_with = "new_passphrase_file")]
+    pub remove: bool,
 }
 
 #[cfg(test)]
@@ -114,6 +138,9 @@ mod tests {
             &["allium", "network", "--relays", "0"],
             &["allium", "chat", "--profile", "p"],
             &["allium", "chat", "--log-format", "xml"],
+            &["allium", "passphrase"],
+            &["allium", "passphrase", "--profile", "p", "--remove", "--new-passphrase-file", "f"],
+            &["allium", "passphrase", "--profile", "p", "secret"],
             &["allium", "keygen"],
             &["allium", "keygen", "--data", "d", "--family", "f"],
             &["allium", "keygen", "--data", "d", "--nickname", "a"],

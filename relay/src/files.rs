@@ -34,6 +34,8 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     name.push(".new");
     let new = path.with_file_name(name);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // One that was left over keeps its permissions.
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(new)

@@ -11,7 +11,7 @@
 //! - [`directory`]: a node's copy of the directory: fetched, verified, served
 //! - [`page`]: the page's files
 //! - [`network`]: a whole network on one machine, with the page
-//! - [`chat`], [`store`]: the native client and its disk
+//! - [`chat`], [`profile`], [`store`]: the native client, what it keeps, and how that is written
 //! - [`mod@bench`]: measurements of a running network
 //! - [`metrics`], [`logging`], [`status`]: what operators see
 //! - [`http`], [`dial`]: HTTP and WebSockets, bounded
@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod network;
 pub mod onion_keys;
 pub mod page;
+pub mod profile;
 pub mod random;
 pub mod relay;
 pub mod services;
@@ -51,8 +52,10 @@ pub mod tls;
 use std::error::Error;
 
 use chat::ChatConfig;
-use cli::{AuthorityArgs, ChatArgs, Cli, RelayArgs, Subcommand};
+use cli::{AuthorityArgs, ChatArgs, Cli, PassphraseArgs, RelayArgs, Subcommand};
 use config::{AuthorityOptions, RelayOptions};
+use profile::Profile;
+use profile::passphrase::Passphrase;
 
 /// Runs what the command line asks for, until it ends or is told to.
 pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
@@ -80,16 +83,32 @@ pub async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
         Subcommand::Keygen(options) => println!("{}", keygen::run(options)?),
         Subcommand::Network(options) => network::run(options, shutdown).await?,
-        Subcommand::Chat(ChatArgs { directory, profile, authorities }) => {
+        Subcommand::Chat(ChatArgs { directory, profile, authorities, passphrase_file }) => {
             let directory = directory.trim_end_matches('/').to_owned();
-            chat::run(ChatConfig { directory, profile, authorities }, shutdown).await?;
+            let passphrase = Passphrase { file: passphrase_file };
+            chat::run(ChatConfig { directory, profile, authorities, passphrase }, shutdown).await?;
         }
+        Subcommand::Passphrase(args) => change_passphrase(&args)?,
         Subcommand::Status(options) => {
             use std::io::Write as _;
             // Whoever reads no more, as `head` does, has seen enough.
             let _ = writeln!(std::io::stdout(), "{}", status::run(options).await?.trim_end());
         }
         Subcommand::Bench(bench) => bench::run(bench).await?,
+    }
+    Ok(())
+}
+
+fn change_passphrase(args: &PassphraseArgs) -> Result<(), profile::ProfileError> {
+    let PassphraseArgs { profile, passphrase_file, new_passphrase_file, remove } = args;
+    let mut opened = Profile::open_existing(profile, &Passphrase { file: passphrase_file.clone() })?;
+    if *remove {
+        opened.remove_passphrase()?;
+        println!("The profile in {} is opened by its key file from now on.", profile.display());
+    } else {
+        let new = Passphrase { file: new_passphrase_file.clone() }.choose()?;
+        opened.set_passphrase(&new)?;
+        println!("The profile in {} is opened by the new passphrase from now on.", profile.display());
     }
     Ok(())
 }

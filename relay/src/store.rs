@@ -1,35 +1,13 @@
-//! The native client's disk: the engine's records in one redb file.
+//! The native client's disk: writes to its profile in a thread of their own.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread::JoinHandle;
 
 use allium_shared::client::api::{BatchId, Write};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
-use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::files;
-
-const FILE: &str = "profile.redb";
-const FRESH_FILE: &str = "profile.redb.new";
-const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-
-/// Why a profile cannot be used.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// The folder or file cannot be made or read.
-    #[error("cannot use the profile's folder: {0}")]
-    Io(#[from] io::Error),
-    /// Another process uses the profile.
-    #[error("another Allium is using this profile; end it first, or name another folder with --profile")]
-    InUse,
-    /// The file cannot be read or written.
-    #[error("cannot use the profile's file: {0}")]
-    Database(#[source] Box<redb::Error>),
-}
+use crate::profile::passphrase::Passphrase;
+use crate::profile::{Profile, ProfileError};
 
 /// All records that a profile holds, with their keys.
 pub type Records = Vec<(String, Vec<u8>)>;
@@ -49,26 +27,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the folder or the file cannot be used, or another process uses it.
+    /// If the profile cannot be used, or its passphrase is wrong.
     pub fn open(
         folder: &Path,
-        done: impl Fn(Result<BatchId, StoreError>) + Send + 'static,
-    ) -> Result<(Self, Records), StoreError> {
-        files::create_private_dir(folder)?;
-        let path = folder.join(FILE);
-        if !path.exists() {
-            // A file that a kill leaves half made could never be opened again, so it gets its name when it is whole.
-            let fresh = folder.join(FRESH_FILE);
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
-            write(&Database::create(&fresh).map_err(database)?, [])?;
-            fs::rename(&fresh, &path)?;
-            files::sync_dir(folder)?;
-        }
-        let database = Database::create(&path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
-            error => self::database(error),
-        })?;
-        let records = load(&database)?;
+        passphrase: &Passphrase,
+        done: impl Fn(Result<BatchId, ProfileError>) + Send + 'static,
+    ) -> Result<(Self, Records), ProfileError> {
+        let mut profile = Profile::open(folder, passphrase)?;
+        let records = profile.load()?;
         let (batches, mut queue) = mpsc::unbounded_channel::<(BatchId, Vec<Write>)>();
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             while let Some(first) = queue.blocking_recv() {
@@ -78,7 +44,7 @@ impl Store {
                     group.push(next);
                 }
                 let Some(last) = group.last().map(|(batch, _)| *batch) else { continue };
-                let written = write(&database, group.into_iter().flat_map(|(_, writes)| writes));
+                let written = profile.write(group.into_iter().flat_map(|(_, writes)| writes));
                 let failed = written.is_err();
                 done(written.map(|()| last));
                 if failed {
@@ -110,36 +76,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn load(database: &Database) -> Result<Records, StoreError> {
-    let transaction = database.begin_read().map_err(self::database)?;
-    let table = transaction.open_table(RECORDS).map_err(self::database)?;
-    let mut records = Vec::new();
-    for record in table.iter().map_err(self::database)? {
-        let (key, value) = record.map_err(self::database)?;
-        records.push((key.value().to_owned(), value.value().to_owned()));
-    }
-    Ok(records)
-}
-
-fn write(database: &Database, writes: impl IntoIterator<Item = Write>) -> Result<(), StoreError> {
-    // Transactions are synced to the disk by default.
-    let transaction = database.begin_write().map_err(self::database)?;
-    {
-        let mut table = transaction.open_table(RECORDS).map_err(self::database)?;
-        for Write { key, value } in writes {
-            match value {
-                Some(value) => table.insert(key.as_str(), value.as_slice()).map_err(self::database)?,
-                None => table.remove(key.as_str()).map_err(self::database)?,
-            };
-        }
-    }
-    transaction.commit().map_err(self::database)
-}
-
-fn database(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Database(Box::new(error.into()))
 }
 
 #[cfg(test)]

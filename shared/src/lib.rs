@@ -19,6 +19,7 @@
 //! - [`contact`]: how two people become contacts
 //! - [`messaging`]: what two contacts say to each other
 //! - [`client`]: the engine behind the page and the native client
+//! - [`vault`]: what the engine stores, sealed on its way to the disk
 //! - `vectors`, with the feature of that name: every message byte by byte, and the check against that
 //! - `wycheproof`, with the feature `vectors`: checks of what comes from other crates
 
@@ -35,6 +36,7 @@ pub mod relay;
 pub mod rendezvous;
 pub mod services;
 pub mod time;
+pub mod vault;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;
 pub mod wire;

@@ -14,11 +14,13 @@
 //!
 //! - `message`: the kinds of entries, and the check of each
 //! - `documents`: the fields of the directory's documents
+//! - `profile`: a profile at rest
 //! - `fields`: byte strings, and the fields of the larger kinds
 
 mod documents;
 mod fields;
 mod message;
+mod profile;
 
 use std::collections::BTreeSet;
 
@@ -153,6 +155,9 @@ fn everything() -> BTreeSet<String> {
         "user key answer, found",
         "user key answer, none",
         "user key publication",
+        "profile header, passphrase",
+        "profile header, device",
+        "profile record",
     ];
     names.extend(others.map(str::to_owned));
     names.into_iter().collect()

@@ -31,6 +31,8 @@ pub struct Chat {
     trusted: Option<PathBuf>,
     /// The network namespace in which it runs, if not this process's.
     namespace: Option<String>,
+    /// The file with the profile's passphrase, if it has one.
+    passphrase: Mutex<Option<PathBuf>>,
     folder: TempDir,
     runs: Mutex<Vec<Arc<Run>>>,
     /// `queued` events name the message, not the command: only one at a time may wait for its own.
@@ -76,6 +78,7 @@ impl Chat {
             url: url.to_owned(),
             trusted,
             namespace,
+            passphrase: Mutex::default(),
             folder,
             runs: Mutex::default(),
             sending: Mutex::default(),
@@ -94,7 +97,15 @@ impl Chat {
         if let Some(trusted) = &self.trusted {
             command.env(TRUSTED, trusted);
         }
+        if let Some(passphrase) = &*lock(&self.passphrase) {
+            command.arg("--passphrase-file").arg(passphrase);
+        }
         runs.push(Arc::new(Run::start(&self.label, &mut command, &log)));
+    }
+
+    /// Names a file with the profile's passphrase, or none, to the processes that follow.
+    pub fn use_passphrase(&self, file: Option<&Path>) {
+        *lock(&self.passphrase) = file.map(Path::to_owned);
     }
 
     /// Starts the client's next process and waits until it is ready.

@@ -22,6 +22,7 @@
 //! - [`liar`]: an authority that lies
 //! - [`secure`]: a network served by TLS
 //! - [`chat`]: `allium chat`, a native client
+//! - [`profile`]: what is in a client's profile
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
 //! - [`browser`]: Chromium by WebDriver, and the page in it
@@ -50,6 +51,7 @@ pub mod node;
 pub mod origin;
 pub mod peer;
 pub mod process;
+pub mod profile;
 pub mod secure;
 pub mod sim;
 pub mod tap;

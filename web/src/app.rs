@@ -8,7 +8,7 @@ use yew::prelude::*;
 use crate::address::{self, Route};
 use crate::driver;
 use crate::hooks::{Actions, Routes, Store, use_document_title, use_routes};
-use crate::pages::{Elsewhere, Failed, Messenger, Network, OtherAuthorities};
+use crate::pages::{Elsewhere, Failed, Messenger, Network, OtherAuthorities, PutAway, Unlock};
 use crate::state::{Action, Phase};
 use crate::strings;
 
@@ -68,6 +68,9 @@ pub fn App(props: &Props) -> Html {
         }
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
         Phase::Elsewhere => html! { <Elsewhere /> },
+        Phase::Locked(attempt) => html! { <Unlock attempt={attempt.clone()} /> },
+        Phase::Locking => html! { <PutAway done=false /> },
+        Phase::PutAway => html! { <PutAway done=true /> },
         Phase::Failed(reason) => html! { <Failed title={strings::FAILED_TITLE} reason={Rc::clone(reason)} /> },
         Phase::OtherAuthorities(kept, named) => {
             html! { <OtherAuthorities kept={Rc::clone(kept)} named={Rc::clone(named)} /> }

@@ -5,6 +5,8 @@ mod failed;
 mod messenger;
 mod network;
 mod other_authorities;
+mod put_away;
+mod unlock;
 
 pub use self::elsewhere::Elsewhere;
 pub use self::failed::Failed;
@@ -18,3 +20,5 @@ fn reload(_: yew::MouseEvent) {
         let _ = window.location().reload();
     }
 }
+pub use self::put_away::PutAway;
+pub use self::unlock::Unlock;

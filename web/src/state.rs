@@ -17,6 +17,7 @@ use allium_shared::time::UnixTime;
 pub use self::conversation::{Conversation, Message};
 use self::network::{Arriving, Network};
 use crate::driver::Notice;
+use crate::storage::Protection;
 use crate::strings;
 
 /// Everything that the page shows.
@@ -47,6 +48,10 @@ pub struct State {
     arriving: Option<Arriving>,
     /// The open invites, as the engine listed them last.
     pub invites: Rc<[InviteInfo]>,
+    /// What opens the profile; `None` until it is open.
+    pub protection: Option<Protection>,
+    /// The settings, while they are on the screen.
+    pub settings: Option<Attempt>,
     contacts: BTreeMap<ContactId, Contact>,
     requests: BTreeMap<ContactId, Request>,
     typing: BTreeSet<ContactId>,
@@ -64,12 +69,32 @@ pub enum Phase {
     Running,
     /// Another tab has it.
     Elsewhere,
+    /// The profile waits for its passphrase.
+    Locked(Attempt),
+    /// The person has locked the profile; what is not on disk yet is on its way there.
+    Locking,
+    /// The profile is locked, and the page is to be loaded anew.
+    PutAway,
     /// It cannot run; the text says why.
     Failed(Rc<str>),
     /// The site names other authorities than before: the ids of the network that is kept, and of the one that is named.
     OtherAuthorities(Rc<str>, Rc<str>),
     /// It has ended by a fault of its own.
     Crashed,
+}
+
+/// How far the person has come with a passphrase.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is being typed.
+    #[default]
+    Typing,
+    /// It is being tried.
+    Trying,
+    /// It was refused, for this reason.
+    Refused(Rc<str>),
+    /// It was taken.
+    Done,
 }
 
 /// A contact, without the conversation.
@@ -178,6 +203,14 @@ pub enum Action {
     Complain(Place, Rc<str>),
     /// The person has read what is said there.
     Dismiss(Place),
+    /// The person has typed a passphrase.
+    PassphraseEntered,
+    /// What was typed cannot be a passphrase.
+    PassphraseRefused(Rc<str>),
+    /// The person wants to see the settings.
+    OpenSettings,
+    /// The person locks the profile: nothing of it is to be seen from now on.
+    Lock,
 }
 
 impl State {
@@ -187,16 +220,21 @@ impl State {
             Action::Notice(notice) => self.notice(notice),
             Action::Open(contact) => {
                 self.open = Some(contact);
+                self.settings = None;
                 self.problems.remove(&Place::Send);
                 if matches!(self.invite, Invite::Taken { by } if by == contact) {
                     self.invite = Invite::None;
                 }
             }
-            Action::Close => self.open = None,
+            Action::Close => {
+                self.open = None;
+                self.settings = None;
+            }
             Action::Offer(link) => {
                 self.problems.remove(&Place::AddLink);
                 self.offered = Some(link);
                 self.open = None;
+                self.settings = None;
             }
             Action::InviteRequested => {
                 self.problems.remove(&Place::Invite);
@@ -215,6 +253,21 @@ impl State {
             }
             Action::Complain(place, text) => drop(self.problems.insert(place, text)),
             Action::Dismiss(place) => drop(self.problems.remove(&place)),
+            Action::PassphraseEntered => self.attempt(Attempt::Trying),
+            Action::PassphraseRefused(reason) => self.attempt(Attempt::Refused(reason)),
+            Action::Lock => *self = Self { phase: Phase::Locking, ..Self::default() },
+            Action::OpenSettings => {
+                self.open = None;
+                self.settings = Some(Attempt::default());
+            }
+        }
+    }
+
+    /// Moves on with the passphrase that is asked for, wherever that is.
+    fn attempt(&mut self, attempt: Attempt) {
+        match (&mut self.phase, &mut self.settings) {
+            (Phase::Locked(now), _) | (_, Some(now)) => *now = attempt,
+            _ => {}
         }
     }
 
@@ -225,6 +278,18 @@ impl State {
                 let (offered, network) = (self.offered.take(), self.network.take());
                 *self = Self { phase: Phase::Running, offered, network, added: self.added, ..Self::default() };
             }
+            Notice::Locked => self.phase = Phase::Locked(Attempt::default()),
+            Notice::UnlockRefused(reason) | Notice::PassphraseRefused(reason) => {
+                self.attempt(Attempt::Refused(reason.into()));
+            }
+            Notice::Protection(protection) => {
+                self.phase = Phase::Running;
+                self.protection = Some(protection);
+                if self.settings.as_ref().is_some_and(|attempt| *attempt == Attempt::Trying) {
+                    self.settings = Some(Attempt::Done);
+                }
+            }
+            Notice::PutAway => *self = Self { phase: Phase::PutAway, ..Self::default() },
             Notice::Elsewhere => self.phase = Phase::Elsewhere,
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
             Notice::OtherAuthorities { kept, named } => {
@@ -349,6 +414,7 @@ impl State {
                 self.added += 1;
                 self.offered = None;
                 self.open = Some(id);
+                self.settings = None;
             }
             // Whoever was just taken as a contact is to be talked to.
             _ if self.approving == Some(id) => {

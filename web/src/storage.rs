@@ -1,27 +1,39 @@
-//! The profile's records in IndexedDB: all read at the start, then written batch by batch.
+//! The profile's records in IndexedDB, sealed: all read at the start, then written batch by batch.
+//!
+//! The header, which has the profile's key, lies beside them in a store of its own, with what opens it while there is no
+//! passphrase. A change of the passphrase is one transaction on that store.
+//!
+//! # Layout
+//!
+//! - `database`: the stores, and transactions on them
+//! - `browser_key`: the secret that opens the profile without a passphrase
+//! - `writer`: batches, one after the other
 
+mod browser_key;
+mod database;
 mod writer;
 
-use std::future::IntoFuture as _;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use allium_shared::client::api::Write;
-use futures_util::future::try_join;
-use idb::builder::{DatabaseBuilder, ObjectStoreBuilder};
-use idb::{Database, Query, TransactionMode, TransactionResult};
-use js_sys::{JsString, Object, Reflect, Uint8Array};
+use allium_shared::vault::{
+    Cost, DeviceSecret, Header, HeaderError, RecordError, RecordName, UnlockError, Vault, Way, WrapError,
+};
+use js_sys::{Reflect, Uint8Array};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 use serde::{Deserialize, Serialize};
-use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{IdbDatabase, IdbTransaction};
+use zeroize::Zeroizing;
 
+use self::database::{Change, Connection, PLAIN, SEALED, VAULT};
 pub use self::writer::Writer;
 
-const DATABASE: &str = "allium";
-const RECORDS: &str = "records";
-
-/// Raised when the shape of the database (not of the records in it) changes.
-const VERSION: u32 = 1;
+// The keys of the store that has the header.
+const HEADER: &str = "header";
+const DEVICE: &str = "device";
 
 /// Why records could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,95 +46,227 @@ pub enum StorageError {
     Failed,
 }
 
-/// The open database.
+/// Why a profile cannot be used. Nothing of it is changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileError {
+    /// The database cannot be used.
+    Storage(StorageError),
+    /// The browser gives no random numbers.
+    NoRandomness,
+    /// The header cannot be read.
+    Header(HeaderError),
+    /// There are records, and no header.
+    HeaderMissing,
+    /// There is a header, and not what opens it without a passphrase.
+    KeyMissing,
+    /// The browser's key does not do its work.
+    Browser,
+    /// The passphrase is wrong, or the browser's key.
+    Unlock(UnlockError),
+    /// The new passphrase cannot be used.
+    Wrap(WrapError),
+    /// A record cannot be read.
+    Record(RecordError),
+}
+
+/// What opens the profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protection {
+    /// A passphrase.
+    Passphrase,
+    /// A key that the browser keeps.
+    Browser,
+    /// A secret beside it, because the browser keeps no keys for this page.
+    Nothing,
+}
+
+/// A profile whose header has been read.
+pub enum Opened {
+    /// It is open.
+    Open(Storage),
+    /// It waits for its passphrase.
+    Locked(Locked),
+}
+
+/// A profile that waits for its passphrase.
+pub struct Locked {
+    connection: Connection,
+    header: Header,
+}
+
+/// An open profile. Clones are the same one.
+#[derive(Clone)]
 pub struct Storage {
-    database: IdbDatabase,
+    connection: Connection,
+    sealer: Rc<Sealer>,
+}
+
+struct Sealer {
+    vault: Vault,
+    rng: RefCell<ChaCha20Rng>,
+}
+
+impl Locked {
+    /// Opens the profile. This takes as long as the passphrase's cost, in which the thread does nothing else.
+    pub fn unlock(&self, passphrase: &str) -> Result<Storage, ProfileError> {
+        let vault = self.header.unlock_by_passphrase(passphrase).map_err(ProfileError::Unlock)?;
+        Ok(Storage { connection: self.connection.clone(), sealer: Rc::new(Sealer::new(vault, rng()?)) })
+    }
+
+    /// Closes the database.
+    pub fn close(&self) {
+        self.connection.close();
+    }
 }
 
 impl Storage {
-    /// Opens the database, or makes it.
-    pub async fn open() -> Result<Self, StorageError> {
-        let store = ObjectStoreBuilder::new(RECORDS);
-        let database = DatabaseBuilder::new(DATABASE)
-            .version(VERSION)
-            .add_object_store(store)
-            .build()
-            .await
-            .map_err(|_| StorageError::Unavailable)?;
-        Ok(Self { database: database.into() })
+    /// Opens the database, or makes it, and the profile in it, if it has no passphrase. One of before there were headers is
+    /// sealed first.
+    pub async fn open() -> Result<Opened, ProfileError> {
+        let connection = Connection::open().await?;
+        let sealer = match read_header(&connection).await? {
+            Some(header) if header.way() == Way::Device => {
+                let kept = connection.get(VAULT, DEVICE).await?.ok_or(ProfileError::KeyMissing)?;
+                let secret = browser_key::take(&kept).await?;
+                Sealer::new(header.unlock_by_device(&secret).map_err(ProfileError::Unlock)?, rng()?)
+            }
+            Some(header) => {
+                let connection = connection.drop_plain().await?;
+                return Ok(Opened::Locked(Locked { connection, header }));
+            }
+            None => create(&connection).await?,
+        };
+        // Emptied already. While the store is there, its name says that it was once used.
+        let connection = connection.drop_plain().await?;
+        Ok(Opened::Open(Self { connection, sealer: Rc::new(sealer) }))
     }
 
     /// Closes the connection, once what is under way has ended.
     pub fn close(&self) {
-        self.database.close();
+        self.connection.close();
     }
 
     /// Reads every record, in the order of their keys.
-    pub async fn load(&self) -> Result<Vec<(String, Vec<u8>)>, StorageError> {
-        self.try_load().await.map_err(|_| StorageError::Failed)
-    }
-
-    async fn try_load(&self) -> Result<Vec<(String, Vec<u8>)>, idb::Error> {
-        let database = Database::from(self.database.clone());
-        let store = database.transaction(&[RECORDS], TransactionMode::ReadOnly)?.object_store(RECORDS)?;
-        // A transaction ends when it has nothing left to do, so both requests are made before either is awaited.
-        let keys = store.get_all_keys(None::<Query>, None)?.into_future();
-        let values = store.get_all(None::<Query>, None)?.into_future();
-        let (keys, values) = try_join(keys, values).await?;
-        let keys = keys.into_iter().filter_map(|key| key.as_string());
-        Ok(keys.zip(values.into_iter().map(|value| Uint8Array::new(&value).to_vec())).collect())
+    pub async fn load(&self) -> Result<Vec<(String, Vec<u8>)>, ProfileError> {
+        let sealed = self.connection.all(SEALED).await?;
+        let open = |(name, sealed): (JsValue, Vec<u8>)| {
+            self.sealer.vault.open_record(&Uint8Array::new(&name).to_vec(), &sealed).map_err(ProfileError::Record)
+        };
+        let mut records = sealed.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        records.sort_unstable();
+        Ok(records)
     }
 
     /// Writes the records of several batches as one transaction; when it returns, they survive a crash.
     pub async fn write(&self, writes: impl IntoIterator<Item = &Write>) -> Result<(), StorageError> {
-        let transaction = self.begin_durable().map_err(|_| StorageError::Failed)?;
-        let handle = idb::Transaction::from(transaction.clone());
-        match Self::fill(handle, writes).await {
-            Ok(TransactionResult::Committed) => Ok(()),
-            _ if transaction.error().is_some_and(|error| error.name() == "QuotaExceededError") => {
-                Err(StorageError::Full)
+        let change = |write: &Write| match &write.value {
+            Some(value) => self.sealer.put(&write.key, value),
+            None => Ok(Change::Delete(SEALED, bytes(&self.sealer.vault.record_name(&write.key)))),
+        };
+        let changes = writes.into_iter().map(change).collect::<Result<_, _>>()?;
+        self.connection.change(&[SEALED], changes).await
+    }
+
+    /// What opens the profile.
+    pub async fn protection(&self) -> Result<Protection, ProfileError> {
+        match read_header(&self.connection).await?.ok_or(ProfileError::HeaderMissing)?.way() {
+            Way::Passphrase(_) => Ok(Protection::Passphrase),
+            Way::Device => {
+                let kept = self.connection.get(VAULT, DEVICE).await?.ok_or(ProfileError::KeyMissing)?;
+                Ok(if browser_key::is_guarded(&kept) { Protection::Browser } else { Protection::Nothing })
             }
-            _ => Err(StorageError::Failed),
         }
     }
 
-    async fn fill(
-        transaction: idb::Transaction,
-        writes: impl IntoIterator<Item = &Write>,
-    ) -> Result<TransactionResult, idb::Error> {
-        let store = transaction.object_store(RECORDS)?;
-        for write in writes {
-            let key = JsValue::from_str(&write.key);
-            match &write.value {
-                Some(value) => drop(store.put(&Uint8Array::from(value.as_slice()), Some(&key))?),
-                None => drop(store.delete(key)?),
-            }
-        }
-        transaction.await
+    /// Lets `new` open the profile and nothing else any more. `current` is the passphrase that it has, if it has one.
+    pub async fn set_passphrase(&self, current: &str, new: &str) -> Result<(), ProfileError> {
+        self.check(current).await?;
+        let Sealer { vault, rng } = &*self.sealer;
+        let header =
+            vault.header_for_passphrase(&mut *rng.borrow_mut(), new, Cost::USUAL).map_err(ProfileError::Wrap)?;
+        let changes = vec![Change::Put(VAULT, HEADER.into(), bytes(&header)), Change::Delete(VAULT, DEVICE.into())];
+        Ok(self.connection.change(&[VAULT], changes).await?)
     }
 
-    /// By default some browsers call a transaction complete before it has reached the disk.
-    fn begin_durable(&self) -> Result<IdbTransaction, JsValue> {
-        let options = Object::new();
-        Reflect::set(&options, &"durability".into(), &"strict".into())?;
-        let database: &DurableDatabase = self.database.unchecked_ref();
-        database.transaction(&RECORDS.into(), &"readwrite".into(), &options)
+    /// Lets a key of the browser's open the profile, and no passphrase any more.
+    pub async fn remove_passphrase(&self, current: &str) -> Result<(), ProfileError> {
+        self.check(current).await?;
+        let changes = self.sealer.for_device().await?;
+        Ok(self.connection.change(&[VAULT], changes).await?)
+    }
+
+    async fn check(&self, current: &str) -> Result<(), ProfileError> {
+        match read_header(&self.connection).await? {
+            Some(header) if header.way() != Way::Device => {
+                header.unlock_by_passphrase(current).map(drop).map_err(ProfileError::Unlock)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-#[wasm_bindgen]
-extern "C" {
-    /// `IDBDatabase` with the third argument of `transaction`, which web-sys still calls unstable; browsers that do not
-    /// know it pass over it.
-    type DurableDatabase;
+impl Sealer {
+    fn new(vault: Vault, rng: ChaCha20Rng) -> Self {
+        Self { vault, rng: RefCell::new(rng) }
+    }
 
-    #[wasm_bindgen(method, catch)]
-    fn transaction(
-        this: &DurableDatabase,
-        store: &JsString,
-        mode: &JsString,
-        options: &Object,
-    ) -> Result<IdbTransaction, JsValue>;
+    fn put(&self, key: &str, value: &[u8]) -> Result<Change, StorageError> {
+        let sealed = self.vault.seal_record(&mut *self.rng.borrow_mut(), key, value);
+        let (name, sealed): (RecordName, Vec<u8>) = sealed.map_err(|_| StorageError::Failed)?;
+        Ok(Change::Put(SEALED, bytes(&name), bytes(&sealed)))
+    }
+
+    /// What lets a new secret of the device open the profile.
+    async fn for_device(&self) -> Result<Vec<Change>, ProfileError> {
+        let secret = DeviceSecret::generate(&mut *self.rng.borrow_mut());
+        let header = self.vault.header_for_device(&mut *self.rng.borrow_mut(), &secret);
+        let kept = browser_key::keep(&secret).await?;
+        Ok(vec![Change::Put(VAULT, HEADER.into(), bytes(&header)), Change::Put(VAULT, DEVICE.into(), kept)])
+    }
+}
+
+/// Makes a header; and seals the records of a profile that had none, all in one transaction.
+async fn create(connection: &Connection) -> Result<Sealer, ProfileError> {
+    // A header that is made anew brings a key that opens none of these records.
+    if !connection.all(SEALED).await?.is_empty() {
+        return Err(ProfileError::HeaderMissing);
+    }
+    let mut rng = rng()?;
+    let sealer = Sealer::new(Vault::create(&mut rng), rng);
+    let mut changes = sealer.for_device().await?;
+    let mut stores = vec![VAULT, SEALED];
+    if connection.has(PLAIN) {
+        for (key, value) in connection.all(PLAIN).await? {
+            if let Some(key) = key.as_string() {
+                changes.push(sealer.put(&key, &value)?);
+            }
+        }
+        changes.push(Change::Clear(PLAIN));
+        stores.push(PLAIN);
+    }
+    connection.change(&stores, changes).await?;
+    Ok(sealer)
+}
+
+async fn read_header(connection: &Connection) -> Result<Option<Header>, ProfileError> {
+    let Some(bytes) = connection.get(VAULT, HEADER).await? else { return Ok(None) };
+    Header::decode(&Uint8Array::new(&bytes).to_vec()).map(Some).map_err(ProfileError::Header)
+}
+
+fn rng() -> Result<ChaCha20Rng, ProfileError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(|_| ProfileError::NoRandomness)?;
+    Ok(ChaCha20Rng::from_seed(*seed))
+}
+
+fn bytes(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
+}
+
+impl From<StorageError> for ProfileError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 /// Asks the browser not to clear the profile away when space runs short; it may say no, and need not ask the person.

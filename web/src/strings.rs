@@ -6,9 +6,10 @@ use std::fmt::Display;
 
 use allium_shared::client::api::{ContactState, DeliveryState, Progress, RelayView};
 use allium_shared::netdir::Role;
+use allium_shared::vault::{HeaderError, RecordError, UnlockError, WrapError};
 
 use crate::state::network::Tint;
-use crate::storage::StorageError;
+use crate::storage::{ProfileError, Protection, StorageError};
 
 pub const APP_NAME: &str = "Allium";
 
@@ -252,6 +253,75 @@ pub const ELSEWHERE_TEXT: &str = "It can run in one tab at a time, so that no me
     other tab, or go on in this one.";
 pub const ELSEWHERE_BUTTON: &str = "Use Allium here";
 pub const ELSEWHERE_WAITING: &str = "The other tab is putting everything away…";
+
+// The passphrase.
+pub const SETTINGS: &str = "Passphrase and lock";
+pub const CLOSE: &str = "Close";
+pub const LOCK: &str = "Lock now";
+pub const LOCKING: &str = "Locking…";
+pub const UNLOCK_TITLE: &str = "Allium is locked";
+pub const UNLOCK_TEXT: &str = "Your contacts and messages in this browser are encrypted with your passphrase.";
+pub const UNLOCK: &str = "Unlock";
+pub const UNLOCKING: &str = "Trying the passphrase. That takes a moment, so that guessing it takes long…";
+pub const PASSPHRASE: &str = "Passphrase";
+pub const PASSPHRASE_CURRENT: &str = "Current passphrase";
+pub const PASSPHRASE_NEW: &str = "New passphrase";
+pub const PASSPHRASE_AGAIN: &str = "New passphrase once more";
+pub const PASSPHRASE_SET: &str = "Set passphrase";
+pub const PASSPHRASE_CHANGE: &str = "Change passphrase";
+pub const PASSPHRASE_REMOVE: &str = "Remove it";
+pub const PASSPHRASE_TRYING: &str = "Encrypting the key. That takes a moment…";
+pub const PASSPHRASE_DONE: &str = "Done. This holds from now on.";
+pub const PASSPHRASE_WARNING: &str = "A forgotten passphrase cannot be replaced: nobody, Allium included, can open your \
+    contacts and messages without it. Several random words are a good one.";
+pub const PASSPHRASE_MISSING: &str = "Type a new passphrase first.";
+pub const PASSPHRASE_DIFFERENT: &str = "The two are not the same. Type the new passphrase twice.";
+
+/// What opens the profile, and what that is worth.
+pub fn protection(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Passphrase => {
+            "Your contacts and messages open with your passphrase only. Allium asks for it at each start."
+        }
+        Protection::Browser => {
+            "Your contacts and messages are encrypted with a key that this browser keeps. Whoever can use this browser can \
+             open them. With a passphrase they cannot."
+        }
+        Protection::Nothing => {
+            "Your contacts and messages are encrypted, but the key lies beside them: this page came over an insecure \
+             connection, and the browser keeps no keys for it. Only a passphrase protects them here."
+        }
+    }
+}
+
+/// The profile cannot be opened, or its passphrase not changed.
+pub fn profile_failed(error: ProfileError) -> String {
+    match error {
+        ProfileError::Storage(error) => storage_failed(error).into(),
+        ProfileError::NoRandomness => NO_RANDOMNESS.into(),
+        ProfileError::Unlock(UnlockError::WrongPassphrase) => "This passphrase is wrong.".into(),
+        ProfileError::Unlock(UnlockError::OutOfMemory) | ProfileError::Wrap(WrapError::OutOfMemory) => {
+            "There is not enough memory to try a passphrase. Close other tabs, then try again.".into()
+        }
+        ProfileError::Wrap(WrapError::Empty) => PASSPHRASE_MISSING.into(),
+        ProfileError::Header(HeaderError::Damaged) => damaged("its header is damaged"),
+        ProfileError::Header(HeaderError::Format(error)) => damaged(&format!("its header has another form ({error})")),
+        ProfileError::HeaderMissing => damaged("its header is missing"),
+        ProfileError::KeyMissing => damaged("the browser's key to it is missing"),
+        ProfileError::Browser => damaged("the browser's key to it does not work"),
+        ProfileError::Unlock(UnlockError::WrongDevice | UnlockError::OtherWay) => {
+            damaged("the browser's key does not fit it")
+        }
+        ProfileError::Record(RecordError::Sealed) => damaged("a record in it is damaged"),
+        ProfileError::Record(RecordError::Format(error)) => {
+            damaged(&format!("a record in it has another form ({error})"))
+        }
+    }
+}
+
+fn damaged(what: &str) -> String {
+    format!("What Allium has stored in this browser cannot be opened: {what}. Nothing was changed.")
+}
 
 // What goes wrong.
 pub const FAILED_TITLE: &str = "Allium cannot start";

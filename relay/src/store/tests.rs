@@ -6,12 +6,12 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
-type Done = Receiver<Result<BatchId, StoreError>>;
+type Done = Receiver<Result<BatchId, ProfileError>>;
 
 fn open(folder: &Path) -> (Store, Records, Done) {
     let (told, done) = channel();
     // Tests may have stopped listening before the last batch is written.
-    let (store, records) = Store::open(folder, move |batch| drop(told.send(batch))).unwrap();
+    let (store, records) = Store::open(folder, &Passphrase::default(), move |batch| drop(told.send(batch))).unwrap();
     (store, records, done)
 }
 
@@ -41,7 +41,7 @@ fn a_profile_is_its_owners_alone_and_open_once() {
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("profile");
     let (mut store, _, _done) = open(&profile);
-    assert!(matches!(Store::open(&profile, |_| ()), Err(StoreError::InUse)));
+    assert!(matches!(Store::open(&profile, &Passphrase::default(), |_| ()), Err(ProfileError::InUse)));
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&profile), 0o700);
     for entry in std::fs::read_dir(&profile).unwrap() {
@@ -54,9 +54,9 @@ fn a_profile_is_its_owners_alone_and_open_once() {
 #[test]
 fn a_damaged_profile_is_an_error_and_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(FILE);
+    let file = folder.path().join("profile.redb");
     std::fs::write(&file, vec![7; 5000]).unwrap();
-    assert!(matches!(Store::open(folder.path(), |_| ()), Err(StoreError::Database(_))));
+    assert!(matches!(Store::open(folder.path(), &Passphrase::default(), |_| ()), Err(ProfileError::Database(_))));
     assert_eq!(std::fs::read(&file).unwrap(), vec![7; 5000]);
 }
 

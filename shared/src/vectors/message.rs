@@ -8,6 +8,7 @@ use super::documents::{
     VoteFields,
 };
 use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields, Place, PointFields, RelayFields};
+use super::profile::{HeaderFields, RecordFields};
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::{Assembler, Fragment, split};
 use crate::cell::introduction::{Introduction, IntroductionId, Lock};
@@ -152,6 +153,9 @@ pub(super) enum Message {
         seed: Bytes,
         zeros: u32,
     },
+    ProfileHeader(HeaderFields),
+    /// The name of a stored record, and what is stored under it.
+    ProfileRecord(RecordFields),
 }
 
 impl Message {
@@ -306,6 +310,8 @@ impl Message {
             Self::Proofs(fields) => fields.check(bytes),
             Self::Tally(fields) => fields.check(bytes),
             Self::ConsensusUpdate(fields) => fields.check(bytes),
+            Self::ProfileHeader(fields) => fields.check(bytes),
+            Self::ProfileRecord(fields) => fields.check(bytes),
             Self::UserRecord { key, id } => {
                 let record = UserRecord { key: key.array::<32>()?.into() };
                 same_bytes(&record.encode(), bytes)?;

@@ -13,6 +13,8 @@ pub enum Glyph {
     Down,
     DoubleCheck,
     Network,
+    Key,
+    Lock,
     Send,
     Warning,
 }
@@ -37,6 +39,8 @@ pub fn Icon(props: &Props) -> Html {
             "M8 1.5a1.9 1.9 0 1 0 0 3.8 1.9 1.9 0 0 0 0-3.8ZM3.3 10.2a1.9 1.9 0 1 0 0 3.8 1.9 1.9 0 0 0 0-3.8ZM12.7 10.2a1.9 \
              1.9 0 1 0 0 3.8 1.9 1.9 0 0 0 0-3.8ZM7.1 5.1 4.3 10.4M8.9 5.1l2.8 5.3M5.2 12.1h5.6",
         ),
+        Glyph::Key => (16, "M6.8 9.2a3.4 3.4 0 1 1 2-2L14 12.4V14h-2v-1.6h-1.6v-1.6H8.6zM5 5v.1"),
+        Glyph::Lock => (16, "M3.5 7h9v6.5h-9zM5.3 7V5.2a2.7 2.7 0 0 1 5.4 0V7M8 9.6v1.4"),
         Glyph::Send => (16, "M8 13V3M3.5 7.5 8 3l4.5 4.5"),
         Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
     };

@@ -12,7 +12,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{MessageChannel, MessagePort, Url, Worker, WorkerOptions, WorkerType};
 use yew::Callback;
 
-use super::{Notice, Request, port};
+use super::{LockRequest, Notice, Request, port};
 use crate::{storage, strings};
 
 /// The worker's JavaScript, which is served beside the module's own.
@@ -38,6 +38,11 @@ impl Handle {
     /// Asks the tab that runs the profile to leave it to this one.
     pub fn take_over(&self) {
         self.ask(&Request::TakeOver);
+    }
+
+    /// Asks something of the profile's lock.
+    pub fn lock(&self, request: LockRequest) {
+        self.ask(&Request::Lock(request));
     }
 
     fn ask(&self, request: &Request) {

@@ -1,6 +1,7 @@
 //! One run of the engine, from the opened store until another tab's turn.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
 use allium_shared::client::api::{CONSENSUS_PATH, Input, LinkId, Output, UPDATE_PATH};
 use allium_shared::client::{Client, Config, history_entry};
@@ -16,11 +17,12 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
 
-use super::{Notice, Request, tell_events, trust};
+use super::worker::Inbox;
+use super::{Notice, Request, lock, tell_events, trust};
 use crate::address;
 use crate::directory;
 use crate::socket::Socket;
-use crate::storage::{Storage, StorageError, Writer};
+use crate::storage::{Opened, Storage, StorageError, Writer};
 use crate::strings;
 
 /// The store's records that are messages.
@@ -29,14 +31,33 @@ const MESSAGE_PREFIX: &str = "message/";
 /// The longest that `setTimeout` can wait.
 const TIMER_MILLIS_MAX: u32 = i32::MAX.unsigned_abs();
 
-/// Runs the engine until `others` says that another tab wants its turn, or the page goes.
+/// Why a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Another tab wants its turn, or the page goes.
+    LetGo,
+    /// The profile is to be locked.
+    Locked,
+}
+
+/// Runs the engine until another tab wants its turn, the profile is to be locked, or the page goes.
 pub(super) async fn run(
-    requests: &mut mpsc::UnboundedReceiver<Request>,
+    Inbox { requests, locks }: &mut Inbox,
     others: &mut mpsc::UnboundedReceiver<()>,
     tell: &Callback<Notice>,
-) -> Result<(), Stop> {
-    let storage = Storage::open().await.map_err(strings::storage_failed)?;
-    let mut records = storage.load().await.map_err(strings::storage_failed)?;
+) -> Result<End, Stop> {
+    let storage = match Storage::open().await.map_err(strings::profile_failed)? {
+        Opened::Open(storage) => storage,
+        Opened::Locked(locked) => match select(others.next(), pin!(lock::unlock(&locked, locks, tell))).await {
+            Either::Right((Some(storage), _)) => storage,
+            Either::Right((None, _)) | Either::Left(_) => {
+                locked.close();
+                return Ok(End::LetGo);
+            }
+        },
+    };
+    let mut records = storage.load().await.map_err(strings::profile_failed)?;
+    tell.emit(lock::protection(&storage).await.map_err(strings::profile_failed)?);
     let pinned = trust::take_pinned(&mut records).map_err(strings::storage_failed)?;
     tell.emit(Notice::History(
         records
@@ -46,10 +67,16 @@ pub(super) async fn run(
             .collect(),
     ));
 
-    let authorities = match select(others.next(), Box::pin(trust::authorities(&storage, pinned, tell))).await {
-        Either::Left(_) => {
+    let mut ends = pin!(async {
+        match select(others.next(), pin!(lock::serve(&storage, locks, tell))).await {
+            Either::Left(_) => End::LetGo,
+            Either::Right(_) => End::Locked,
+        }
+    });
+    let authorities = match select(&mut ends, pin!(trust::authorities(&storage, pinned, tell))).await {
+        Either::Left((end, _)) => {
             storage.close();
-            return Ok(());
+            return Ok(end);
         }
         Either::Right((authorities, _)) => authorities?,
     };
@@ -64,21 +91,21 @@ pub(super) async fn run(
         let tell = tell.clone();
         move |error: Option<StorageError>| tell.emit(Notice::StorageTrouble(error))
     };
-    let writer = Writer::start(storage, inputs.clone(), trouble);
+    let writer = Writer::start(storage.clone(), inputs.clone(), trouble);
     let mut run = Run { engine, clock, inputs, sockets: HashMap::new(), writer, tell: tell.clone() };
     let commands = requests.filter_map(|request| {
         ready(match request {
             Request::Command(command) => Some(Wake::Input(Input::Command(command))),
-            Request::TakeOver => None,
+            Request::TakeOver | Request::Lock(_) => None,
         })
     });
-    let wakes = stream::select(others.map(|()| Wake::LetGo), stream::select(commands, inbox.map(Wake::Input)));
-    run.drive(wakes).await;
+    let wakes = stream::select(stream::once(ends).map(Wake::End), stream::select(commands, inbox.map(Wake::Input)));
+    let end = run.drive(pin!(wakes)).await;
 
     // Everything that the engine has said is on disk before another tab reads it.
     run.sockets.clear();
     run.writer.finish().await;
-    Ok(())
+    Ok(end)
 }
 
 /// Why the engine does not run.
@@ -113,12 +140,12 @@ struct Run {
 /// What ends the driver's sleep.
 enum Wake {
     Input(Input),
-    LetGo,
+    End(End),
 }
 
 impl Run {
-    /// Feeds the engine until another tab wants its turn.
-    async fn drive(&mut self, mut wakes: impl Stream<Item = Wake> + Unpin) {
+    /// Feeds the engine until the run is to end.
+    async fn drive(&mut self, mut wakes: impl Stream<Item = Wake> + Unpin) -> End {
         let mut timer: Option<(Instant, TimeoutFuture)> = None;
         self.take_outputs();
         loop {
@@ -136,7 +163,8 @@ impl Run {
                     Input::Timeout
                 }
                 Either::Right((Some(Wake::Input(input)), _)) => input,
-                Either::Right((Some(Wake::LetGo) | None, _)) => return,
+                Either::Right((Some(Wake::End(end)), _)) => return end,
+                Either::Right((None, _)) => return End::LetGo,
             };
             self.engine.handle(self.clock.now(), input);
             self.take_outputs();

@@ -13,8 +13,8 @@ use gloo_timers::future::TimeoutFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::MessageChannel;
 
-use super::{Notice, Request, port};
-use crate::storage::StorageError;
+use super::{LockRequest, Notice, Passphrase, Request, port};
+use crate::storage::{Protection, StorageError};
 
 /// One that no number of JavaScript's can hold.
 const CONTACT: ContactId = ContactId(u64::MAX);
@@ -79,6 +79,13 @@ fn notices() -> Vec<Notice> {
         Notice::StorageTrouble(Some(StorageError::Full)),
         Notice::StorageTrouble(None),
         Notice::OtherAuthorities { kept: "ab".repeat(32), named: text.clone() },
+        Notice::Locked,
+        Notice::UnlockRefused(text.clone()),
+        Notice::Protection(Protection::Passphrase),
+        Notice::Protection(Protection::Browser),
+        Notice::Protection(Protection::Nothing),
+        Notice::PassphraseRefused(text.clone()),
+        Notice::PutAway,
         Notice::Failed(text),
     ]
 }
@@ -110,8 +117,18 @@ fn requests_survive_the_way() {
     let shown = Command::Shown { contact: CONTACT, id: ID };
     let network = Command::Network { watch: true };
     let commands = [Command::invite(), add, send, Command::Circuits, network, shown].map(Request::Command);
-    for request in commands.into_iter().chain([Request::TakeOver]) {
+    let secret = Passphrase::new(" \u{fffd}\" ".into());
+    let set = LockRequest::Set { current: Passphrase::default(), new: secret.clone() };
+    let remove = LockRequest::Remove { current: secret.clone() };
+    let locks = [LockRequest::Unlock(secret), set, remove, LockRequest::Lock].map(Request::Lock);
+    for request in commands.into_iter().chain(locks).chain([Request::TakeOver]) {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
     }
+}
+
+#[wasm_bindgen_test]
+fn a_passphrase_is_not_printed() {
+    let request = Request::Lock(LockRequest::Unlock(Passphrase::new("secret".into())));
+    assert!(!format!("{request:?}").contains("secret"));
 }

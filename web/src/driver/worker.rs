@@ -10,8 +10,8 @@ use web_sys::MessagePort;
 use yew::Callback;
 
 use super::look::look;
-use super::run::Stop;
-use super::{Notice, Request, port, run};
+use super::run::{End, Stop};
+use super::{LockRequest, Notice, Request, port, run};
 use crate::storage::StorageError;
 use crate::strings;
 use crate::tab_lock::{self, Requests, TabLock};
@@ -20,7 +20,10 @@ use crate::tab_lock::{self, Requests, TabLock};
 #[wasm_bindgen]
 pub fn drive(page: MessagePort) {
     let (requests, inbox) = mpsc::unbounded();
+    let (lock_requests, locks) = mpsc::unbounded();
+    let inbox = Inbox { requests: inbox, locks };
     let listener = port::listen(&page, move |request| match request {
+        Ok(Request::Lock(request)) => drop(lock_requests.unbounded_send(request)),
         Ok(request) => drop(requests.unbounded_send(request)),
         // The page and its worker are one program: this is a fault of it, and ends as a panic would.
         Err(error) => wasm_bindgen::throw_str(&error.to_string()),
@@ -32,18 +35,27 @@ pub fn drive(page: MessagePort) {
     });
 }
 
-async fn take_turns(mut inbox: mpsc::UnboundedReceiver<Request>, tell: &Callback<Notice>) {
-    while let Some(lock) = take_turn(&mut inbox, tell).await {
+/// What the page asks for.
+pub(super) struct Inbox {
+    /// Of the engine, or of other tabs.
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    /// Of the profile's lock, which is there before the engine.
+    pub(super) locks: mpsc::UnboundedReceiver<LockRequest>,
+}
+
+async fn take_turns(mut inbox: Inbox, tell: &Callback<Notice>) {
+    while let Some(lock) = take_turn(&mut inbox.requests, tell).await {
         tell.emit(Notice::Started);
         let mut others = Requests::listen();
-        if let Err(stop) = run::run(&mut inbox, others.stream(), tell).await {
-            tell.emit(match stop {
-                Stop::Failed(reason) => Notice::Failed(reason),
-                Stop::OtherAuthorities { kept, named } => Notice::OtherAuthorities { kept, named },
-            });
-            return;
+        match run::run(&mut inbox, others.stream(), tell).await {
+            Ok(End::LetGo) => drop(lock),
+            // The page is loaded anew, and this worker goes with it and with all that it remembers.
+            Ok(End::Locked) => return tell.emit(Notice::PutAway),
+            Err(Stop::Failed(reason)) => return tell.emit(Notice::Failed(reason)),
+            Err(Stop::OtherAuthorities { kept, named }) => {
+                return tell.emit(Notice::OtherAuthorities { kept, named });
+            }
         }
-        drop(lock);
     }
     // The browser gives this page no lock at all, as it gives none to pages that may not store anything.
     tell.emit(Notice::Failed(strings::storage_failed(StorageError::Unavailable).to_owned()));
@@ -69,7 +81,7 @@ async fn take_turn(inbox: &mut mpsc::UnboundedReceiver<Request>, tell: &Callback
                     Request::TakeOver => tab_lock::ask_others_to_let_go(),
                     Request::Command(Command::Network { watch }) => looking = watch.then(|| Box::pin(look(tell))),
                     // The page offers nothing else before it is its turn.
-                    Request::Command(_) => {}
+                    Request::Command(_) | Request::Lock(_) => {}
                 }
                 turn = waiting;
             }

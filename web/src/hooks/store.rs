@@ -6,7 +6,7 @@ use std::rc::Rc;
 use allium_shared::client::api::Command;
 use yew::prelude::*;
 
-use crate::driver;
+use crate::driver::{self, LockRequest};
 use crate::state::{Action, State};
 
 /// The state as Yew keeps it.
@@ -61,6 +61,11 @@ impl Actions {
     /// Commands the engine.
     pub fn command(&self, command: Command) {
         self.0.driver.command(command);
+    }
+
+    /// Asks something of the profile's lock.
+    pub fn lock(&self, request: LockRequest) {
+        self.0.driver.lock(request);
     }
 
     /// Asks the tab that runs the profile to leave it to this one.

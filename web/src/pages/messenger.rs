@@ -8,10 +8,12 @@ use yew::prelude::*;
 use crate::address::Route;
 use crate::components::{
     AddContact, Bloom, ContactList, ConversationView, Glyph, Icon, InviteCard, Logo, Problem, Requests, RouteLink,
-    Start, Status, Welcome,
+    Settings, Start, Status, Welcome,
 };
+use crate::driver::LockRequest;
 use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
 use crate::state::{Action, Place, State};
+use crate::storage::Protection;
 use crate::strings;
 
 /// How often the engine is asked for its circuits, besides when something changes.
@@ -36,20 +38,40 @@ pub fn Messenger(props: &Props) -> Html {
             }
         })
     };
-    let close = Callback::from(move |()| {
+    let close = {
+        let actions = actions.clone();
+        Callback::from(move |()| {
+            if let Some(actions) = &actions {
+                actions.act(Action::Close);
+            }
+        })
+    };
+    let open_settings = {
+        let actions = actions.clone();
+        Callback::from(move |_: MouseEvent| {
+            if let Some(actions) = &actions {
+                actions.act(Action::OpenSettings);
+            }
+        })
+    };
+    let lock = Callback::from(move |_: MouseEvent| {
         if let Some(actions) = &actions {
-            actions.act(Action::Close);
+            actions.act(Action::Lock);
+            actions.lock(LockRequest::Lock);
         }
     });
     let contact = state.open.and_then(|open| state.contact_of(open));
+    let settings = state.settings.clone().zip(state.protection);
+    let stage_is_in_use = contact.is_some() || settings.is_some();
     let reasons = (state.progress, contact.map(|contact| (contact.id, contact.state)));
     use_interval_while_visible(reasons, CIRCUITS_MILLIS, ask_for_circuits);
-    use_back_closes(contact.is_some(), close);
+    use_back_closes(stage_is_in_use, close);
 
     let contacts = state.contacts();
     let no_contacts = contacts.is_empty();
-    let main = match contact {
-        Some(contact) => html! {
+    let main = match (contact, settings) {
+        (_, Some((attempt, protection))) => html! { <Settings {attempt} {protection} /> },
+        (Some(contact), None) => html! {
             <ConversationView
                 key={contact.id.0}
                 contact={contact.clone()}
@@ -59,11 +81,11 @@ pub fn Messenger(props: &Props) -> Html {
                 problem={state.problems.get(&Place::Send).cloned()}
             />
         },
-        None if !state.is_ready() => html! { <Start step={state.progress} again={state.was_ready} /> },
-        None => html! { <Welcome {no_contacts} offered={state.offered.is_some()} /> },
+        (None, None) if !state.is_ready() => html! { <Start step={state.progress} again={state.was_ready} /> },
+        (None, None) => html! { <Welcome {no_contacts} offered={state.offered.is_some()} /> },
     };
     html! {
-        <div class={classes!("app", contact.is_some().then_some("in-conversation"))}>
+        <div class={classes!("app", stage_is_in_use.then_some("in-conversation"))}>
             <div class="banners">
                 <Problem place={Place::Storage} text={state.problems.get(&Place::Storage).cloned()} />
                 <Problem place={Place::General} text={state.problems.get(&Place::General).cloned()} />
@@ -77,6 +99,20 @@ pub fn Messenger(props: &Props) -> Html {
                         testid="network-link">
                         <Icon glyph={Glyph::Network} />
                     </RouteLink>
+                    if let Some(protection) = state.protection {
+                        <div class="brand-buttons">
+                            if protection == Protection::Passphrase {
+                                <button class="icon-button" type="button" data-testid="lock" onclick={lock}
+                                    aria-label={strings::LOCK} title={strings::LOCK}>
+                                    <Icon glyph={Glyph::Lock} />
+                                </button>
+                            }
+                            <button class="icon-button" type="button" data-testid="settings" onclick={open_settings}
+                                aria-label={strings::SETTINGS} title={strings::SETTINGS}>
+                                <Icon glyph={Glyph::Key} />
+                            </button>
+                        </div>
+                    }
                 </header>
                 <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
                 <Requests requests={state.requests()} />

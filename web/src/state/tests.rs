@@ -6,9 +6,9 @@ use allium_shared::client::api::{
 };
 use allium_shared::time::UnixTime;
 
-use super::{Action, Invite, Phase, Place, State};
+use super::{Action, Attempt, Invite, Phase, Place, State};
 use crate::driver::Notice;
-use crate::storage::StorageError;
+use crate::storage::{Protection, StorageError};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -256,4 +256,49 @@ fn a_list_of_relays_is_shown_once_it_is_whole_and_outlasts_a_change_of_turns() {
     assert!(!state.problems.contains_key(&Place::Network), "it has answered");
     state.apply(Action::Notice(Notice::Started));
     assert_eq!(shown(&state), Some(("four".to_owned(), 0)));
+}
+
+#[test]
+fn a_locked_profile_opens_after_the_right_passphrase() {
+    let mut state = running();
+    state.apply(Action::Notice(Notice::Locked));
+    assert_eq!(state.phase, Phase::Locked(Attempt::Typing));
+    state.apply(Action::PassphraseEntered);
+    assert_eq!(state.phase, Phase::Locked(Attempt::Trying));
+    state.apply(Action::Notice(Notice::UnlockRefused("wrong".into())));
+    assert_eq!(state.phase, Phase::Locked(Attempt::Refused("wrong".into())));
+    state.apply(Action::PassphraseEntered);
+    state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
+    assert_eq!((&state.phase, state.protection), (&Phase::Running, Some(Protection::Passphrase)));
+    assert_eq!(state.settings, None);
+}
+
+#[test]
+fn a_change_of_the_passphrase_is_told_where_it_was_asked_for() {
+    let mut state = running();
+    state.apply(Action::Notice(Notice::Protection(Protection::Browser)));
+    state.apply(Action::OpenSettings);
+    assert_eq!(state.settings, Some(Attempt::Typing));
+    state.apply(Action::PassphraseRefused("not the same".into()));
+    assert_eq!(state.settings, Some(Attempt::Refused("not the same".into())));
+    state.apply(Action::PassphraseEntered);
+    state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
+    assert_eq!((state.settings.clone(), state.protection), (Some(Attempt::Done), Some(Protection::Passphrase)));
+    state.apply(Action::Close);
+    assert_eq!(state.settings, None);
+    // Somebody who has left the settings is not led back by what comes of it.
+    state.apply(Action::Notice(Notice::PassphraseRefused("wrong".into())));
+    assert_eq!(state.settings, None);
+}
+
+#[test]
+fn a_page_that_is_put_away_knows_nothing_any_more() {
+    let mut state = running();
+    events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 10)]);
+    state.apply(Action::Lock);
+    assert_eq!(state, State { phase: Phase::Locking, ..State::default() });
+    events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 2, 20)]);
+    assert_eq!(state.phase, Phase::Locking, "what the engine still says shows nothing");
+    state.apply(Action::Notice(Notice::PutAway));
+    assert_eq!(state, State { phase: Phase::PutAway, ..State::default() });
 }
