@@ -7,7 +7,7 @@ use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use super::requests::Request;
 use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
-use crate::cell::introduction::{Introduction, IntroductionId};
+use crate::cell::introduction::{Introduction, IntroductionId, Lock};
 use crate::cell::message::Cookie;
 use crate::circuit::{Circuit, Side};
 use crate::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, KeyStream, SERVER_MESSAGE_LEN};
@@ -52,8 +52,10 @@ pub(super) enum Task {
 /// Taking introductions at one relay.
 pub(super) struct PointTask {
     pub(super) point: Point,
-    /// The ids that the relay was given last; none while the circuit is being built.
+    /// The ids that the relay was given last, without those that only fill up; none while it was given no list.
     pub(super) sent: Option<Vec<IntroductionId>>,
+    /// What fills the list up: the same each time, so that two lists tell no more than how they differ.
+    pub(super) fillers: Vec<Lock>,
     /// How many lists it has not confirmed yet.
     pub(super) unconfirmed: u32,
     /// An introduction that is coming in.
@@ -86,6 +88,8 @@ pub(super) struct Bring {
     pub(super) introduction: Introduction,
     /// Work that the relay wants done: how many bits, with which seed, and how many nonces have been tried.
     pub(super) work: Option<(u8, [u8; 16], u64)>,
+    /// How often the relay has wanted some.
+    pub(super) rounds: u8,
 }
 
 /// Going where somebody's introduction says.

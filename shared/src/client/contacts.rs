@@ -215,8 +215,6 @@ pub(super) struct Contact {
     pub(super) search: Search,
     pub(super) introductions: Introductions,
     pub(super) typing: Typing,
-    /// Whether they have been told all that there was to say.
-    pub(super) is_done: bool,
 }
 
 /// The search for a contact.
@@ -308,7 +306,6 @@ impl Contact {
             search: Search::new(now),
             introductions: Introductions::new(now),
             typing: Typing::default(),
-            is_done: false,
         };
         contact.state = contact.state_without(ContactState::Connecting);
         contact
