@@ -10,7 +10,7 @@ use crate::cell::fragment::Assembler;
 use crate::cell::introduction::{Introduction, IntroductionId, Lock};
 use crate::cell::message::Cookie;
 use crate::circuit::{Circuit, Side};
-use crate::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, KeyStream, SERVER_MESSAGE_LEN};
+use crate::crypto::handshake::{ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
@@ -66,15 +66,16 @@ pub(super) struct PointTask {
 pub(super) struct Wait {
     pub(super) contact: ContactId,
     pub(super) invitation: Invitation,
-    /// None once it has ended.
-    pub(super) handshake: Option<ClientHandshake>,
-    pub(super) introduction: Box<[u8; INTRODUCTION_LEN]>,
+    /// With whom: the key and the verification string.
+    pub(super) service: (ServerPublic, [u8; 32]),
+    /// One for each place where an introduction was brought: so no two places see the same.
+    pub(super) handshakes: Vec<ClientHandshake>,
     /// Whether the rendezvous relay keeps the cookie.
     pub(super) established: bool,
     pub(super) answer: Assembler,
-    /// Where the introduction has not been brought yet.
+    /// Where no introduction has been brought yet.
     pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
-    /// When to bring it to the next of them.
+    /// When to bring one to the next of them.
     pub(super) next: Instant,
     /// When to give up.
     pub(super) until: Instant,

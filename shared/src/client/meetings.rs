@@ -130,14 +130,12 @@ impl Client {
         self.rng.fill_bytes(&mut cookie);
         let invitation = Invitation { relay, cookie: Cookie(cookie), generation };
         let server = ServerPublic { identity: service_identity(&their_key), onion_key: their_key };
-        let begun = ClientHandshake::introduce(&mut self.rng, &server, &verification, &invitation.encode());
-        let Ok((handshake, introduction)) = begun else { return Ok(()) };
         let until = now + self.relays.stretch(ANSWER_TIME);
         let task = Task::Wait(Box::new(Wait {
             contact: id,
             invitation,
-            handshake: Some(handshake),
-            introduction: Box::new(introduction),
+            service: (server, verification),
+            handshakes: Vec::new(),
             established: false,
             answer: Assembler::default(),
             places: places.into(),
@@ -199,7 +197,11 @@ impl Client {
             return;
         };
         wait.next = now + step;
-        let introduction = Introduction { id, nonce: 0, handshake: *wait.introduction };
+        let (server, verification) = &wait.service;
+        let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
+        let Ok((handshake, message)) = begun else { return };
+        wait.handshakes.push(handshake);
+        let introduction = Introduction { id, nonce: 0, handshake: message };
         let bring = Bring { wait: key, contact: wait.contact, introduction, work: None, rounds: 0 };
         if self.lead_to(relay, Task::Bring(Box::new(bring))).is_err()
             && let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key)
@@ -277,10 +279,8 @@ impl Client {
             Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
         };
         let (contact, generation) = (wait.contact, wait.invitation.generation);
-        let stream = wait
-            .handshake
-            .take()
-            .and_then(|handshake| handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default()).ok());
+        let answer = message.get(..SERVER_MESSAGE_LEN).unwrap_or_default();
+        let stream = wait.handshakes.iter().find_map(|handshake| handshake.finish(answer).ok());
         let Some(stream) = stream else { return self.close_circuit(key, Some(DestroyReason::Protocol)) };
         self.join(key, Side::Visitor, stream, Some(contact), generation);
     }
@@ -389,6 +389,13 @@ impl Client {
         if let Caller::Contact(id) = caller
             && !self.gives_way(id, invitation.generation)
         {
+            return;
+        }
+        let introductions = match caller {
+            Caller::Invite(id) => self.invites.get_mut(&id).map(|invite| &mut invite.introductions),
+            Caller::Contact(id) => self.contacts.get_mut(&id).map(|contact| &mut contact.introductions),
+        };
+        if !introductions.is_some_and(|introductions| introductions.is_new_meeting(invitation.cookie)) {
             return;
         }
         let Ok((answer, stream)) = handshake.reply(&mut self.rng) else { return };
