@@ -1,6 +1,5 @@
 //! How strangers become contacts: a guest asks with an invite, the inviter's person decides.
 
-use super::Client;
 use super::api::{ContactId, ContactState, Event};
 use super::circuits::{CircuitKey, Phase, Talk, Task};
 use super::contacts::{
@@ -8,6 +7,7 @@ use super::contacts::{
 };
 use super::store::{Key, Then};
 use super::talks::Violation;
+use super::{Client, MAX_CONTACTS};
 use crate::circuit::Side;
 use crate::crypto::keys::OnionSecret;
 use crate::messaging::frame::Frame;
@@ -52,7 +52,8 @@ impl Client {
         let is_taken = |contact: &Contact| contact.record.came_by.as_ref().is_some_and(|by| by.invite == invite);
         let open = self.invites.get(&invite).ok_or(Violation)?;
         let invite_note = open.record.note.clone();
-        let waiting = self.contacts.values().filter(|contact| matches!(contact.record.stage, Stage::Asked(_))).count();
+        let asks = |contact: &&Contact| matches!(contact.record.stage, Stage::Asked(_)) && contact.is_shown();
+        let waiting = self.contacts.values().filter(asks).count();
         match known {
             // Whoever is blocked hears nothing.
             Some((_, true)) => return Err(Violation),
@@ -60,6 +61,7 @@ impl Client {
             // Until the first has confirmed, an invite for one stays open for that one only.
             None if !open.record.reusable && self.contacts.values().any(is_taken) => return Err(Violation),
             None if waiting >= MAX_REQUESTS => return Err(Violation),
+            None if self.contacts.len() >= MAX_CONTACTS && !self.forget_oldest_refused() => return Err(Violation),
             None => {}
         }
         let Some(secrets) = self.talk(key).and_then(|talk| talk.secrets.take()) else { return Ok(()) };
@@ -82,6 +84,14 @@ impl Client {
         self.pool_changed();
         self.store_and_say(key, Frame::Pending { key: own_key, points }, Phase::Undecided);
         Ok(())
+    }
+
+    /// Makes room by forgetting whoever was declined or blocked longest ago; `false` if there is nobody.
+    fn forget_oldest_refused(&mut self) -> bool {
+        let refused = |contact: &&Contact| matches!(contact.record.stage, Stage::Asked(_)) && !contact.is_shown();
+        let Some(oldest) = self.contacts.values().find(refused).map(|contact| contact.id) else { return false };
+        self.forget(oldest);
+        true
     }
 
     fn new_request(&mut self, name: &str, came_by: CameBy, relationship: Relationship, asked: Asked) -> ContactId {
@@ -178,7 +188,15 @@ impl Client {
 
     /// Inviter: the guest has stored all that it needs.
     pub(super) fn confirmed(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
-        if !self.talk(key).is_some_and(|talk| talk.side == Side::Host) {
+        let Some(talk) = self.talk(key) else { return Ok(()) };
+        let (side, is_told) = (talk.side, talk.is_told);
+        let is_declined = |contact: &Contact| matches!(&contact.record.stage, Stage::Asked(asked) if asked.declined);
+        if is_told && self.contacts.get(&id).is_some_and(is_declined) {
+            // They know; nothing of them stays.
+            self.forget(id);
+            return Ok(());
+        }
+        if side != Side::Host {
             return Err(Violation);
         }
         self.confirm(id);
@@ -270,12 +288,7 @@ impl Client {
         let Some(key) = contact.talk.filter(|_| contact.record.came_by.is_none()) else { return };
         let Some(talk @ Talk { phase: Phase::Undecided, is_told: false, .. }) = self.talk(key) else { return };
         talk.is_told = true;
-        let over = frame == Frame::Decline;
         self.send_frame(key, &frame);
-        if let Some(contact) = self.contacts.get_mut(&id) {
-            // Nothing else is to be said: once they have gone, nothing of them stays.
-            contact.is_done = over;
-        }
     }
 
     /// Guest: the inviter does not want us as a contact.
@@ -287,7 +300,8 @@ impl Client {
         contact.state = ContactState::Declined;
         let event = contact.event();
         self.store.then(Then::Tell(event));
-        self.drop_circuit(key);
+        // The inviter ends the circuit then.
+        self.store_and_say(key, Frame::Confirm, Phase::Undecided);
         Ok(())
     }
 

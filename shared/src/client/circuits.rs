@@ -7,10 +7,10 @@ use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use super::requests::Request;
 use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
-use crate::cell::introduction::{Introduction, IntroductionId};
+use crate::cell::introduction::{Introduction, IntroductionId, Lock};
 use crate::cell::message::Cookie;
 use crate::circuit::{Circuit, Side};
-use crate::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, KeyStream, SERVER_MESSAGE_LEN};
+use crate::crypto::handshake::{ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
@@ -52,8 +52,10 @@ pub(super) enum Task {
 /// Taking introductions at one relay.
 pub(super) struct PointTask {
     pub(super) point: Point,
-    /// The ids that the relay was given last; none while the circuit is being built.
+    /// The ids that the relay was given last, without those that only fill up; none while it was given no list.
     pub(super) sent: Option<Vec<IntroductionId>>,
+    /// What fills the list up: the same each time, so that two lists tell no more than how they differ.
+    pub(super) fillers: Vec<Lock>,
     /// How many lists it has not confirmed yet.
     pub(super) unconfirmed: u32,
     /// An introduction that is coming in.
@@ -64,15 +66,16 @@ pub(super) struct PointTask {
 pub(super) struct Wait {
     pub(super) contact: ContactId,
     pub(super) invitation: Invitation,
-    /// None once it has ended.
-    pub(super) handshake: Option<ClientHandshake>,
-    pub(super) introduction: Box<[u8; INTRODUCTION_LEN]>,
+    /// With whom: the key and the verification string.
+    pub(super) service: (ServerPublic, [u8; 32]),
+    /// One for each place where an introduction was brought: so no two places see the same.
+    pub(super) handshakes: Vec<ClientHandshake>,
     /// Whether the rendezvous relay keeps the cookie.
     pub(super) established: bool,
     pub(super) answer: Assembler,
-    /// Where the introduction has not been brought yet.
+    /// Where no introduction has been brought yet.
     pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
-    /// When to bring it to the next of them.
+    /// When to bring one to the next of them.
     pub(super) next: Instant,
     /// When to give up.
     pub(super) until: Instant,
@@ -86,6 +89,8 @@ pub(super) struct Bring {
     pub(super) introduction: Introduction,
     /// Work that the relay wants done: how many bits, with which seed, and how many nonces have been tried.
     pub(super) work: Option<(u8, [u8; 16], u64)>,
+    /// How often the relay has wanted some.
+    pub(super) rounds: u8,
 }
 
 /// Going where somebody's introduction says.

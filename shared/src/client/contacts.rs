@@ -8,6 +8,7 @@ use super::api::{ContactId, ContactState, DeliveryState, Event, MAX_NAME_LEN, Me
 use super::circuits::CircuitKey;
 use super::store::{Direction, Key, MessageRecord, Sealed, Store, Then};
 use crate::cell::introduction::{IntroductionId, Lock};
+use crate::cell::message::Cookie;
 use crate::contact::invite::Invite;
 use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
@@ -215,8 +216,6 @@ pub(super) struct Contact {
     pub(super) search: Search,
     pub(super) introductions: Introductions,
     pub(super) typing: Typing,
-    /// Whether they have been told all that there was to say.
-    pub(super) is_done: bool,
 }
 
 /// The search for a contact.
@@ -244,11 +243,17 @@ pub(super) struct Introductions {
     rate: Rate,
     /// The beginnings of the handshakes that came last: they are random.
     seen: VecDeque<[u8; 32]>,
+    /// The cookies of the meetings that were asked for last.
+    cookies: VecDeque<Cookie>,
 }
 
 impl Introductions {
     pub(super) fn new(now: Instant) -> Self {
-        Self { rate: Rate::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now), seen: VecDeque::new() }
+        Self {
+            rate: Rate::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now),
+            seen: VecDeque::new(),
+            cookies: VecDeque::new(),
+        }
     }
 
     /// Whether this one is to be looked at: it is new, and they have not been too many.
@@ -258,12 +263,25 @@ impl Introductions {
         if self.seen.contains(&key) || !self.rate.take(now) {
             return false;
         }
-        if self.seen.len() >= REMEMBERED {
-            self.seen.pop_front();
-        }
-        self.seen.push_back(key);
+        remember(&mut self.seen, key);
         true
     }
+
+    /// Whether this meeting was not asked for yet: the same comes by several relays.
+    pub(super) fn is_new_meeting(&mut self, cookie: Cookie) -> bool {
+        let is_new = !self.cookies.contains(&cookie);
+        if is_new {
+            remember(&mut self.cookies, cookie);
+        }
+        is_new
+    }
+}
+
+fn remember<T>(list: &mut VecDeque<T>, item: T) {
+    if list.len() >= REMEMBERED {
+        list.pop_front();
+    }
+    list.push_back(item);
 }
 
 /// Who is writing.
@@ -308,7 +326,6 @@ impl Contact {
             search: Search::new(now),
             introductions: Introductions::new(now),
             typing: Typing::default(),
-            is_done: false,
         };
         contact.state = contact.state_without(ContactState::Connecting);
         contact

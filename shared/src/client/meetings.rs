@@ -44,6 +44,12 @@ pub(super) const MEETING_TIME: Duration = Duration::from_secs(6);
 /// Nonces that are tried at once, for work that a relay wants done.
 const WORK_STEP: u64 = 2048;
 
+/// How long an introduction for which a relay wants work may be without an answer.
+const WORK_TIME: Duration = Duration::from_secs(60);
+
+/// How often one relay may want work for the same introduction.
+const MAX_WORK_ROUNDS: u8 = 4;
+
 /// Answers to introductions that may be under way for one caller.
 const MAX_COMING: usize = 2;
 
@@ -124,14 +130,12 @@ impl Client {
         self.rng.fill_bytes(&mut cookie);
         let invitation = Invitation { relay, cookie: Cookie(cookie), generation };
         let server = ServerPublic { identity: service_identity(&their_key), onion_key: their_key };
-        let begun = ClientHandshake::introduce(&mut self.rng, &server, &verification, &invitation.encode());
-        let Ok((handshake, introduction)) = begun else { return Ok(()) };
         let until = now + self.relays.stretch(ANSWER_TIME);
         let task = Task::Wait(Box::new(Wait {
             contact: id,
             invitation,
-            handshake: Some(handshake),
-            introduction: Box::new(introduction),
+            service: (server, verification),
+            handshakes: Vec::new(),
             established: false,
             answer: Assembler::default(),
             places: places.into(),
@@ -193,8 +197,12 @@ impl Client {
             return;
         };
         wait.next = now + step;
-        let introduction = Introduction { id, nonce: 0, handshake: *wait.introduction };
-        let bring = Bring { wait: key, contact: wait.contact, introduction, work: None };
+        let (server, verification) = &wait.service;
+        let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
+        let Ok((handshake, message)) = begun else { return };
+        wait.handshakes.push(handshake);
+        let introduction = Introduction { id, nonce: 0, handshake: message };
+        let bring = Bring { wait: key, contact: wait.contact, introduction, work: None, rounds: 0 };
         if self.lead_to(relay, Task::Bring(Box::new(bring))).is_err()
             && let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key)
         {
@@ -213,9 +221,9 @@ impl Client {
             // It is not wanted any more.
             _ => return self.drop_circuit(key),
         };
-        if let Some(managed) = self.circuits.get_mut(&key) {
-            managed.deadline = Some(deadline);
-        }
+        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        // While it waits for the other circuit, it goes by that one's time.
+        managed.deadline = introduction.is_some().then_some(deadline);
         let Some(introduction) = introduction else { return };
         for fragment in introduction.to_relay() {
             self.send_on(key, &RelayMessage::Introduce1(fragment));
@@ -231,9 +239,18 @@ impl Client {
         if bits > MAX_WORK_BITS || bring.work.is_some() {
             return self.close_circuit(key, Some(DestroyReason::Protocol));
         }
-        // What it takes is not known; the one that waits knows how long it does.
+        bring.rounds += 1;
+        if bring.rounds > MAX_WORK_ROUNDS {
+            // It has too much to do even for those who have worked.
+            return self.drop_circuit(key);
+        }
         *deadline = None;
-        bring.work = Some((bits, seed, 0));
+        // What has not been enough is not tried again.
+        bring.work = Some((bits, seed, bring.introduction.nonce.wrapping_add(1)));
+        let (wait, until) = (bring.wait, self.now.instant + WORK_TIME);
+        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&wait) {
+            wait.until = wait.until.max(until);
+        }
         self.work(key);
     }
 
@@ -244,7 +261,7 @@ impl Client {
         let Some(relay) = circuit.path().last().map(|hop| hop.identity) else { return };
         let found = bring.introduction.work(&relay, &seed).search(u32::from(bits), from, WORK_STEP);
         match found {
-            None => bring.work = Some((bits, seed, from + WORK_STEP)),
+            None => bring.work = Some((bits, seed, from.wrapping_add(WORK_STEP))),
             Some(nonce) => {
                 bring.introduction.nonce = nonce;
                 bring.work = None;
@@ -262,10 +279,8 @@ impl Client {
             Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
         };
         let (contact, generation) = (wait.contact, wait.invitation.generation);
-        let stream = wait
-            .handshake
-            .take()
-            .and_then(|handshake| handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default()).ok());
+        let answer = message.get(..SERVER_MESSAGE_LEN).unwrap_or_default();
+        let stream = wait.handshakes.iter().find_map(|handshake| handshake.finish(answer).ok());
         let Some(stream) = stream else { return self.close_circuit(key, Some(DestroyReason::Protocol)) };
         self.join(key, Side::Visitor, stream, Some(contact), generation);
     }
@@ -376,6 +391,13 @@ impl Client {
         {
             return;
         }
+        let introductions = match caller {
+            Caller::Invite(id) => self.invites.get_mut(&id).map(|invite| &mut invite.introductions),
+            Caller::Contact(id) => self.contacts.get_mut(&id).map(|contact| &mut contact.introductions),
+        };
+        if !introductions.is_some_and(|introductions| introductions.is_new_meeting(invitation.cookie)) {
+            return;
+        }
         let Ok((answer, stream)) = handshake.reply(&mut self.rng) else { return };
         let Invitation { relay, cookie, generation } = invitation;
         let come = Come { caller, cookie, generation, answer: Box::new(answer), stream };
@@ -480,9 +502,6 @@ impl Client {
         let now = self.now.instant;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         contact.talk = None;
-        if contact.is_done {
-            return self.forget(id);
-        }
         let role = contact.relationship().map(|relationship| relationship.role);
         if contact.state == ContactState::Connected {
             contact.search = Search::new(now);

@@ -200,7 +200,8 @@ impl Client {
             if self.circuits.values().any(stands) || self.relays.is_failing(&point.relay, now) {
                 continue;
             }
-            let task = PointTask { point, sent: None, unconfirmed: 0, incoming: Assembler::default() };
+            let task =
+                PointTask { point, sent: None, fillers: Vec::new(), unconfirmed: 0, incoming: Assembler::default() };
             match self.path(End::Own(point.relay)) {
                 Ok((link, path)) => {
                     self.build(link, &path, Task::Point(Box::new(task)));
@@ -224,13 +225,18 @@ impl Client {
         if self.profile.slots.len() < before {
             self.put_profile();
             self.pool.changed = true;
+            // Nobody has seen those links yet: the invites go elsewhere.
+            for invite in self.invites.values_mut().filter(|invite| !invite.published) {
+                if invite.record.places.iter().any(|(relay, _)| *relay == point.relay) {
+                    invite.record.places.clear();
+                }
+            }
         }
     }
 
     pub(super) fn point_reached(&mut self, key: CircuitKey) {
-        if let Some(Managed { task: Task::Point(task), deadline, .. }) = self.circuits.get_mut(&key) {
-            task.sent = Some(Vec::new());
-            *deadline = None;
+        if let Some(managed) = self.circuits.get_mut(&key) {
+            managed.deadline = None;
         }
         self.pool.changed = true;
     }
@@ -258,7 +264,7 @@ impl Client {
             .circuits
             .iter()
             .filter_map(|(key, managed)| match &managed.task {
-                Task::Point(task) if task.sent.is_some() => Some((*key, task.point)),
+                Task::Point(task) if managed.circuit.is_open() => Some((*key, task.point)),
                 _ => None,
             })
             .collect();
@@ -270,20 +276,23 @@ impl Client {
                 continue;
             };
             // The first is sent even where nobody is on it: whoever watches sees no difference.
-            if task.sent.as_ref() == Some(&ids) && !ids.is_empty() {
+            if task.sent.as_ref() == Some(&ids) {
                 continue;
             }
             task.sent = Some(ids);
             task.unconfirmed += 1;
             *due = Some(deadline);
             // 1, 2, 4, … parts: at most MAX_PARTS, since the list is no longer than these hold.
-            let of = locks.len().div_ceil(LOCKS).next_power_of_two().max(1);
-            for part in 0..of {
-                let mut padded = [(); LOCKS].map(|()| Lock::random(&mut self.rng));
-                for (to, from) in padded.iter_mut().zip(locks.iter().skip(part * LOCKS)) {
-                    *to = *from;
-                }
-                let message = RelayMessage::EstablishIntro { part: part as u8, of: of as u8, locks: Box::new(padded) };
+            let parts = locks.len().div_ceil(LOCKS).next_power_of_two().max(1);
+            let missing = parts * LOCKS - locks.len();
+            while task.fillers.len() < missing {
+                task.fillers.push(Lock::random(&mut self.rng));
+            }
+            let mut list: Vec<Lock> = locks.into_iter().chain(task.fillers.iter().take(missing).copied()).collect();
+            // All are random numbers: by their order nobody can tell which of them are new, or fill up.
+            list.sort_unstable_by_key(|lock| lock.0);
+            for (part, locks) in (0..).zip(list.as_chunks::<LOCKS>().0) {
+                let message = RelayMessage::EstablishIntro { part, of: parts as u8, locks: Box::new(*locks) };
                 self.send_on(key, &message);
             }
         }

@@ -137,13 +137,13 @@ impl ClientHandshake {
         Ok((Self { ntor, decapsulation_key, messages }, inner))
     }
 
-    /// Ends the handshake with the server's message.
-    pub fn finish(self, server_message: &[u8]) -> Result<KeyStream, HandshakeError> {
+    /// Ends the handshake with the server's message. One that does not answer this handshake changes nothing.
+    pub fn finish(&self, server_message: &[u8]) -> Result<KeyStream, HandshakeError> {
         let inner = unframe::<SERVER_MESSAGE_LEN>(server_message)?;
         let (ciphertext, ntor_stream) = self.ntor.finish(inner)?;
         let wrong_length = HandshakeError::Length { len: server_message.len(), expected: SERVER_MESSAGE_LEN };
         let secret = decapsulate(&self.decapsulation_key, &ciphertext).ok_or(wrong_length)?;
-        Ok(combine(ntor_stream, &secret, self.messages.chain_update(server_message)))
+        Ok(combine(ntor_stream, &secret, self.messages.clone().chain_update(server_message)))
     }
 }
 

@@ -111,8 +111,9 @@ impl Client {
         Ok((Self { transcript, ephemeral }, handshake))
     }
 
-    /// Ends the handshake; returns the server's message and the key stream.
-    pub fn finish(self, handshake: &[u8]) -> Result<(Vec<u8>, KeyStream), NtorError> {
+    /// Ends the handshake; returns the server's message and the key stream. A message that is not the server's answer to this
+    /// handshake changes nothing.
+    pub fn finish(&self, handshake: &[u8]) -> Result<(Vec<u8>, KeyStream), NtorError> {
         let too_short = NtorError::TooShort { len: handshake.len(), min: SERVER_OVERHEAD };
         let (server, rest) = handshake.split_first_chunk().ok_or(too_short)?;
         let (auth, encrypted) = rest.split_first_chunk::<32>().ok_or(too_short)?;

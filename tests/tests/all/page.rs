@@ -157,6 +157,7 @@ fn a_page_opened_by_an_invite_keeps_it_to_itself() {
     page.assert_at_hand(&AT_FIRST);
     page.type_into("contact-name", "Ada");
     page.click("contact-add");
+    ada.approve(Mark::default());
     page.open_conversation("Ada");
     page.send("I came by your link");
     ada.await_message("I came by your link");
@@ -183,6 +184,7 @@ fn links_that_cannot_be_used_are_told_so() {
     save_all(&page, "problem");
     page.paste_into("contact-link", &link);
     page.click("contact-add");
+    ada.approve(Mark::default());
     page.open_conversation("Ada");
     page.send("At last");
     ada.await_message("At last");

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use allium_shared::client::api::{DeliveryState, Event};
+use allium_shared::client::api::{Command, DeliveryState, Event};
+use allium_shared::services::UserId;
 use allium_tests::sim::seeds::for_seeds;
 use allium_tests::sim::{Node, Sim, Weather};
 
-use crate::people::{ALICE, BOB, LONG, contacts, contacts_in, invite, outgoing, path, received, send};
+use crate::people::{ALICE, BOB, LONG, contacts, contacts_in, outgoing, path, received, send};
 
 /// Both send, one message a second, while it storms; then all that reached a disk arrives.
 fn survive(seed: u64, fair: &Weather, storm: Weather) -> Sim {
@@ -149,8 +150,9 @@ fn a_relay_that_starts_again_has_its_keys_and_empty_tables() {
     let returned = sim.run_until(LONG, |sim| sim.links_between(Node::Client(BOB), Node::Relay(guard)) == 1);
     assert!(returned, "its client never came back");
     sim.run_for(Duration::from_secs(1));
-    invite(&mut sim, BOB);
-    assert!(sim.kept_by(guard).circuits > 0, "its client builds no circuits over it any more");
+    sim.command(BOB, Command::FindKey { id: UserId([7; 32]) });
+    let used = sim.run_until(LONG, |sim| sim.kept_by(guard).circuits > 0);
+    assert!(used, "its client builds no circuits over it any more");
 }
 
 #[test]

@@ -95,12 +95,12 @@ pub fn Messenger(props: &Props) -> Html {
                     <Logo class="brand-logo" bloom={Bloom::of(state.progress)} />
                     <h1>{ strings::APP_NAME }</h1>
                     <Status step={state.progress} again={state.was_ready} />
-                    <RouteLink to={Route::Network} class="icon-button network-link" label={strings::NETWORK_LINK}
-                        testid="network-link">
-                        <Icon glyph={Glyph::Network} />
-                    </RouteLink>
-                    if let Some(protection) = state.protection {
-                        <div class="brand-buttons">
+                    <div class="brand-buttons">
+                        <RouteLink to={Route::Network} class="icon-button" label={strings::NETWORK_LINK}
+                            testid="network-link">
+                            <Icon glyph={Glyph::Network} />
+                        </RouteLink>
+                        if let Some(protection) = state.protection {
                             if protection == Protection::Passphrase {
                                 <button class="icon-button" type="button" data-testid="lock" onclick={lock}
                                     aria-label={strings::LOCK} title={strings::LOCK}>
@@ -111,8 +111,8 @@ pub fn Messenger(props: &Props) -> Html {
                                 aria-label={strings::SETTINGS} title={strings::SETTINGS}>
                                 <Icon glyph={Glyph::Key} />
                             </button>
-                        </div>
-                    }
+                        }
+                    </div>
                 </header>
                 <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
                 <Requests requests={state.requests()} />

@@ -81,7 +81,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 if !point.take(now, part, of, &*locks)? {
                     return Ok(());
                 }
-                let ids = std::mem::take(&mut point.incoming);
+                let mut ids = std::mem::take(&mut point.incoming);
+                ids.sort_unstable();
+                ids.dedup();
                 out.release_ids(&std::mem::take(&mut point.ids), circ);
                 if !out.take_ids(&ids, circ) {
                     return Err(CircuitViolation::TooMuch);
