@@ -485,6 +485,14 @@ impl Client {
                 let message = format!("{} is blocked. Unblock them first.", contact.record.name);
                 self.error("send", message);
             }
+            Some(Contact { record: ContactRecord { stage: Stage::Asked(_), name, .. }, .. }) => {
+                let message = format!("{name} is no contact yet. Accept their request first.");
+                self.error("send", message);
+            }
+            Some(contact) if contact.state == ContactState::Declined => {
+                let message = format!("{} has declined your request.", contact.record.name);
+                self.error("send", message);
+            }
             Some(contact) if contact.outbox.len() >= MAX_OUTBOX => {
                 let message = format!("{MAX_OUTBOX} messages already wait for {}.", contact.record.name);
                 self.error("send", message);

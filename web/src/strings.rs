@@ -77,7 +77,7 @@ pub const PATH_MEETING: &str = "meeting";
 pub const INVITE_TITLE: &str = "Invite someone";
 pub const INVITE_CREATE: &str = "Create invite";
 pub const INVITE_ANOTHER: &str = "New invite";
-pub const INVITE_PREPARING: &str = "Building circuits to two relays where your visitor can meet you…";
+pub const INVITE_PREPARING: &str = "Letting relays know where your visitor may ask for you…";
 pub const INVITE_LINK: &str = "Invite link";
 pub const INVITE_HINT: &str =
     "For one person. You are asked before they become a contact. Keep Allium open until then.";
@@ -114,10 +114,11 @@ pub const REQUESTS: &str = "Requests";
 pub const REQUEST_APPROVE: &str = "Accept";
 pub const REQUEST_REJECT: &str = "Decline";
 pub const REQUEST_REJECT_HINT: &str = "They are told that you have declined";
-pub const REQUEST_BLOCK_HINT: &str = "They are told nothing, and cannot ask again with this invite";
+pub const REQUEST_BLOCK_HINT: &str = "They are told nothing";
 pub const BLOCK: &str = "Block";
 pub const UNBLOCK: &str = "Unblock";
-pub const BLOCK_HINT: &str = "Hear no more of them. They are told nothing, and cannot see whether you are online";
+pub const BLOCK_HINT: &str =
+    "Hear no more of them. They are told nothing, and find you as silent as if you were offline";
 
 /// Under the name of somebody who asks for contact.
 pub fn request_asks(invite_note: &str, at: &str) -> String {
@@ -216,9 +217,9 @@ pub fn contact_apart(state: ContactState, name: &str) -> Option<String> {
             Some(format!("{name} has your request. What you write now waits on this device until they accept it."))
         }
         ContactState::Declined => Some(format!("{name} has declined your request.")),
-        ContactState::Blocked => {
-            Some(format!("You have blocked {name}: nothing goes from one of you to the other, and they cannot tell."))
-        }
+        ContactState::Blocked => Some(format!(
+            "You have blocked {name}: nothing goes from one of you to the other. To them you seem offline."
+        )),
     }
 }
 

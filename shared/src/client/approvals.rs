@@ -8,6 +8,7 @@ use super::contacts::{
 use super::store::{Key, Then};
 use super::talks::Violation;
 use super::{Client, MAX_CONTACTS};
+use crate::cell::DestroyReason;
 use crate::circuit::Side;
 use crate::crypto::keys::OnionSecret;
 use crate::messaging::frame::Frame;
@@ -250,6 +251,8 @@ impl Client {
         let Stage::Asked(asked) = &mut contact.record.stage else { return Err(NO_REQUEST.to_owned()) };
         asked.declined = true;
         contact.put(&mut self.store);
+        // Whether they have confirmed or not, the invite is used.
+        self.confirm(id);
         self.store.then(Then::Tell(Event::RequestClosed { id }));
         self.store.then(Then::Decided(id));
         Ok(())
@@ -285,7 +288,9 @@ impl Client {
             },
             _ => return,
         };
-        let Some(key) = contact.talk.filter(|_| contact.record.came_by.is_none()) else { return };
+        // Before they have confirmed they could make nothing of a session.
+        let can_take = contact.record.came_by.is_none() || frame == Frame::Decline;
+        let Some(key) = contact.talk.filter(|_| can_take) else { return };
         let Some(talk @ Talk { phase: Phase::Undecided, is_told: false, .. }) = self.talk(key) else { return };
         talk.is_told = true;
         self.send_frame(key, &frame);
@@ -305,7 +310,7 @@ impl Client {
         Ok(())
     }
 
-    /// Ends all circuits of somebody.
+    /// Ends all circuits of somebody, as if this client had gone: the reason travels to the other end.
     fn drop_circuits_of(&mut self, id: ContactId) {
         let of_them = |task: &Task| match task {
             Task::Talk(talk) => talk.contact == Some(id),
@@ -315,7 +320,7 @@ impl Client {
         };
         let keys: Vec<_> =
             self.circuits.iter().filter(|(_, managed)| of_them(&managed.task)).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| self.drop_circuit(key));
+        keys.into_iter().for_each(|key| self.end_circuit(key, Some(DestroyReason::LinkClosed), false));
     }
 
     /// Nothing of somebody stays.

@@ -7,7 +7,7 @@ use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use super::requests::Request;
 use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
-use crate::cell::introduction::{Introduction, IntroductionId, Lock};
+use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::Cookie;
 use crate::circuit::{Circuit, Side};
 use crate::crypto::handshake::{ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic};
@@ -54,8 +54,6 @@ pub(super) struct PointTask {
     pub(super) point: Point,
     /// The ids that the relay was given last, without those that only fill up; none while it was given no list.
     pub(super) sent: Option<Vec<IntroductionId>>,
-    /// What fills the list up: the same each time, so that two lists tell no more than how they differ.
-    pub(super) fillers: Vec<Lock>,
     /// How many lists it has not confirmed yet.
     pub(super) unconfirmed: u32,
     /// An introduction that is coming in.

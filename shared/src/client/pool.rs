@@ -17,6 +17,7 @@ use crate::cell::fragment::{Assembler, Fragment};
 use crate::cell::introduction::{Introduction, IntroductionId, LOCKS, Lock, MAX_PARTS};
 use crate::cell::message::RelayMessage;
 use crate::contact::invite::INVITE_RELAYS;
+use crate::crypto::derive::derive_short;
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::frame::Frame;
 use crate::rendezvous::{POINTS, Point, SharedSecret};
@@ -48,6 +49,9 @@ const TOO_FEW_PLACES: &str = "There are too few relays where a visitor could ask
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Slot {
     pub(super) point: Point,
+    /// From which what fills its list up is derived: the same on each circuit to it.
+    #[serde(default)]
+    filling: [u8; 32],
     /// Until when it is to stay, in seconds since 1970.
     until: u64,
     /// Since when the relay has not been listed, in seconds since 1970.
@@ -166,7 +170,10 @@ impl Client {
             let mut salt = [0; 8];
             self.rng.fill_bytes(&mut salt);
             let until = clock + LIFETIME.0 + self.rng.next_u64() % (LIFETIME.1 - LIFETIME.0);
-            self.profile.slots.push(Slot { point: Point { relay, salt }, until, absent_since: None, retiring: false });
+            let mut filling = [0; 32];
+            self.rng.fill_bytes(&mut filling);
+            let point = Point { relay, salt };
+            self.profile.slots.push(Slot { point, filling, until, absent_since: None, retiring: false });
         }
         self.put_profile();
         self.pool.changed = true;
@@ -200,8 +207,7 @@ impl Client {
             if self.circuits.values().any(stands) || self.relays.is_failing(&point.relay, now) {
                 continue;
             }
-            let task =
-                PointTask { point, sent: None, fillers: Vec::new(), unconfirmed: 0, incoming: Assembler::default() };
+            let task = PointTask { point, sent: None, unconfirmed: 0, incoming: Assembler::default() };
             match self.path(End::Own(point.relay)) {
                 Ok((link, path)) => {
                     self.build(link, &path, Task::Point(Box::new(task)));
@@ -285,10 +291,10 @@ impl Client {
             // 1, 2, 4, … parts: at most MAX_PARTS, since the list is no longer than these hold.
             let parts = locks.len().div_ceil(LOCKS).next_power_of_two().max(1);
             let missing = parts * LOCKS - locks.len();
-            while task.fillers.len() < missing {
-                task.fillers.push(Lock::random(&mut self.rng));
-            }
-            let mut list: Vec<Lock> = locks.into_iter().chain(task.fillers.iter().take(missing).copied()).collect();
+            let filling =
+                self.profile.slots.iter().find(|slot| slot.point == point).map_or([0; 32], |slot| slot.filling);
+            let filler = |n: usize| Lock(derive_short("introduction filling", &[&filling, &(n as u64).to_be_bytes()]));
+            let mut list: Vec<Lock> = locks.into_iter().chain((0..missing).map(filler)).collect();
             // All are random numbers: by their order nobody can tell which of them are new, or fill up.
             list.sort_unstable_by_key(|lock| lock.0);
             for (part, locks) in (0..).zip(list.as_chunks::<LOCKS>().0) {
