@@ -7,7 +7,7 @@ use allium_shared::netdir::{Consensus, RelayEntry};
 use allium_tests::artifacts;
 use allium_tests::browser::picture::{save, save_all};
 use allium_tests::browser::{Page, Scheme};
-use allium_tests::chat::Chat;
+use allium_tests::chat::{Chat, Mark};
 use allium_tests::directory::Record;
 use allium_tests::largest::Largest;
 use allium_tests::network::{Network, Options};
@@ -118,6 +118,7 @@ fn an_invite_is_neither_lost_nor_leaked_by_it() {
     page.until("the link in its field", |page| page.value("contact-link")?.contains(fragment).then_some(()));
     page.type_into("contact-name", "Ada");
     page.click("contact-add");
+    ada.approve(Mark::default());
     page.open_conversation("Ada");
     page.send("After a detour");
     ada.await_message("After a detour");
