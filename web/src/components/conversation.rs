@@ -56,11 +56,11 @@ pub fn ConversationView(props: &Props) -> Html {
                         { strings::contact_state(contact.state) }
                     </p>
                 </div>
-                <Path hops={path.clone()} contact={Rc::clone(name)} />
-                <button class="button quiet" type="button" data-testid="contact-block" onclick={block}
+                <button class="button quiet block" type="button" data-testid="contact-block" onclick={block}
                     title={(!is_blocked).then_some(strings::BLOCK_HINT)}>
                     { if is_blocked { strings::UNBLOCK } else { strings::BLOCK } }
                 </button>
+                <Path hops={path.clone()} contact={Rc::clone(name)} />
             </header>
             <MessageList contact={contact.id} name={Rc::clone(name)} conversation={Rc::clone(conversation)} />
             if let Some(apart) = strings::contact_apart(contact.state, name) {
