@@ -96,3 +96,27 @@ fn the_program_prints_a_table_and_how_far_it_has_come() {
     let (code, _, err) = program(&["--relays", "2"]);
     assert!(code == Some(2) && err.contains("--relays"), "{err}");
 }
+
+/// Twenty pairs talk fast while relays and clients crash one after the other: for a minute, or ten where all is verified.
+#[test]
+fn twenty_conversations_lose_nothing_while_relays_and_clients_crash() {
+    let minutes = if allium_tests::artifacts::full() { 10 } else { 1 };
+    let plan = Plan {
+        relays: 10,
+        clients: 40,
+        talk: Duration::from_secs(60 * minutes),
+        // Each of the two: so five messages a second in each conversation.
+        pause: Duration::from_millis(400),
+        weather: Weather {
+            link_breaks: None,
+            relay_crashes: Some(Duration::from_secs(20)),
+            client_crashes: Some(Duration::from_secs(30)),
+            ..plan(3).weather
+        },
+        ..plan(3)
+    };
+    let report = run(&plan, |_| {});
+    assert!(report.is_clean() && report.messages_delivered == report.messages_sent, "{report:?}");
+    assert!(report.messages_sent > 5000 * minutes, "{report:?}");
+    assert!(report.totals.relays_crashed > 0 && report.totals.clients_crashed > 0, "{report:?}");
+}

@@ -137,11 +137,44 @@ fn an_invite_is_made_handed_over_and_taken() {
     assert_eq!(state.invite, Invite::Preparing);
     events(&mut state, [Event::Invite { id: InviteId(1), fragment: "x".into() }]);
     assert_eq!(state.invite, Invite::Ready { id: InviteId(1), fragment: "x".into() });
-    events(&mut state, [contact(BOB, "Bob")]);
+    events(&mut state, [request(BOB, "Bob")]);
     assert_eq!(state.invite_taken_by().as_deref(), Some("Bob"));
+    assert_eq!((state.requests().len(), state.contacts().len(), state.unread_total()), (1, 0, 1));
     assert_eq!(state.open, None, "what the person is doing is not interrupted");
-    state.apply(Action::Open(BOB));
+    state.apply(Action::ApproveRequested(BOB));
+    events(&mut state, [Event::RequestClosed { id: BOB }, contact(BOB, "Bob")]);
+    assert_eq!((state.requests().len(), state.open), (0, Some(BOB)));
     assert_eq!(state.invite, Invite::None);
+}
+
+#[test]
+fn a_request_that_is_declined_leaves_nothing() {
+    let mut state = running();
+    events(&mut state, [request(BOB, "Bob"), request(CAROL, "Carol")]);
+    events(&mut state, [Event::RequestClosed { id: BOB }]);
+    assert_eq!(state.requests().iter().map(|request| request.id).collect::<Vec<_>>(), [CAROL]);
+    assert!(state.contacts().is_empty() && state.open.is_none());
+}
+
+#[test]
+fn who_writes_is_shown_until_they_stop() {
+    let mut state = running();
+    events(&mut state, [contact(BOB, "Bob"), Event::Typing { contact: BOB, typing: true }]);
+    assert!(state.is_typing(BOB) && !state.is_typing(CAROL));
+    events(&mut state, [Event::Typing { contact: BOB, typing: false }]);
+    assert!(!state.is_typing(BOB));
+}
+
+#[test]
+fn an_invite_that_is_over_is_not_handed_over() {
+    let mut state = running();
+    events(&mut state, [Event::Invite { id: InviteId(1), fragment: "x".into() }, Event::Invites { list: Vec::new() }]);
+    assert_eq!(state.invite, Invite::None);
+}
+
+fn request(id: ContactId, name: &str) -> Event {
+    let (note, invite_note) = ("Hello".into(), String::new());
+    Event::Request { id, name: name.into(), note, invite_note, asked_at: UnixTime::from_millis(1) }
 }
 
 #[test]
