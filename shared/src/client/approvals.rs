@@ -272,7 +272,8 @@ impl Client {
         self.store.then(Then::Tell(event));
         self.pool_changed();
         if blocked {
-            self.drop_circuits_of(id);
+            // As if this client had gone.
+            self.drop_circuits_of(id, DestroyReason::LinkClosed);
         }
         Ok(())
     }
@@ -310,8 +311,8 @@ impl Client {
         Ok(())
     }
 
-    /// Ends all circuits of somebody, as if this client had gone: the reason travels to the other end.
-    fn drop_circuits_of(&mut self, id: ContactId) {
+    /// Ends all circuits of somebody, for a reason that travels to the other end.
+    fn drop_circuits_of(&mut self, id: ContactId, reason: DestroyReason) {
         let of_them = |task: &Task| match task {
             Task::Talk(talk) => talk.contact == Some(id),
             Task::Wait(wait) => wait.contact == id,
@@ -320,12 +321,12 @@ impl Client {
         };
         let keys: Vec<_> =
             self.circuits.iter().filter(|(_, managed)| of_them(&managed.task)).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| self.end_circuit(key, Some(DestroyReason::LinkClosed), false));
+        keys.into_iter().for_each(|key| self.end_circuit(key, Some(reason), false));
     }
 
     /// Nothing of somebody stays.
     pub(super) fn forget(&mut self, id: ContactId) {
-        self.drop_circuits_of(id);
+        self.drop_circuits_of(id, DestroyReason::Requested);
         if self.contacts.remove(&id).is_some() {
             self.store.delete(Key::Contact(id).to_string());
             self.pool_changed();

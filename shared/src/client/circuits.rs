@@ -211,7 +211,7 @@ impl CircuitCounts {
     pub(super) fn ended(&mut self, managed: &Managed, cause: Cause) {
         let losses = if managed.circuit.is_open() { &mut self.lost } else { &mut self.failed };
         *match cause {
-            Cause::Said(Some(DestroyReason::Requested)) => return,
+            Cause::Said(Some(DestroyReason::Requested | DestroyReason::LinkClosed)) => return,
             Cause::Said(Some(DestroyReason::Timeout)) => &mut losses.timeout,
             Cause::Said(Some(_)) => &mut losses.protocol,
             Cause::Said(None) => &mut losses.destroyed,

@@ -109,7 +109,7 @@ fn an_authority_moves_and_everybody_follows() {
 fn authorities_are_known_by_the_name_of_a_host() {
     let url = |place: &Place| format!("http://localhost:{}", place.port);
     let mut scene = Scene::start(url);
-    let named = scene.await_all("their names", |_| true);
+    let named = scene.await_all("their names", |consensus| consensus.authorities().len() == 3);
     let listed: Vec<&str> = named.authorities().iter().map(|one| one.url.as_str()).collect();
     assert!(listed.len() == 3 && listed.iter().all(|url| url.starts_with("http://localhost:")), "{listed:?}");
     // Clients too: who is given one by its name, and takes the others' names from it.
