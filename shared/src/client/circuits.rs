@@ -75,6 +75,7 @@ pub(super) struct Wait {
     pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
     /// When to bring one to the next of them.
     pub(super) next: Instant,
+    pub(super) began: Instant,
     /// When to give up.
     pub(super) until: Instant,
 }

@@ -41,6 +41,10 @@ const GUEST_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration:
 /// How long a handshake through a rendezvous relay may take, or what two joined clients say first.
 pub(super) const MEETING_TIME: Duration = Duration::from_secs(6);
 
+/// For how long an inviter's own introduction comes before the guest's: as long as the two may have crossed. Later the guest
+/// was not there to answer it, and is now.
+const CROSSING_TIME: Duration = Duration::from_millis(600);
+
 /// Nonces that are tried at once, for work that a relay wants done.
 const WORK_STEP: u64 = 2048;
 
@@ -140,6 +144,7 @@ impl Client {
             answer: Assembler::default(),
             places: places.into(),
             next: now,
+            began: now,
             until,
         }));
         let key = match spare {
@@ -412,12 +417,13 @@ impl Client {
         if contact.talk.is_some() && generation <= relationship.generation {
             return false;
         }
-        let asking = self.waits().any(|(_, wait)| wait.contact == id);
-        if asking && relationship.role == Role::Inviter && contact.search.tries == 0 {
+        let (now, crossing) = (self.now.instant, self.relays.stretch(CROSSING_TIME));
+        let began = self.waits().find(|(_, wait)| wait.contact == id).map(|(_, wait)| wait.began);
+        if relationship.role == Role::Inviter && began.is_some_and(|began| now < began + crossing) {
             // They will have ours soon, and give way.
             return false;
         }
-        if asking && relationship.role == Role::Guest {
+        if began.is_some() {
             self.stop_looking_for(id);
         }
         true
