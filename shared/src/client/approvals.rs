@@ -12,7 +12,7 @@ use crate::cell::DestroyReason;
 use crate::circuit::Side;
 use crate::crypto::keys::OnionSecret;
 use crate::messaging::frame::Frame;
-use crate::messaging::session::OlmAccount;
+use crate::messaging::session::{OlmAccount, SessionError};
 use crate::rendezvous::{Point, Role};
 
 /// Requests that may wait for a decision.
@@ -129,7 +129,7 @@ impl Client {
                 contact.put(&mut self.store);
             }
             _ => {
-                let met = met(asked)?;
+                let met = met(&asked).map_err(|_| Violation)?;
                 contact.begin(met, &mut self.store);
             }
         }
@@ -227,14 +227,10 @@ impl Client {
     pub(super) fn approve(&mut self, id: ContactId) -> Result<(), String> {
         let contact = self.contacts.get_mut(&id).filter(|contact| contact.is_shown()).ok_or(NO_REQUEST)?;
         let Stage::Asked(asked) = &contact.record.stage else { return Err(NO_REQUEST.to_owned()) };
-        let account = OlmAccount::generate();
-        let begun = account.begin(asked.identity, asked.one_time_key, b"");
-        let Ok((session, pre_key)) = begun else {
+        let Ok(met) = met(asked) else {
             self.forget(id);
             return Err("The request cannot be accepted: its keys are broken. Give them a new invite.".to_owned());
         };
-        let welcome = Some(Welcome { identity: account.identity(), pre_key });
-        let met = Met { session, send: asked.send.clone(), receive: asked.receive.clone(), welcome };
         contact.begin(met, &mut self.store);
         contact.state = ContactState::Connecting;
         contact.search = super::contacts::Search::new(self.now.instant);
@@ -336,11 +332,12 @@ impl Client {
 
 const NO_REQUEST: &str = "There is no such request.";
 
-fn met(asked: Asked) -> Result<Met, Violation> {
+/// Begins the session that takes whoever has asked as a contact.
+fn met(asked: &Asked) -> Result<Met, SessionError> {
     let account = OlmAccount::generate();
-    let (session, pre_key) = account.begin(asked.identity, asked.one_time_key, b"").map_err(|_| Violation)?;
+    let (session, pre_key) = account.begin(asked.identity, asked.one_time_key, b"")?;
     let welcome = Some(Welcome { identity: account.identity(), pre_key });
-    Ok(Met { session, send: asked.send, receive: asked.receive, welcome })
+    Ok(Met { session, send: asked.send.clone(), receive: asked.receive.clone(), welcome })
 }
 
 /// A note without what could upset its display.

@@ -396,11 +396,7 @@ impl Client {
         {
             return;
         }
-        let introductions = match caller {
-            Caller::Invite(id) => self.invites.get_mut(&id).map(|invite| &mut invite.introductions),
-            Caller::Contact(id) => self.contacts.get_mut(&id).map(|contact| &mut contact.introductions),
-        };
-        if !introductions.is_some_and(|introductions| introductions.is_new_meeting(invitation.cookie)) {
+        if !self.introductions_of(caller).is_some_and(|introductions| introductions.is_new_meeting(invitation.cookie)) {
             return;
         }
         let Ok((answer, stream)) = handshake.reply(&mut self.rng) else { return };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Client;
 use super::api::ContactId;
 use super::circuits::{Caller, CircuitKey, Managed, PointTask, Task};
-use super::contacts::{Contact, KeyBytes, OpenInvite, Relationship};
+use super::contacts::{Contact, Introductions, KeyBytes, OpenInvite, Relationship};
 use super::relays::{End, NoPath, jitter};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment};
@@ -432,12 +432,17 @@ impl Client {
         let caller = self.list(point).into_iter().find(|listed| listed.lock.id() == introduction.id);
         let Some(Listed { caller, .. }) = caller else { return };
         let now = self.now.instant;
-        let admitted = match caller {
+        if self.introductions_of(caller).is_some_and(|introductions| introductions.admits(now, &introduction.handshake))
+        {
+            self.called(caller, introduction);
+        }
+    }
+
+    /// What is remembered of a caller's introductions.
+    pub(super) fn introductions_of(&mut self, caller: Caller) -> Option<&mut Introductions> {
+        match caller {
             Caller::Invite(id) => self.invites.get_mut(&id).map(|invite| &mut invite.introductions),
             Caller::Contact(id) => self.contacts.get_mut(&id).map(|contact| &mut contact.introductions),
-        };
-        if admitted.is_some_and(|introductions| introductions.admits(now, &introduction.handshake)) {
-            self.called(caller, introduction);
         }
     }
 

@@ -74,6 +74,19 @@ impl Phase {
     pub(super) const fn is_greeted(&self) -> bool {
         matches!(self, Self::Undecided | Self::Open)
     }
+
+    /// Whether the two have a relationship, or one that is just being stored.
+    const fn is_of_contacts(&self) -> bool {
+        match self {
+            Self::AwaitRequest { .. } | Self::AwaitPending => false,
+            Self::Storing { .. }
+            | Self::AwaitResume
+            | Self::AwaitResumed
+            | Self::Undecided
+            | Self::Open
+            | Self::Renewing(_) => true,
+        }
+    }
 }
 
 /// The contact broke the protocol: this circuit ends.
@@ -162,24 +175,10 @@ impl Client {
                 Frame::Envelope { .. } | Frame::Ack { .. } | Frame::Read(_) | Frame::Typing(_) | Frame::Resume { .. },
             ) => Ok(()),
             // Said whenever it is due, so that it may cross with what begins a session.
-            (
-                Phase::Storing { .. }
-                | Phase::AwaitResume
-                | Phase::AwaitResumed
-                | Phase::Undecided
-                | Phase::Open
-                | Phase::Renewing(_),
-                Frame::Points(points),
-            ) => self.points_changed(key, contact.ok_or(Violation)?, points),
-            (
-                Phase::Storing { .. }
-                | Phase::AwaitResume
-                | Phase::AwaitResumed
-                | Phase::Undecided
-                | Phase::Open
-                | Phase::Renewing(_),
-                Frame::PointsKept,
-            ) => self.points_kept(key, contact.ok_or(Violation)?),
+            (phase, Frame::Points(points)) if phase.is_of_contacts() => {
+                self.points_changed(key, contact.ok_or(Violation)?, points)
+            }
+            (phase, Frame::PointsKept) if phase.is_of_contacts() => self.points_kept(key, contact.ok_or(Violation)?),
             (Phase::Open, Frame::Envelope { sequence, id, sealed }) => {
                 self.envelope(key, contact.ok_or(Violation)?, sequence, id, &sealed)
             }
