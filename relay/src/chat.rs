@@ -287,6 +287,8 @@ impl Chat {
             Order::Reject { name } => Command::Reject { id: find("request", name)? },
             Order::Block { name } => Command::Block { id: find("block", name)? },
             Order::Unblock { name } => Command::Unblock { id: find("block", name)? },
+            Order::Safety { name } => Command::Safety { contact: find("safety", name)? },
+            Order::Verify { name, verified } => Command::Verify { contact: find("verify", name)?, verified },
             Order::Read { name } => Command::Read { contact: find("read", name)? },
             Order::Typing { name, typing } => Command::Typing { contact: find("typing", name)?, typing },
             Order::Receipts { on } => Command::Receipts { on },
@@ -323,9 +325,13 @@ impl Chat {
                 let name = name(&self.names, contact);
                 self.report(&Report::Typing { name, typing })
             }
-            Event::Contact { id, name, state } => {
+            Event::Contact { id, name, state, verified: _ } => {
                 self.names.insert(id, name.clone());
                 self.report(&Report::Contact { name, state })
+            }
+            Event::Safety { contact, number, verified } => {
+                let name = name(&self.names, contact);
+                self.report(&Report::Safety { name, number, verified })
             }
             Event::Message { contact, id, text, .. } => {
                 let from = name(&self.names, contact);

@@ -11,6 +11,7 @@
 //! - `circuits`, `building`: the circuits and their tasks
 //! - `pool`: the relays where this client takes introductions
 //! - `meetings`: introducing oneself, and coming where others say
+//! - `fallback`: where two who are joined meet again
 //! - `talks`: what joined contacts say
 //! - `approvals`: how strangers become contacts
 //! - `directory`, `clock`: the list of relays, and what time it is
@@ -58,6 +59,7 @@ mod circuits;
 mod clock;
 mod contacts;
 mod directory;
+mod fallback;
 mod keys;
 mod links;
 mod meetings;
@@ -276,6 +278,7 @@ impl Client {
             self.keys_timeout(),
             self.pool_timeout(),
             self.meetings_timeout(),
+            self.fallback_timeout(),
         ];
         let chance = self.relays.next_chance(self.now.instant);
         links.chain(circuits).chain(contacts).chain(others.into_iter().flatten()).chain(chance).min()
@@ -328,6 +331,11 @@ impl Client {
             Command::Unblock { id } => {
                 let unblocked = self.block(id, false);
                 self.report("block", unblocked);
+            }
+            Command::Safety { contact } => self.tell_safety(contact),
+            Command::Verify { contact, verified } => {
+                let verified = self.verify(contact, verified);
+                self.report("verify", verified);
             }
             Command::Read { contact } => self.read(contact),
             Command::Typing { contact, typing } => self.say_typing(contact, typing),
@@ -461,6 +469,7 @@ impl Client {
                 name,
                 next_message: 0,
                 blocked: false,
+                verified: false,
                 read: None,
                 invite: Some(invite.key),
                 came_by: None,
@@ -469,6 +478,29 @@ impl Client {
             })
             .event();
         self.store.then(Then::Tell(event));
+        Ok(())
+    }
+
+    fn tell_safety(&mut self, id: ContactId) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        let number = contact.relationship().map(|relationship| relationship.safety_number().to_string());
+        let event = Event::Safety { contact: id, number, verified: contact.record.verified };
+        self.store.then(Then::Tell(event));
+    }
+
+    /// The person has compared a contact's safety number, or takes back that it was the same.
+    fn verify(&mut self, id: ContactId, verified: bool) -> Result<(), String> {
+        let contact = self.contacts.get_mut(&id).ok_or("There is no such contact.")?;
+        if verified && contact.relationship().is_none() {
+            return Err(format!("{} has not answered yet, so there is nothing to compare.", contact.record.name));
+        }
+        contact.record.verified = verified;
+        contact.put(&mut self.store);
+        if !matches!(contact.record.stage, Stage::Asked(_)) {
+            let event = contact.event();
+            self.store.then(Then::Tell(event));
+        }
+        self.tell_safety(id);
         Ok(())
     }
 
@@ -592,13 +624,17 @@ impl Client {
     fn follow(&mut self, then: Then) {
         match then {
             Then::Tell(event) => self.event(event),
-            Then::Transmit(contact, durable) => {
-                if let Some(contact) = self.contacts.get_mut(&contact) {
+            Then::Transmit { contact, session, durable } => {
+                if let Some(contact) = self.contacts.get_mut(&contact).filter(|contact| contact.session == session) {
                     contact.durable = contact.durable.max(durable);
                 }
                 self.transmit(contact);
             }
-            Then::Stored(contact, stored) => self.acknowledge(contact, stored),
+            Then::Stored { contact, session, received, last } => {
+                if self.contacts.get(&contact).is_some_and(|contact| contact.session == session) {
+                    self.acknowledge(contact, received, last);
+                }
+            }
             Then::Greeted(key) => self.greeted(key),
             Then::Decided(contact) => self.decided(contact),
             Then::PointsKept(key) => self.send_frame(key, &Frame::PointsKept),
@@ -818,7 +854,7 @@ impl Restored {
                     match state {
                         DeliveryState::Queued | DeliveryState::Sent => contact.outbox.push_back(outgoing),
                         DeliveryState::Delivered => contact.remember(outgoing),
-                        DeliveryState::Read => {}
+                        DeliveryState::Read => contact.delivered = Some(outgoing.id),
                     }
                 }
             }

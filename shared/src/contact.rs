@@ -1,4 +1,5 @@
 //! How two people become contacts.
 
 pub mod invite;
+pub mod safety;
 pub mod user_record;

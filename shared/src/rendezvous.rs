@@ -89,6 +89,11 @@ impl SharedSecret {
         Self(bytes)
     }
 
+    /// The bytes.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The lock by which whoever has this role takes the other's introductions at a point.
     pub fn lock(&self, host: Role, point: &Point) -> Lock {
         Lock(derive_short("introduction lock", &[&self.0, host.label(), point.relay.as_bytes(), &point.salt]))

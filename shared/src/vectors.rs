@@ -149,6 +149,7 @@ fn everything() -> BTreeSet<String> {
         "tally",
         "derived value",
         "service",
+        "safety number",
         "invitation",
         "introduction",
         "time answer",

@@ -33,6 +33,7 @@ pub mod checks;
 mod client;
 pub mod crowd;
 mod directory;
+pub mod impostor;
 mod net;
 pub mod observer;
 pub mod outsider;

@@ -20,6 +20,10 @@ mod decision;
 mod determinism;
 #[path = "sim/directory.rs"]
 mod directory;
+#[path = "sim/fallback.rs"]
+mod fallback;
+#[path = "sim/false_contact.rs"]
+mod false_contact;
 #[path = "sim/invite.rs"]
 mod invite;
 #[path = "sim/keys.rs"]
@@ -30,6 +34,8 @@ mod loss;
 mod malice;
 #[path = "sim/observer.rs"]
 mod observer;
+#[path = "sim/older_copy.rs"]
+mod older_copy;
 #[path = "sim/paths.rs"]
 mod paths;
 #[path = "sim/services.rs"]

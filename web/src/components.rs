@@ -14,6 +14,7 @@ mod path;
 mod problem;
 mod requests;
 mod route_link;
+mod safety;
 mod settings;
 mod start;
 mod status;

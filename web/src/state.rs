@@ -52,6 +52,8 @@ pub struct State {
     pub protection: Option<Protection>,
     /// The settings, while they are on the screen.
     pub settings: Option<Attempt>,
+    /// The safety number that the person compares.
+    pub safety: Option<Safety>,
     contacts: BTreeMap<ContactId, Contact>,
     requests: BTreeMap<ContactId, Request>,
     typing: BTreeSet<ContactId>,
@@ -106,6 +108,19 @@ pub struct Contact {
     pub name: Rc<str>,
     /// Whether it can be reached.
     pub state: ContactState,
+    /// Whether the person has compared the safety number.
+    pub verified: bool,
+}
+
+/// A safety number that is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Safety {
+    /// Whose.
+    pub contact: ContactId,
+    /// The number; nothing until the contact has answered.
+    pub number: Option<Rc<str>>,
+    /// Whether the person has found it the same.
+    pub verified: bool,
 }
 
 /// Somebody who asks for contact.
@@ -189,6 +204,10 @@ pub enum Action {
     Open(ContactId),
     /// The person goes back to the list of contacts.
     Close,
+    /// The person wants to compare a contact's safety number.
+    OpenSafety(ContactId),
+    /// The person has seen enough of it.
+    CloseSafety,
     /// The page was opened with an invite link.
     Offer(Rc<str>),
     /// The person wants an invite.
@@ -221,6 +240,7 @@ impl State {
             Action::Open(contact) => {
                 self.open = Some(contact);
                 self.settings = None;
+                self.safety = None;
                 self.problems.remove(&Place::Send);
                 if matches!(self.invite, Invite::Taken { by } if by == contact) {
                     self.invite = Invite::None;
@@ -229,7 +249,10 @@ impl State {
             Action::Close => {
                 self.open = None;
                 self.settings = None;
+                self.safety = None;
             }
+            Action::OpenSafety(contact) => self.safety = Some(Safety { contact, number: None, verified: false }),
+            Action::CloseSafety => self.safety = None,
             Action::Offer(link) => {
                 self.problems.remove(&Place::AddLink);
                 self.offered = Some(link);
@@ -346,7 +369,13 @@ impl State {
                 self.invite = Invite::Ready { id, fragment: fragment.into() };
                 self.problems.remove(&Place::Invite);
             }
-            Event::Contact { id, name, state } => self.contact(id, name.into(), state),
+            Event::Contact { id, name, state, verified } => self.contact(id, name.into(), state, verified),
+            Event::Safety { contact, number, verified } => {
+                // Of the contact that the person looks at.
+                if let Some(safety) = self.safety.as_mut().filter(|safety| safety.contact == contact) {
+                    *safety = Safety { contact, number: number.map(Rc::from), verified };
+                }
+            }
             Event::Invites { list } => {
                 // What cannot be used any more is not to be handed over.
                 let shown = |id: InviteId| list.iter().any(|invite| invite.id == id);
@@ -403,8 +432,9 @@ impl State {
         }
     }
 
-    fn contact(&mut self, id: ContactId, name: Rc<str>, state: ContactState) {
-        let is_new = self.contacts.insert(id, Contact { id, name: Rc::clone(&name), state }).is_none();
+    fn contact(&mut self, id: ContactId, name: Rc<str>, state: ContactState, verified: bool) {
+        let contact = Contact { id, name: Rc::clone(&name), state, verified };
+        let is_new = self.contacts.insert(id, contact).is_none();
         if !is_new {
             return;
         }
@@ -437,7 +467,7 @@ impl State {
                 self.adding = None;
                 Place::AddLink
             }
-            "send" | "block" => Place::Send,
+            "send" | "block" | "verify" => Place::Send,
             "directory" | "network" => Place::Network,
             "storage" => Place::Storage,
             _ => Place::General,

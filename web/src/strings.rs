@@ -120,6 +120,33 @@ pub const UNBLOCK: &str = "Unblock";
 pub const BLOCK_HINT: &str =
     "Hear no more of them. They are told nothing, and find you as silent as if you were offline";
 
+pub const SAFETY: &str = "Safety number";
+pub const SAFETY_SAME: &str = "It is the same";
+pub const SAFETY_UNDO: &str = "Take that back";
+
+/// On the button that shows the safety number.
+pub fn safety_title(verified: bool) -> &'static str {
+    if verified { "Safety number: compared" } else { "Safety number: not compared yet" }
+}
+
+/// What to do with a safety number.
+pub fn safety_hint(name: &str) -> String {
+    format!(
+        "Read these digits to {name} when you meet or speak, not in this chat. If {name} sees the same, nobody stands between \
+         you and reads along."
+    )
+}
+
+/// Where there is no number yet.
+pub fn safety_later(name: &str) -> String {
+    format!("The number will be here as soon as {name} has answered.")
+}
+
+/// Under a number that was compared.
+pub fn verified(name: &str) -> String {
+    format!("You have compared it with {name}.")
+}
+
 /// Under the name of somebody who asks for contact.
 pub fn request_asks(invite_note: &str, at: &str) -> String {
     match invite_note {

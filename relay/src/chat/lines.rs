@@ -61,6 +61,19 @@ pub enum Order {
         /// Their name.
         name: String,
     },
+    /// Show a contact's safety number.
+    Safety {
+        /// The contact's name.
+        name: String,
+    },
+    /// The contact's safety number is the same there.
+    Verify {
+        /// The contact's name.
+        name: String,
+        /// Whether it is; `false` takes that back.
+        #[serde(default = "yes")]
+        verified: bool,
+    },
     /// All that has come from a contact is read.
     Read {
         /// The contact's name.
@@ -161,6 +174,15 @@ pub enum Report {
         name: String,
         /// Its state.
         state: ContactState,
+    },
+    /// A contact's safety number.
+    Safety {
+        /// The contact's name.
+        name: String,
+        /// Sixty digits in groups of five; nothing until the contact has answered.
+        number: Option<String>,
+        /// Whether it was compared and is the same.
+        verified: bool,
     },
     /// A message came in and is stored.
     Message {
@@ -309,6 +331,9 @@ mod tests {
             (r#"{"do":"reject","name":"N"}"#, Order::Reject { name: name.clone() }),
             (r#"{"do":"block","name":"N"}"#, Order::Block { name: name.clone() }),
             (r#"{"do":"unblock","name":"N"}"#, Order::Unblock { name: name.clone() }),
+            (r#"{"do":"safety","name":"N"}"#, Order::Safety { name: name.clone() }),
+            (r#"{"do":"verify","name":"N"}"#, Order::Verify { name: name.clone(), verified: true }),
+            (r#"{"do":"verify","name":"N","verified":false}"#, Order::Verify { name: name.clone(), verified: false }),
             (r#"{"do":"read","name":"N"}"#, Order::Read { name: name.clone() }),
             (r#"{"do":"typing","name":"N"}"#, Order::Typing { name: name.clone(), typing: true }),
             (r#"{"do":"typing","name":"N","typing":false}"#, Order::Typing { name, typing: false }),

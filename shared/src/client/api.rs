@@ -153,6 +153,18 @@ pub enum Command {
         /// Whom.
         id: ContactId,
     },
+    /// Show the safety number of a contact; answered by [`Event::Safety`].
+    Safety {
+        /// Whose.
+        contact: ContactId,
+    },
+    /// The person has compared a contact's safety number and found it the same, or takes that back.
+    Verify {
+        /// Whose.
+        contact: ContactId,
+        /// Whether it is the same.
+        verified: bool,
+    },
     /// The person has read all that has come from a contact so far; the contact is told, unless receipts are off.
     Read {
         /// Whose messages.
@@ -276,6 +288,17 @@ pub enum Event {
         name: String,
         /// Whether it can be reached now.
         state: ContactState,
+        /// Whether the person has verified it ([`Command::Verify`]).
+        verified: bool,
+    },
+    /// The number by which the person and a contact can make sure that nobody stands between them.
+    Safety {
+        /// The contact.
+        contact: ContactId,
+        /// The number ([`SafetyNumber`](crate::contact::safety::SafetyNumber)); nothing until the contact has answered.
+        number: Option<String>,
+        /// Whether the person has found it the same.
+        verified: bool,
     },
     /// A message came in and is stored. Repeated after a restart until [`Command::Shown`].
     Message {
@@ -337,7 +360,7 @@ pub enum Event {
     },
     /// Something could not be done.
     Error {
-        /// What it is about, in one word: `invite`, `add`, `request`, `block`, `send`,
+        /// What it is about, in one word: `invite`, `add`, `request`, `block`, `verify`, `send`,
         /// `key`, `directory`, `network`, `storage`.
         about: String,
         /// One sentence for a person, with what to do about it.

@@ -101,6 +101,7 @@ impl Client {
             name: unique_name(name, names),
             next_message: 0,
             blocked: false,
+            verified: false,
             read: None,
             invite: None,
             came_by: Some(came_by),
@@ -122,6 +123,7 @@ impl Client {
     ) -> Result<ContactId, Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         contact.record.relationship = Some(relationship);
+        contact.record.verified = false;
         match &mut contact.record.stage {
             Stage::Asked(before) => {
                 let declined = before.declined;
@@ -337,7 +339,7 @@ fn met(asked: &Asked) -> Result<Met, SessionError> {
     let account = OlmAccount::generate();
     let (session, pre_key) = account.begin(asked.identity, asked.one_time_key, b"")?;
     let welcome = Some(Welcome { identity: account.identity(), pre_key });
-    Ok(Met { session, send: asked.send.clone(), receive: asked.receive.clone(), welcome })
+    Ok(Met::new(session, asked.send.clone(), asked.receive.clone(), welcome))
 }
 
 /// A note without what could upset its display.

@@ -18,6 +18,7 @@ impl Client {
     pub(super) fn keep_circuits(&mut self) {
         self.keep_pool();
         self.keep_looking();
+        self.keep_fallbacks();
         let spares = self.circuits.values().filter(|managed| matches!(managed.task, Task::Spare)).count();
         for _ in spares..SPARES {
             let Ok((link, path)) = self.path(End::Any) else { break };
@@ -43,8 +44,12 @@ impl Client {
 
     /// Drops circuits that are kept ready and would not be built like this today.
     pub(super) fn drop_outdated_spares(&mut self) {
-        let outdated =
-            |managed: &Managed| matches!(managed.task, Task::Spare) && !self.relays.stands(managed.circuit.path());
+        let is_kept_ready = |task: &Task| match task {
+            Task::Spare => true,
+            Task::Wait(wait) => wait.seeking.is_none(),
+            _ => false,
+        };
+        let outdated = |managed: &Managed| is_kept_ready(&managed.task) && !self.relays.stands(managed.circuit.path());
         let outdated: Vec<_> =
             self.circuits.iter().filter(|(_, managed)| outdated(managed)).map(|(key, _)| *key).collect();
         outdated.into_iter().for_each(|key| self.drop_circuit(key));
@@ -187,7 +192,7 @@ impl Client {
             Task::Spare | Task::Point(_) => {}
             Task::Wait(wait) => self.wait_lost(key, &wait),
             Task::Bring(bring) => self.bring_lost(&bring),
-            Task::Come(come) => self.come_lost(&come),
+            Task::Come(come) => self.come_lost(*come),
             Task::Talk(talk) => self.talk_lost(key, &talk),
             Task::Ask(request) => self.request_lost(*request),
         }

@@ -10,7 +10,7 @@ use crate::cell::fragment::Assembler;
 use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::Cookie;
 use crate::circuit::{Circuit, Side};
-use crate::crypto::handshake::{ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerPublic};
+use crate::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, KeyStream, SERVER_MESSAGE_LEN, ServerPublic};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
@@ -73,9 +73,16 @@ pub(super) struct Wait {
     pub(super) answer: Assembler,
     /// Where no introduction has been brought yet.
     pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
-    /// When to bring one to the next of them.
+    /// How introductions are brought; not at all, while the contact is there, and this is for the case that it is lost.
+    pub(super) seeking: Option<Seeking>,
+}
+
+/// Bringing introductions for a wait.
+pub(super) struct Seeking {
+    /// When the first was brought.
+    pub(super) began: Option<Instant>,
+    /// When to bring one to the next place.
     pub(super) next: Instant,
-    pub(super) began: Instant,
     /// When to give up.
     pub(super) until: Instant,
 }
@@ -99,6 +106,15 @@ pub(super) struct Come {
     pub(super) generation: u64,
     pub(super) answer: Box<[u8; SERVER_MESSAGE_LEN]>,
     pub(super) stream: KeyStream,
+    /// Where the introduction was given in advance: to be answered again, should the way there fail.
+    pub(super) given: Option<Given>,
+}
+
+/// An introduction that was given in advance.
+pub(super) struct Given {
+    pub(super) introduction: Box<[u8; INTRODUCTION_LEN]>,
+    /// How often it may be answered yet.
+    pub(super) tries: u8,
 }
 
 /// Who has sent an introduction.
@@ -124,6 +140,7 @@ pub(super) struct Talk {
     pub(super) offered: Option<Vec<Point>>,
     /// Whether a decision has been told.
     pub(super) is_told: bool,
+    pub(super) fallback: Fallback,
     /// When the next ping is due.
     pub(super) ping_at: Instant,
     /// Since when a ping has been without an answer.
@@ -133,6 +150,14 @@ pub(super) struct Talk {
     pub(super) pings: u32,
     /// The next message to send on this circuit.
     pub(super) next_to_send: u64,
+}
+
+/// Where two meet again if they lose their circuit.
+pub(super) enum Fallback {
+    /// Visitor: it waits there, or will from then on.
+    Keep { from: Instant },
+    /// Host: the introduction by which it comes, if there was one.
+    Given(Option<Box<[u8; INTRODUCTION_LEN]>>),
 }
 
 /// How far two joined clients have come.

@@ -10,6 +10,7 @@ use super::store::{Direction, Key, MessageRecord, Sealed, Store, Then};
 use crate::cell::introduction::{IntroductionId, Lock};
 use crate::cell::message::Cookie;
 use crate::contact::invite::Invite;
+use crate::contact::safety::SafetyNumber;
 use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
@@ -36,6 +37,9 @@ pub(super) struct ContactRecord {
     /// Whether the person wants to hear no more of them.
     #[serde(default)]
     pub(super) blocked: bool,
+    /// Whether the person has compared the safety number of the relationship, and found it the same.
+    #[serde(default)]
+    pub(super) verified: bool,
     /// The last of the contact's messages that the person has read.
     #[serde(default)]
     pub(super) read: Option<MessageId>,
@@ -138,9 +142,19 @@ pub(super) struct Met {
     pub(super) session: OlmSession,
     pub(super) send: Chain,
     pub(super) receive: Chain,
+    /// The last message that has come in this session.
+    #[serde(default)]
+    pub(super) last: Option<MessageId>,
     /// What begins the session at the other side, until it has confirmed that it has it.
     #[serde(default)]
     pub(super) welcome: Option<Welcome>,
+}
+
+impl Met {
+    /// A session in which nothing has been said yet.
+    pub(super) const fn new(session: OlmSession, send: Chain, receive: Chain, welcome: Option<Welcome>) -> Self {
+        Self { session, send, receive, last: None, welcome }
+    }
 }
 
 /// What begins a session at the other side.
@@ -201,16 +215,20 @@ pub(super) struct Contact {
     pub(super) outbox: VecDeque<Outgoing>,
     /// The latest that it has acknowledged and not read.
     pub(super) unread: VecDeque<Outgoing>,
+    /// The last that it has acknowledged.
+    pub(super) delivered: Option<MessageId>,
     /// Messages that the person has not seen, with the numbers of their records.
     pub(super) unshown: BTreeMap<u64, MessageRecord>,
     /// All that have come: whoever lost the acknowledgement sends them again, in a new session too.
     pub(super) known: BTreeSet<MessageId>,
     /// The newest that has come.
     pub(super) newest: Option<MessageId>,
+    /// Counts the sessions that have begun: what comes from the disk may be about the one before.
+    pub(super) session: u64,
     /// Sealed messages below this sequence number are on disk, and may be sent.
     pub(super) durable: u64,
-    /// The contact's messages below this sequence number are on disk.
-    pub(super) stored: u64,
+    /// The contact's messages below this sequence number are on disk, and which was the last of them.
+    pub(super) stored: (u64, Option<MessageId>),
     pub(super) state: ContactState,
     pub(super) talk: Option<CircuitKey>,
     pub(super) search: Search,
@@ -308,17 +326,19 @@ pub(super) struct Outgoing {
 impl Contact {
     pub(super) fn new(id: ContactId, record: ContactRecord, now: Instant) -> Self {
         let (durable, stored) = match &record.stage {
-            Stage::Met(met) => (met.send.next(), met.receive.next()),
-            _ => (0, 0),
+            Stage::Met(met) => (met.send.next(), (met.receive.next(), met.last)),
+            _ => (0, (0, None)),
         };
         let mut contact = Self {
             id,
             record,
             outbox: VecDeque::new(),
             unread: VecDeque::new(),
+            delivered: None,
             unshown: BTreeMap::new(),
             known: BTreeSet::new(),
             newest: None,
+            session: 0,
             durable,
             stored,
             state: ContactState::Connecting,
@@ -351,7 +371,12 @@ impl Contact {
                 invite_note: asked.invite_note.clone(),
                 asked_at: asked.at,
             },
-            _ => Event::Contact { id: self.id, name: self.record.name.clone(), state: self.state },
+            _ => Event::Contact {
+                id: self.id,
+                name: self.record.name.clone(),
+                state: self.state,
+                verified: self.record.verified,
+            },
         }
     }
 
@@ -421,7 +446,7 @@ impl Contact {
             sealed_any = true;
         }
         if sealed_any {
-            store.then(Then::Transmit(self.id, met.send.next()));
+            store.then(Then::Transmit { contact: self.id, session: self.session, durable: met.send.next() });
         }
     }
 
@@ -446,8 +471,25 @@ impl Contact {
         true
     }
 
+    /// Whether the last message that the contact has stored can be the one below `received` that was sent here. It is
+    /// another one where this profile is an older copy of itself, which has sent others under the same numbers.
+    pub(super) fn has_sent(&self, received: u64, last: Option<MessageId>) -> bool {
+        let Some(met) = self.met() else { return false };
+        let number = |outgoing: &Outgoing| outgoing.sealed.as_ref().map(|sealed| sealed.sequence);
+        let waiting = self.outbox.front().and_then(number).unwrap_or_else(|| met.send.next());
+        let sent = match received {
+            0 => return true,
+            // An acknowledgement of more is on its way, on the circuit before.
+            _ if received < waiting => return true,
+            _ if received == waiting => self.delivered,
+            _ => self.outbox.iter().find(|outgoing| number(outgoing) == Some(received - 1)).map(|outgoing| outgoing.id),
+        };
+        sent.is_some() && sent == last
+    }
+
     /// Keeps a message that the contact has and may yet read.
     pub(super) fn remember(&mut self, delivered: Outgoing) {
+        self.delivered = Some(delivered.id);
         if self.unread.len() >= MAX_UNREAD {
             self.unread.pop_front();
         }
@@ -473,7 +515,7 @@ impl Contact {
         at: UnixTime,
         store: &mut Store,
     ) -> Result<Arrival, ReceiveError> {
-        let contact = self.id;
+        let (contact, session) = (self.id, self.session);
         let Some(met) = self.met_mut() else { return Err(ReceiveError::Order) };
         match sequence.cmp(&met.receive.next()) {
             core::cmp::Ordering::Less => return Ok(Arrival::Repeated),
@@ -485,10 +527,11 @@ impl Contact {
         let content = met.session.decrypt(&encrypted).map_err(ReceiveError::Session)?;
         // From here on the message is taken: neither Olm nor the chain would open it a second time.
         met.receive = receive;
+        met.last = Some(id);
         if !self.known.insert(id) {
             // In the session before this one, and its acknowledgement got lost.
             self.put(store);
-            store.then(Then::Stored(contact, sequence + 1));
+            store.then(Then::Stored { contact, session, received: sequence + 1, last: id });
             return Ok(Arrival::New);
         }
         self.newest = Some(id);
@@ -499,7 +542,7 @@ impl Contact {
         store.put(Key::Message(contact, number).to_string(), &record);
         self.unshown.insert(number, record);
         self.put(store);
-        store.then(Then::Stored(contact, sequence + 1));
+        store.then(Then::Stored { contact, session, received: sequence + 1, last: id });
         store.then(Then::Tell(Event::Message { contact, id, text, received_at: at }));
         Ok(Arrival::New)
     }
@@ -516,8 +559,9 @@ impl Contact {
     /// Begins a session, in the place of whatever there was.
     pub(super) fn begin(&mut self, met: Met, store: &mut Store) {
         self.record.stage = Stage::Met(Box::new(met));
+        self.session += 1;
         self.durable = 0;
-        self.stored = 0;
+        self.stored = (0, None);
         for outgoing in &mut self.outbox {
             outgoing.sealed = None;
         }
@@ -537,6 +581,16 @@ impl Relationship {
         told: Vec<Point>,
     ) -> Self {
         Self { secret, role, key, their_key, their_points, told, generation: 1 }
+    }
+
+    /// What both can compare.
+    pub(super) fn safety_number(&self) -> SafetyNumber {
+        let own = *self.key.secret().public().as_bytes();
+        let (inviter, guest) = match self.role {
+            Role::Inviter => (own, self.their_key),
+            Role::Guest => (self.their_key, own),
+        };
+        SafetyNumber::new(&self.secret, &inviter, &guest)
     }
 
     /// Where to bring introductions for the contact.

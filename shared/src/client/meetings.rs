@@ -7,14 +7,14 @@ use std::time::Duration;
 use rand_core::Rng as _;
 
 use super::api::{ContactId, ContactState};
-use super::circuits::{Bring, Caller, CircuitKey, Come, Managed, Phase, Secrets, Talk, Task, Wait};
+use super::circuits::{Bring, Caller, CircuitKey, Come, Managed, Phase, Secrets, Seeking, Talk, Task, Wait};
 use super::contacts::{Contact, Search, Stage};
 use super::relays::{End, NoPath};
 use super::talks::PING_TIME;
 use super::{Client, HOP_TIME};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment, split};
-use crate::cell::introduction::{Introduction, MAX_WORK_BITS};
+use crate::cell::introduction::{Introduction, IntroductionId, MAX_WORK_BITS};
 use crate::cell::message::{Cookie, RelayMessage};
 use crate::circuit::Side;
 use crate::contact::invite::{Invite, InviteError};
@@ -26,10 +26,10 @@ use crate::rendezvous::{Invitation, Role, service_identity};
 use crate::time::Instant;
 
 /// How long an introduction may be without an answer.
-const ANSWER_TIME: Duration = Duration::from_secs(6);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(6);
 
 /// How long the first place may take before the next is tried too.
-const PLACE_TIME: Duration = Duration::from_millis(700);
+pub(super) const PLACE_TIME: Duration = Duration::from_millis(700);
 
 /// The pause between two introductions, at first and at most. A contact who comes back introduces themselves, so that this
 /// is only for those whose introductions do not arrive.
@@ -76,8 +76,8 @@ impl Client {
                 return;
             }
         }
-        let waits: Vec<_> =
-            self.waits().filter(|(_, wait)| wait.next <= now || wait.until <= now).map(|(key, _)| key).collect();
+        let is_due = |wait: &Wait| wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now);
+        let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
         waits.into_iter().for_each(|key| self.keep_waiting(key));
         let works: Vec<_> = self
             .circuits
@@ -88,7 +88,7 @@ impl Client {
         works.into_iter().for_each(|key| self.work(key));
     }
 
-    fn waits(&self) -> impl Iterator<Item = (CircuitKey, &Wait)> + '_ {
+    pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitKey, &Wait)> + '_ {
         self.circuits.iter().filter_map(|(key, managed)| match &managed.task {
             Task::Wait(wait) => Some((*key, &**wait)),
             _ => None,
@@ -97,9 +97,11 @@ impl Client {
 
     /// Begins to wait for a contact who is sent an introduction.
     fn ask_for_meeting(&mut self, id: ContactId) -> Result<(), NoPath> {
-        let Some(consensus) = &self.directory.consensus else { return Err(NoPath::NotYet) };
+        if self.directory.consensus.is_none() {
+            return Err(NoPath::NotYet);
+        }
         let Some(contact) = self.contacts.get(&id) else { return Ok(()) };
-        let (their_key, verification, generation, mut places) = match (&contact.record.stage, contact.relationship()) {
+        let (their_key, verification, generation, places) = match (&contact.record.stage, contact.relationship()) {
             (Stage::Invited(invited), _) => {
                 let Ok(invite) = Invite::parse(&invited.invite) else { return Ok(()) };
                 if invite.is_over(self.network_now().unix) {
@@ -114,13 +116,7 @@ impl Client {
             (_, None) => return Ok(()),
         };
         let now = self.now.instant;
-        places.retain(|(relay, _)| consensus.relay(relay).is_some());
-        // Stable: those that failed lately come last.
-        places.sort_by_key(|(relay, _)| self.relays.is_failing(relay, now) || self.relays.is_out_of_reach(relay));
-        // Another one first each time.
-        let tries = usize::try_from(contact.search.tries).unwrap_or_default();
-        let first = tries.checked_rem(places.len()).unwrap_or(0);
-        places.rotate_left(first);
+        let places = self.in_turn(places, contact.search.tries);
         if places.is_empty() {
             self.search_failed(id);
             return Ok(());
@@ -143,9 +139,7 @@ impl Client {
             established: false,
             answer: Assembler::default(),
             places: places.into(),
-            next: now,
-            began: now,
-            until,
+            seeking: Some(Seeking { began: None, next: now, until }),
         }));
         let key = match spare {
             Some((key, _)) => {
@@ -164,6 +158,23 @@ impl Client {
         Ok(())
     }
 
+    /// Places in the order in which introductions are brought there: another one first at each try, and last those that
+    /// failed lately.
+    pub(super) fn in_turn(
+        &self,
+        mut places: Vec<(RelayIdentity, IntroductionId)>,
+        tries: u32,
+    ) -> Vec<(RelayIdentity, IntroductionId)> {
+        let now = self.now.instant;
+        let consensus = self.directory.consensus.as_ref();
+        places.retain(|(relay, _)| consensus.is_some_and(|consensus| consensus.relay(relay).is_some()));
+        places.sort_by_key(|(relay, _)| self.relays.is_failing(relay, now) || self.relays.is_out_of_reach(relay));
+        let tries = usize::try_from(tries).unwrap_or_default();
+        let first = tries.checked_rem(places.len()).unwrap_or(0);
+        places.rotate_left(first);
+        places
+    }
+
     /// The circuit reaches its rendezvous relay.
     pub(super) fn establish(&mut self, key: CircuitKey) {
         let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
@@ -177,6 +188,9 @@ impl Client {
         let Some(Managed { task: Task::Wait(wait), deadline, .. }) = self.circuits.get_mut(&key) else { return };
         wait.established = true;
         *deadline = None;
+        if wait.seeking.is_none() {
+            return self.offer_fallback(key);
+        }
         // Introductions whose circuits are there already have waited for this.
         let ready: Vec<_> = self
             .circuits
@@ -194,14 +208,16 @@ impl Client {
         let now = self.now.instant;
         let step = self.relays.stretch(PLACE_TIME);
         let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
-        if wait.until <= now {
+        let Some(seeking) = &mut wait.seeking else { return };
+        if seeking.until <= now {
             return self.drop_circuit(key);
         }
         let Some((relay, id)) = wait.places.pop_front() else {
-            wait.next = wait.until;
+            seeking.next = seeking.until;
             return;
         };
-        wait.next = now + step;
+        seeking.next = now + step;
+        seeking.began.get_or_insert(now);
         let (server, verification) = &wait.service;
         let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
         let Ok((handshake, message)) = begun else { return };
@@ -253,8 +269,10 @@ impl Client {
         // What has not been enough is not tried again.
         bring.work = Some((bits, seed, bring.introduction.nonce.wrapping_add(1)));
         let (wait, until) = (bring.wait, self.now.instant + WORK_TIME);
-        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&wait) {
-            wait.until = wait.until.max(until);
+        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&wait)
+            && let Some(seeking) = &mut wait.seeking
+        {
+            seeking.until = seeking.until.max(until);
         }
         self.work(key);
     }
@@ -299,16 +317,21 @@ impl Client {
             .map(|(key, _)| *key)
             .collect();
         brings.into_iter().for_each(|key| self.drop_circuit(key));
-        self.search_failed(wait.contact);
+        match &wait.seeking {
+            None => self.fallback_lost(wait.contact),
+            // Nobody could have come yet: another way is tried at once.
+            Some(Seeking { began: None, .. }) => {}
+            Some(_) => self.search_failed(wait.contact),
+        }
     }
 
     /// An introduction may not have arrived: the next place is tried at once.
     pub(super) fn bring_lost(&mut self, bring: &Bring) {
         let now = self.now.instant;
         if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&bring.wait)
-            && !wait.places.is_empty()
+            && let Some(seeking) = wait.seeking.as_mut().filter(|_| !wait.places.is_empty())
         {
-            wait.next = wait.next.min(now);
+            seeking.next = seeking.next.min(now);
         }
     }
 
@@ -366,7 +389,7 @@ impl Client {
         self.error("add", message);
     }
 
-    /// Gives up waiting for a contact: what is joined, or about to be, is enough.
+    /// Gives up waiting for a contact, in whatever case: what is joined, or about to be, is enough.
     fn stop_looking_for(&mut self, id: ContactId) {
         let keys: Vec<_> = self.waits().filter(|(_, wait)| wait.contact == id).map(|(key, _)| key).collect();
         let before = self.contacts.get(&id).map(|contact| (contact.search.tries, contact.search.next));
@@ -381,12 +404,7 @@ impl Client {
 
     /// Somebody has sent an introduction: comes where it says, if they may be met now.
     pub(super) fn called(&mut self, caller: Caller, introduction: &Introduction) {
-        let Some((key, verification)) = self.service_of(caller) else { return };
-        let secret = key.secret();
-        let identity = service_identity(secret.public().as_bytes());
-        let received = ServerHandshake::receive(&identity, &secret, &verification, &introduction.handshake);
-        let Ok((handshake, payload)) = received else { return };
-        let Ok(invitation) = Invitation::decode(&payload) else { return };
+        let Some((invitation, handshake)) = self.read_introduction(caller, &introduction.handshake) else { return };
         let coming = |managed: &&Managed| matches!(&managed.task, Task::Come(come) if come.caller == caller);
         if self.circuits.values().filter(coming).count() >= MAX_COMING {
             return;
@@ -399,11 +417,30 @@ impl Client {
         if !self.introductions_of(caller).is_some_and(|introductions| introductions.is_new_meeting(invitation.cookie)) {
             return;
         }
-        let Ok((answer, stream)) = handshake.reply(&mut self.rng) else { return };
-        let Invitation { relay, cookie, generation } = invitation;
-        let come = Come { caller, cookie, generation, answer: Box::new(answer), stream };
+        let Some(come) = self.answer(caller, invitation, handshake) else { return };
         // If there is no way, whoever has asked will ask again.
-        let _ = self.lead_to(relay, Task::Come(Box::new(come)));
+        let _ = self.lead_to(invitation.relay, Task::Come(Box::new(come)));
+    }
+
+    /// What an introduction says; nothing if it does not come from this caller.
+    pub(super) fn read_introduction(&self, caller: Caller, message: &[u8]) -> Option<(Invitation, ServerHandshake)> {
+        let (key, verification) = self.service_of(caller)?;
+        let secret = key.secret();
+        let identity = service_identity(secret.public().as_bytes());
+        let (handshake, payload) = ServerHandshake::receive(&identity, &secret, &verification, message).ok()?;
+        Some((Invitation::decode(&payload).ok()?, handshake))
+    }
+
+    /// What to bring where an introduction says.
+    pub(super) fn answer(
+        &mut self,
+        caller: Caller,
+        invitation: Invitation,
+        handshake: ServerHandshake,
+    ) -> Option<Come> {
+        let (answer, stream) = handshake.reply(&mut self.rng).ok()?;
+        let Invitation { cookie, generation, .. } = invitation;
+        Some(Come { caller, cookie, generation, answer: Box::new(answer), stream, given: None })
     }
 
     /// Whether a contact's introduction comes before our own, or before the circuit that stands.
@@ -414,14 +451,13 @@ impl Client {
             return false;
         }
         let (now, crossing) = (self.now.instant, self.relays.stretch(CROSSING_TIME));
-        let began = self.waits().find(|(_, wait)| wait.contact == id).map(|(_, wait)| wait.began);
+        let seeking = self.waits().find(|(_, wait)| wait.contact == id).and_then(|(_, wait)| wait.seeking.as_ref());
+        let began = seeking.and_then(|seeking| seeking.began);
         if relationship.role == Role::Inviter && began.is_some_and(|began| now < began + crossing) {
             // They will have ours soon, and give way.
             return false;
         }
-        if began.is_some() {
-            self.stop_looking_for(id);
-        }
+        self.stop_looking_for(id);
         true
     }
 
@@ -429,7 +465,7 @@ impl Client {
     pub(super) fn arrive(&mut self, key: CircuitKey) {
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         let Task::Come(come) = core::mem::replace(&mut managed.task, Task::Spare) else { return };
-        let Come { caller, cookie, generation, answer, stream } = *come;
+        let Come { caller, cookie, generation, answer, stream, .. } = *come;
         for fragment in split(&*answer) {
             let cookie = (fragment.index == 0).then_some(cookie);
             self.send_on(key, &RelayMessage::Rendezvous1 { cookie, fragment });
@@ -440,12 +476,13 @@ impl Client {
         }
     }
 
-    pub(super) fn come_lost(&mut self, come: &Come) {
+    pub(super) fn come_lost(&mut self, come: Come) {
         let now = self.now.instant;
-        if let Caller::Contact(id) = come.caller
-            && let Some(contact) = self.contacts.get_mut(&id)
-        {
-            contact.search.next = contact.search.next.max(now + PAUSE.0);
+        let Caller::Contact(id) = come.caller else { return };
+        let Some(contact) = self.contacts.get_mut(&id) else { return };
+        contact.search.next = contact.search.next.max(now + PAUSE.0);
+        if let Some(given) = come.given {
+            self.come_to_fallback(id, given);
         }
     }
 
@@ -522,7 +559,8 @@ impl Client {
     /// When meetings want to be looked at.
     pub(super) fn meetings_timeout(&self) -> Option<Instant> {
         let now = self.now.instant;
-        let waits = self.waits().map(|(_, wait)| wait.next.min(wait.until));
+        let waits = self.waits().filter_map(|(_, wait)| wait.seeking.as_ref());
+        let waits = waits.map(|seeking| seeking.next.min(seeking.until));
         let working =
             self.circuits.values().any(|managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()));
         waits.chain(working.then_some(now)).min()

@@ -17,10 +17,10 @@ use crate::time::UnixTime;
 pub(super) enum Then {
     /// Tell the person.
     Tell(Event),
-    /// The messages of this contact up to this sequence number may be sent.
-    Transmit(ContactId, u64),
-    /// Messages from this contact below this number are stored: say so.
-    Stored(ContactId, u64),
+    /// The messages to this contact below this sequence number of a session may be sent.
+    Transmit { contact: ContactId, session: u64, durable: u64 },
+    /// Messages from this contact below this sequence number of a session, the last of them with this id, are stored: say so.
+    Stored { contact: ContactId, session: u64, received: u64, last: MessageId },
     /// What this circuit waited for is stored: say so there.
     Greeted(CircuitKey),
     /// What a contact has to be told is stored: tell it, if it is there.
@@ -217,14 +217,14 @@ mod tests {
     fn what_follows_waits_for_its_batch_and_all_before() {
         let mut store = Store::default();
         let mut outputs = VecDeque::new();
-        store.then(Then::Stored(ContactId(0), 0));
+        store.then(Then::PointsKept(CircuitKey(0)));
         assert_eq!(store.flush(&mut outputs).len(), 1, "nothing was written, so nothing has to wait");
         for n in 1..=2 {
             store.put(format!("contact/{n}"), &n);
-            store.then(Then::Stored(ContactId(n), n));
+            store.then(Then::PointsKept(CircuitKey(n)));
             assert!(store.flush(&mut outputs).is_empty());
         }
-        store.then(Then::Stored(ContactId(3), 3));
+        store.then(Then::PointsKept(CircuitKey(3)));
         assert!(store.flush(&mut outputs).is_empty(), "what follows keeps its turn");
         assert_eq!(outputs.len(), 2);
         assert_eq!(store.persisted(BatchId(0)).len(), 1);

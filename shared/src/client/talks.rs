@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::{ContactId, ContactState, DeliveryState, Event, MessageId};
-use super::circuits::{CircuitKey, Managed, Phase, Secrets, Talk, Task};
+use super::circuits::{CircuitKey, Fallback, Managed, Phase, Secrets, Talk, Task};
 use super::contacts::{Arrival, Contact, Met, ReceiveError, Search, Stage};
 use super::store::Then;
 use crate::cell::DestroyReason;
@@ -53,6 +53,10 @@ impl Talk {
             reader: FrameReader::default(),
             offered: None,
             is_told: false,
+            fallback: match side {
+                Side::Visitor => Fallback::Keep { from: now },
+                Side::Host => Fallback::Given(None),
+            },
             ping_at: now,
             unanswered: None,
             patience,
@@ -163,8 +167,11 @@ impl Client {
             (Phase::Undecided, Frame::Decline) => self.declined(key, contact.ok_or(Violation)?),
             (
                 Phase::AwaitResume | Phase::AwaitResumed | Phase::Undecided,
-                Frame::Resume { generation: _, has_session, received, read },
-            ) => self.resumed(key, contact.ok_or(Violation)?, has_session, received, read),
+                Frame::Resume { generation: _, has_session, received, last, read },
+            ) => {
+                let session = has_session.then_some((received, last));
+                self.resumed(key, contact.ok_or(Violation)?, session, read)
+            }
             (
                 Phase::AwaitResumed | Phase::Undecided | Phase::Open | Phase::Renewing(_),
                 Frame::Renew { identity, one_time_key },
@@ -178,6 +185,13 @@ impl Client {
             (phase, Frame::Points(points)) if phase.is_of_contacts() => {
                 self.points_changed(key, contact.ok_or(Violation)?, points)
             }
+            (phase, Frame::Fallback(introduction)) if phase.is_of_contacts() => match &mut talk.fallback {
+                Fallback::Given(given) => {
+                    *given = Some(introduction);
+                    Ok(())
+                }
+                Fallback::Keep { .. } => Err(Violation),
+            },
             (phase, Frame::PointsKept) if phase.is_of_contacts() => self.points_kept(key, contact.ok_or(Violation)?),
             (Phase::Open, Frame::Envelope { sequence, id, sealed }) => {
                 self.envelope(key, contact.ok_or(Violation)?, sequence, id, &sealed)
@@ -234,22 +248,23 @@ impl Client {
         let receipts = !self.profile.no_receipts;
         let Some(generation) = self.talk(key).map(|talk| talk.generation) else { return };
         let Some(contact) = self.contacts.get(&id) else { return };
+        let (received, last) = contact.stored;
         let frame = Frame::Resume {
             generation,
             has_session: contact.met().is_some(),
-            received: contact.stored,
+            received,
+            last,
             read: contact.record.read.filter(|_| receipts),
         };
         self.send_frame(key, &frame);
     }
 
-    /// The other has said how far it has come.
+    /// The other has said how far it has come: with its session, what it has stored in it.
     fn resumed(
         &mut self,
         key: CircuitKey,
         id: ContactId,
-        has_session: bool,
-        received: u64,
+        session: Option<(u64, Option<MessageId>)>,
         read: Option<MessageId>,
     ) -> Result<(), Violation> {
         let Some(talk) = self.talk(key) else { return Ok(()) };
@@ -258,7 +273,7 @@ impl Client {
         }
         self.confirm(id);
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        let Some(met) = contact.met_mut().filter(|_| has_session) else {
+        let (Some(met), Some((received, last))) = (contact.met_mut(), session) else {
             self.set_phase(key, Phase::Undecided);
             self.carried(key, id);
             // Whoever has none waits: for the welcome, if there was none yet, or else for the other to begin anew.
@@ -271,11 +286,15 @@ impl Client {
         if let Some(id) = read {
             contact.was_read(id, &mut self.store);
         }
+        let is_ours = contact.has_sent(received, last);
         self.set_phase(key, Phase::Open);
         if let Some(talk) = self.talk(key) {
             talk.next_to_send = received;
         }
         self.carried(key, id);
+        if !is_ours {
+            return self.mend(key, id);
+        }
         self.acknowledged(key, id, received)?;
         self.transmit(id);
         Ok(())
@@ -366,7 +385,7 @@ impl Client {
         }
         let account = OlmAccount::generate();
         let (session, pre_key) = account.begin(identity, one_time_key, b"").map_err(|_| Violation)?;
-        contact.begin(Met { session, send, receive, welcome: None }, &mut self.store);
+        contact.begin(Met::new(session, send, receive, None), &mut self.store);
         self.store_and_say(key, Frame::Welcome { identity: account.identity(), pre_key }, Phase::AwaitResume);
         Ok(())
     }
@@ -394,9 +413,9 @@ impl Client {
             }
             _ => return Err(Violation),
         };
-        contact.begin(Met { session, send, receive, welcome: None }, &mut self.store);
+        contact.begin(Met::new(session, send, receive, None), &mut self.store);
         let generation = talk.generation;
-        let resume = Frame::Resume { generation, has_session: true, received: 0, read: None };
+        let resume = Frame::Resume { generation, has_session: true, received: 0, last: None, read: None };
         self.store_and_say(key, resume, Phase::AwaitResumed);
         Ok(())
     }
@@ -444,7 +463,7 @@ impl Client {
                 Ok(())
             }
             Ok(Arrival::Repeated) => {
-                let received = contact.stored;
+                let (received, _) = contact.stored;
                 self.send_frame(key, &Frame::Ack { received });
                 Ok(())
             }
@@ -503,11 +522,13 @@ impl Client {
         }
     }
 
-    /// Messages of the contact below `stored` are on disk: says so to the contact.
-    pub(super) fn acknowledge(&mut self, id: ContactId, stored: u64) {
+    /// Messages of the contact below `received` are on disk, and `last` is the last of them: says so to the contact.
+    pub(super) fn acknowledge(&mut self, id: ContactId, received: u64, last: MessageId) {
         let Some(contact) = self.contacts.get_mut(&id) else { return };
-        contact.stored = contact.stored.max(stored);
-        let received = contact.stored;
+        if received > contact.stored.0 {
+            contact.stored = (received, Some(last));
+        }
+        let (received, _) = contact.stored;
         if let Some(key) = contact.talk
             && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
         {
@@ -599,6 +620,7 @@ impl Client {
         self.stopped_typing(id);
         if self.contacts.get(&id).is_some_and(|contact| contact.talk == Some(key)) {
             self.contact_lost(id);
+            self.fall_back(id, talk);
         }
     }
 }

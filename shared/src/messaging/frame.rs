@@ -7,7 +7,7 @@
 //! Confirm    guest → inviter
 //! Welcome    inviter → guest  version u16 ‖ Olm identity (32) ‖ Olm pre-key message (u16 length)
 //! Decline    inviter → guest
-//! Resume     both             version u16 ‖ generation u64 ‖ has a session u8 ‖ received u64 ‖ read (16)
+//! Resume     both             version u16 ‖ generation u64 ‖ has a session u8 ‖ received u64 ‖ last (16) ‖ read (16)
 //! Points     both             points
 //! PointsKept both
 //! Envelope   both             sequence u64 ‖ id (16) ‖ sealed
@@ -16,7 +16,8 @@
 //! Typing     both             whether u8
 //! Ping, Pong both             number u32
 //! Renew      both             version u16 ‖ Olm identity (32) ‖ Olm one-time key (32)
-//! read: the id of the last message that was read, or zeros
+//! Fallback   visitor → host   introduction (1310)
+//! last, read: the id of the last message that was stored, or read, or zeros
 //! points: count u8 ‖ count × (relay (32) ‖ salt (8))
 //! ```
 
@@ -24,11 +25,12 @@ use thiserror::Error;
 
 use crate::cell::commands;
 use crate::client::api::{MAX_NAME_LEN, MessageId};
+use crate::crypto::handshake::INTRODUCTION_LEN;
 use crate::rendezvous::{POINTS, Point};
 use crate::wire::{DecodeError, Reader, Writer};
 
 /// The version of this protocol between contacts.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The longest body of a frame, in bytes.
 pub const MAX_FRAME_LEN: usize = 32 * 1024;
@@ -72,6 +74,8 @@ commands! {
         Pong = 14,
         /// The session is out of step: a new one begins, which [`Frame::Welcome`] answers.
         Renew = 15,
+        /// Where to meet again, should this circuit be lost: an introduction in advance.
+        Fallback = 16,
     }
 }
 
@@ -119,6 +123,8 @@ pub enum Frame {
         has_session: bool,
         /// How many messages the sender has stored: the sequence number that it waits for.
         received: u64,
+        /// The last of them; nothing if there are none.
+        last: Option<MessageId>,
         /// The last of them that has been read, as far as the sender tells that.
         read: Option<MessageId>,
     },
@@ -155,6 +161,8 @@ pub enum Frame {
         /// Olm one-time key.
         one_time_key: [u8; 32],
     },
+    /// See [`FrameType::Fallback`].
+    Fallback(Box<[u8; INTRODUCTION_LEN]>),
 }
 
 impl Frame {
@@ -193,12 +201,14 @@ impl Frame {
                 out.extend_from_slice(identity);
                 out.extend_from_slice(one_time_key);
             }
-            Self::Resume { generation, has_session, received, read } => {
+            Self::Resume { generation, has_session, received, last, read } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(&generation.to_be_bytes());
                 out.push(u8::from(*has_session));
                 out.extend_from_slice(&received.to_be_bytes());
-                out.extend_from_slice(&read.map_or([0; 16], |id| id.0));
+                for id in [last, read] {
+                    out.extend_from_slice(&id.map_or([0; 16], |id| id.0));
+                }
             }
             Self::Points(points) => put_points(points, out),
             Self::Confirm | Self::Decline | Self::PointsKept => {}
@@ -209,6 +219,7 @@ impl Frame {
                 out.extend_from_slice(&id.0);
                 out.extend_from_slice(sealed);
             }
+            Self::Fallback(introduction) => out.extend_from_slice(&**introduction),
             Self::Typing(typing) => out.push(u8::from(*typing)),
             Self::Ping(number) | Self::Pong(number) => out.extend_from_slice(&number.to_be_bytes()),
         }
@@ -236,6 +247,7 @@ impl Frame {
             Self::Ping(_) => FrameType::Ping,
             Self::Pong(_) => FrameType::Pong,
             Self::Renew { .. } => FrameType::Renew,
+            Self::Fallback(_) => FrameType::Fallback,
         }
     }
 
@@ -270,13 +282,9 @@ impl Frame {
             FrameType::Resume => {
                 version(&mut reader)?;
                 let (generation, has_session) = (reader.u64()?, flag(&mut reader)?);
-                let (received, read) = (reader.u64()?, reader.array()?);
-                Self::Resume {
-                    generation,
-                    has_session,
-                    received,
-                    read: Some(MessageId(read)).filter(|_| read != [0; 16]),
-                }
+                let received = reader.u64()?;
+                let (last, read) = (message_id(&mut reader)?, message_id(&mut reader)?);
+                Self::Resume { generation, has_session, received, last, read }
             }
             FrameType::Points => Self::Points(take_points(&mut reader)?),
             FrameType::PointsKept => Self::PointsKept,
@@ -288,6 +296,7 @@ impl Frame {
             FrameType::Ack => Self::Ack { received: reader.u64()? },
             FrameType::Read => Self::Read(MessageId(reader.array()?)),
             FrameType::Typing => Self::Typing(flag(&mut reader)?),
+            FrameType::Fallback => Self::Fallback(Box::new(reader.array()?)),
             FrameType::Ping => Self::Ping(reader.u32()?),
             FrameType::Pong => Self::Pong(reader.u32()?),
         };
@@ -310,6 +319,12 @@ fn take_points(reader: &mut Reader<'_>) -> Result<Vec<Point>, DecodeError> {
         return Err(DecodeError::TooLong { what: "the list of points", len, max: POINTS });
     }
     (0..len).map(|_| Point::decode(reader)).collect()
+}
+
+/// An id, or nothing where there are zeros.
+fn message_id(reader: &mut Reader<'_>) -> Result<Option<MessageId>, DecodeError> {
+    let id = reader.array()?;
+    Ok(Some(MessageId(id)).filter(|_| id != [0; 16]))
 }
 
 fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
@@ -402,7 +417,7 @@ mod tests {
             Frame::Confirm,
             Frame::Welcome { identity: [3; 32], pre_key: vec![5; 100] },
             Frame::Decline,
-            Frame::Resume { generation: 6, has_session: true, received: 7, read: None },
+            Frame::Resume { generation: 6, has_session: true, received: 7, last: Some(MessageId([8; 16])), read: None },
             Frame::Points(points),
             Frame::PointsKept,
             Frame::Envelope { sequence: 9, id: MessageId([10; 16]), sealed: vec![11; 600] },
@@ -412,6 +427,7 @@ mod tests {
             Frame::Ping(13),
             Frame::Pong(14),
             Frame::Renew { identity: [1; 32], one_time_key: [2; 32] },
+            Frame::Fallback(Box::new([15; INTRODUCTION_LEN])),
         ]
     }
 
@@ -442,10 +458,10 @@ mod tests {
             assert_eq!(bytes[0], number);
         }
         let mut bytes = Vec::new();
-        Frame::Resume { generation: 1, has_session: true, received: 2, read: Some(MessageId([3; 16])) }
-            .encode(&mut bytes);
-        let mut expected = vec![6, 0, 0, 0, 35, 0, 2];
-        for part in [&1_u64.to_be_bytes()[..], &[1], &2_u64.to_be_bytes(), &[3; 16]] {
+        let (last, read) = (Some(MessageId([4; 16])), Some(MessageId([3; 16])));
+        Frame::Resume { generation: 1, has_session: true, received: 2, last, read }.encode(&mut bytes);
+        let mut expected = vec![6, 0, 0, 0, 51, 0, 3];
+        for part in [&1_u64.to_be_bytes()[..], &[1], &2_u64.to_be_bytes(), &[4; 16], &[3; 16]] {
             expected.extend_from_slice(part);
         }
         assert_eq!(bytes, expected);

@@ -114,6 +114,7 @@ pub(super) struct FrameFields {
     pub(super) points: Vec<PointFields>,
     #[serde(default)]
     pub(super) has_session: bool,
+    pub(super) last: Option<Bytes>,
     pub(super) read: Option<Bytes>,
     #[serde(default)]
     pub(super) typing: bool,
@@ -129,6 +130,8 @@ pub(super) struct FrameFields {
     pub(super) id: Bytes,
     #[serde(default)]
     pub(super) sealed: Bytes,
+    #[serde(default)]
+    pub(super) introduction: Bytes,
     #[serde(default)]
     pub(super) number: u32,
 }
@@ -316,8 +319,10 @@ impl FrameFields {
                 Frame::Renew { identity: self.identity.array()?, one_time_key: self.one_time_key.array()? }
             }
             FrameType::Resume => {
-                let read = self.read.as_ref().map(Bytes::array).transpose()?.map(MessageId);
-                Frame::Resume { generation: self.generation, has_session: self.has_session, received, read }
+                let id =
+                    |id: &Option<Bytes>| Ok::<_, String>(id.as_ref().map(Bytes::array).transpose()?.map(MessageId));
+                let (last, read) = (id(&self.last)?, id(&self.read)?);
+                Frame::Resume { generation: self.generation, has_session: self.has_session, received, last, read }
             }
             FrameType::Points => Frame::Points(points()?),
             FrameType::PointsKept => Frame::PointsKept,
@@ -330,6 +335,7 @@ impl FrameFields {
             FrameType::Ack => Frame::Ack { received },
             FrameType::Ping => Frame::Ping(self.number),
             FrameType::Pong => Frame::Pong(self.number),
+            FrameType::Fallback => Frame::Fallback(Box::new(self.introduction.array()?)),
         };
         let mut encoded = Vec::new();
         frame.encode(&mut encoded);

@@ -16,6 +16,7 @@ use crate::cell::message::Cookie;
 use crate::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason};
 use crate::client::api::MessageId;
 use crate::contact::invite::Invite;
+use crate::contact::safety::SafetyNumber;
 use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity};
@@ -137,6 +138,12 @@ pub(super) enum Message {
         secret: Bytes,
         inviter: bool,
         point: PointFields,
+    },
+    /// What two contacts compare; its digits and spaces are the bytes.
+    SafetyNumber {
+        secret: Bytes,
+        inviter: Bytes,
+        guest: Bytes,
     },
     /// What an introduction carries.
     Invitation {
@@ -343,6 +350,12 @@ impl Message {
                 let lock = secret.lock(role, &point);
                 same_bytes(&[&lock.0[..], &lock.id().0, &secret.verification(role)].concat(), bytes)?;
                 Ok(vec!["service".to_owned()])
+            }
+            Self::SafetyNumber { secret, inviter, guest } => {
+                let secret = SharedSecret::new(secret.array()?);
+                let number = SafetyNumber::new(&secret, &inviter.array()?, &guest.array()?);
+                same_bytes(number.to_string().as_bytes(), bytes)?;
+                Ok(vec!["safety number".to_owned()])
             }
             Self::Invitation { relay, cookie, generation } => {
                 let (relay, cookie) = (RelayIdentity(relay.array()?), Cookie(cookie.array()?));

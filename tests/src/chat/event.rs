@@ -55,6 +55,15 @@ pub enum Event {
         /// Whether it can be reached.
         state: ContactState,
     },
+    /// A contact's safety number.
+    Safety {
+        /// The contact.
+        name: String,
+        /// The number; nothing until the contact has answered.
+        number: Option<String>,
+        /// Whether it was found the same.
+        verified: bool,
+    },
     /// A message came in and is stored.
     Message {
         /// The contact.

@@ -22,7 +22,7 @@ use super::{Node, Sim};
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often an origin looks at what has come.
-const LOOK: Duration = Duration::from_millis(4);
+pub(super) const LOOK: Duration = Duration::from_millis(4);
 
 /// Where an outsider's messages are kept until it looks.
 #[derive(Default)]
@@ -304,6 +304,15 @@ impl Origin {
         let mut cells = Vec::new();
         if let Some(circuit) = self.circuits.get_mut(&circ) {
             circuit.write(JOINED_STREAM, text, &mut cells);
+        }
+        self.send_cells(sim, &cells);
+    }
+
+    /// What so many messages of a joined circuit brought is read: the other end may send more.
+    pub fn consumed(&mut self, sim: &mut Sim, circ: CircId, messages: usize) {
+        let mut cells = Vec::new();
+        if let Some(circuit) = self.circuits.get_mut(&circ) {
+            (0..messages).for_each(|_| circuit.consumed(JOINED_STREAM, &mut cells));
         }
         self.send_cells(sim, &cells);
     }

@@ -135,6 +135,46 @@ fn contacts_of_one_name_are_told_apart() {
 }
 
 #[test]
+fn contacts_see_one_safety_number_and_nobody_else_does() {
+    let network = Network::shared();
+    let pair = Pair::meet(&network.url());
+    let here = safety(&pair.inviter, &pair.visitor_name);
+    let there = safety(&pair.visitor, &pair.inviter_name);
+    assert_eq!(here, there);
+    let (number, verified) = here;
+    assert_eq!((number.len(), number.split(' ').count(), verified), (71, 12, false), "{number}");
+
+    let mark = pair.inviter.mark();
+    pair.inviter.say(&json!({"do": "verify", "name": pair.visitor_name}));
+    pair.inviter.expect(mark, PATIENCE, "the number as compared", |event| {
+        matches!(event, Event::Safety { verified: true, .. }).then_some(())
+    });
+    pair.inviter.kill();
+    pair.inviter.restart();
+    assert_eq!(safety(&pair.inviter, &pair.visitor_name), (number.clone(), true), "it stays, and so does the number");
+    assert!(!safety(&pair.visitor, &pair.inviter_name).1, "what one has compared says nothing about the other");
+
+    let cid = Chat::open("Cid", &network.url());
+    cid.add(&pair.inviter.invite(), "Ada", Some("Cid"));
+    pair.inviter.say(&json!({"do": "safety", "name": "Nobody"}));
+    pair.inviter.await_error(mark, "safety");
+    let mark = pair.inviter.mark();
+    pair.inviter.approve(mark);
+    let name = pair.inviter.await_contact(mark, ContactState::Connected);
+    assert_ne!(safety(&pair.inviter, &name).0, number, "two contacts share a number");
+}
+
+/// A contact's safety number, and whether it has been compared.
+fn safety(chat: &Chat, name: &str) -> (String, bool) {
+    let mark = chat.mark();
+    chat.say(&json!({"do": "safety", "name": name}));
+    chat.expect(mark, PATIENCE, "the safety number", |event| match event {
+        Event::Safety { name: of, number: Some(number), verified } if of == name => Some((number.clone(), *verified)),
+        _ => None,
+    })
+}
+
+#[test]
 fn an_invite_serves_one_person() {
     let network = Network::shared();
     let url = network.url();

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use allium_tests::browser::Page;
 use allium_tests::browser::picture::save_all;
-use allium_tests::chat::{Chat, ContactState, Mark};
+use allium_tests::chat::{Chat, ContactState, Event, Mark, PATIENCE};
 use allium_tests::network::{Network, Options, Shared};
+use serde_json::json;
 
 /// What a person needs who has nobody to talk to yet.
 const AT_FIRST: [&str; 5] = ["state", "invite-create", "contact-link", "contact-name", "contact-add"];
@@ -82,6 +83,36 @@ fn two_pages_chat_both_ways() {
     ada.assert_at_hand(&IN_CONVERSATION);
     ada.assert_quiet();
     ben.assert_quiet();
+}
+
+#[test]
+fn a_page_and_a_native_client_compare_their_safety_number() {
+    let network = network();
+    let (ada, page, ben) = ada_and_a_page(&network.url());
+    page.click("contact-safety");
+    let shown = page.until("a safety number", |page| page.text("safety-number"));
+    let mark = ada.mark();
+    ada.say(&json!({"do": "safety", "name": ben}));
+    let number = ada.expect(mark, PATIENCE, "the safety number", |event| match event {
+        Event::Safety { number, .. } => number.clone(),
+        _ => None,
+    });
+    let digits = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(digits(&shown), digits(&number));
+    assert_eq!(digits(&number).len(), 12);
+    save_all(&page, "safety");
+    assert_eq!(page.text("verified"), None, "nobody has compared it yet");
+    page.click("safety-verify");
+    page.until("that it was compared", |page| page.text("verified"));
+    save_all(&page, "safety-compared");
+    page.browser.reload();
+    page.await_ready();
+    page.open_conversation("Ada");
+    page.click("contact-safety");
+    page.until("that it was compared", |page| page.text("verified"));
+    page.click("safety-verify");
+    page.until("that it was not", |page| page.text("verified").is_none().then_some(()));
+    page.assert_quiet();
 }
 
 #[test]

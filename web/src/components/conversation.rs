@@ -11,8 +11,9 @@ use super::icons::{Glyph, Icon};
 use super::message_list::MessageList;
 use super::path::Path;
 use super::problem::Problem;
+use super::safety::SafetyPanel;
 use crate::hooks::use_actions;
-use crate::state::{Action, Contact, Conversation, Place};
+use crate::state::{Action, Contact, Conversation, Place, Safety};
 use crate::strings;
 
 #[derive(PartialEq, Properties)]
@@ -21,12 +22,13 @@ pub struct Props {
     pub conversation: Rc<Conversation>,
     pub path: Option<Vec<String>>,
     pub typing: bool,
+    pub safety: Option<Safety>,
     pub problem: Option<Rc<str>>,
 }
 
 #[component]
 pub fn ConversationView(props: &Props) -> Html {
-    let Props { contact, conversation, path, problem, typing } = props;
+    let Props { contact, conversation, path, problem, typing, safety } = props;
     let actions = use_actions();
     let is_blocked = contact.state == ContactState::Blocked;
     let block = {
@@ -35,6 +37,17 @@ pub fn ConversationView(props: &Props) -> Html {
             if let Some(actions) = &actions {
                 actions.command(if is_blocked { Command::Unblock { id } } else { Command::Block { id } });
             }
+        })
+    };
+    let compare = {
+        let (contact, is_open, actions) = (contact.id, safety.is_some(), actions.clone());
+        Callback::from(move |_: MouseEvent| match &actions {
+            Some(actions) if is_open => actions.act(Action::CloseSafety),
+            Some(actions) => {
+                actions.act(Action::OpenSafety(contact));
+                actions.command(Command::Safety { contact });
+            }
+            None => {}
         })
     };
     let back = Callback::from(move |_: MouseEvent| {
@@ -56,12 +69,20 @@ pub fn ConversationView(props: &Props) -> Html {
                         { strings::contact_state(contact.state) }
                     </p>
                 </div>
+                <button class={classes!("icon-button", "shield", contact.verified.then_some("verified"))} type="button"
+                    data-testid="contact-safety" onclick={compare} aria-expanded={safety.is_some().to_string()}
+                    aria-label={strings::SAFETY} title={strings::safety_title(contact.verified)}>
+                    <Icon glyph={Glyph::Shield} />
+                </button>
                 <button class="button quiet block" type="button" data-testid="contact-block" onclick={block}
                     title={(!is_blocked).then_some(strings::BLOCK_HINT)}>
                     { if is_blocked { strings::UNBLOCK } else { strings::BLOCK } }
                 </button>
                 <Path hops={path.clone()} contact={Rc::clone(name)} />
             </header>
+            if let Some(safety) = safety {
+                <SafetyPanel name={Rc::clone(name)} safety={safety.clone()} />
+            }
             <MessageList contact={contact.id} name={Rc::clone(name)} conversation={Rc::clone(conversation)} />
             if let Some(apart) = strings::contact_apart(contact.state, name) {
                 <p class="away">{ apart }</p>

@@ -16,6 +16,7 @@ pub enum Glyph {
     Key,
     Lock,
     Send,
+    Shield,
     Warning,
 }
 
@@ -42,6 +43,7 @@ pub fn Icon(props: &Props) -> Html {
         Glyph::Key => (16, "M6.8 9.2a3.4 3.4 0 1 1 2-2L14 12.4V14h-2v-1.6h-1.6v-1.6H8.6zM5 5v.1"),
         Glyph::Lock => (16, "M3.5 7h9v6.5h-9zM5.3 7V5.2a2.7 2.7 0 0 1 5.4 0V7M8 9.6v1.4"),
         Glyph::Send => (16, "M8 13V3M3.5 7.5 8 3l4.5 4.5"),
+        Glyph::Shield => (16, "M8 1.8 3 3.6v4c0 3.2 2.1 5.4 5 6.6 2.9-1.2 5-3.4 5-6.6v-4zM5.6 8l1.7 1.7 3.1-3.4"),
         Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
     };
     html! {

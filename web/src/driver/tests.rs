@@ -62,7 +62,7 @@ fn notices() -> Vec<Notice> {
     let events = vec![
         Event::Progress { step: Progress::Ready },
         Event::Invite { id: InviteId(1), fragment: text.clone() },
-        Event::Contact { id: CONTACT, name: text.clone(), state: ContactState::Offline },
+        Event::Contact { id: CONTACT, name: text.clone(), state: ContactState::Offline, verified: true },
         Event::Message { contact: CONTACT, id: ID, text: text.clone(), received_at: at },
         Event::Outgoing { contact: CONTACT, id: ID, text: text.clone(), queued_at: at, state },
         Event::Circuits { list: vec![circuit] },

@@ -78,6 +78,7 @@ pub fn Messenger(props: &Props) -> Html {
                 conversation={state.conversation(contact.id)}
                 path={state.path(contact.id).map(<[String]>::to_vec)}
                 typing={state.is_typing(contact.id)}
+                safety={state.safety.clone().filter(|safety| safety.contact == contact.id)}
                 problem={state.problems.get(&Place::Send).cloned()}
             />
         },

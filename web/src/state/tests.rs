@@ -34,7 +34,7 @@ fn events(state: &mut State, events: impl IntoIterator<Item = Event>) {
 }
 
 fn contact(id: ContactId, name: &str) -> Event {
-    Event::Contact { id, name: name.into(), state: ContactState::Connecting }
+    Event::Contact { id, name: name.into(), state: ContactState::Connecting, verified: false }
 }
 
 fn incoming(contact: ContactId, n: u8, seconds: u64) -> Event {

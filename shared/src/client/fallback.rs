@@ -1,0 +1,176 @@
+//! Where two who are joined meet again if they lose their circuit, without a new introduction.
+//!
+//! The visitor waits at one more rendezvous relay for as long as the circuit stands, and gives the host an introduction for
+//! it in advance, on that circuit. When the circuit is lost the host comes there at once, whether the visitor has noticed or
+//! not. If nobody comes, the same wait goes on with introductions at the contact's points.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_core::Rng as _;
+
+use super::Client;
+use super::api::ContactId;
+use super::circuits::{Caller, CircuitKey, Fallback, Given, Managed, Phase, Seeking, Talk, Task, Wait};
+use super::contacts::Contact;
+use super::meetings::{ANSWER_TIME, PLACE_TIME};
+use super::relays::End;
+use crate::cell::fragment::Assembler;
+use crate::cell::message::Cookie;
+use crate::circuit::Side;
+use crate::crypto::handshake::{ClientHandshake, ServerPublic};
+use crate::messaging::frame::Frame;
+use crate::rendezvous::{Invitation, service_identity};
+use crate::time::Instant;
+
+/// Conversations for which a circuit waits, at most; whoever has more meets again by an introduction in the others.
+const MAX_FALLBACKS: usize = 16;
+
+/// The pause before another relay is tried where one did not serve.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
+
+/// How often a host sets out for where the visitor waits, should the way there fail: the relay that was lost is still listed, and may
+/// stand on it.
+const TRIES: u8 = 3;
+
+/// Paths that are drawn until there is one without the relay where the two are joined.
+const PATHS: usize = 8;
+
+impl Client {
+    // ---- visitor ----
+
+    /// Begins to wait for each contact who is there, and for whom nobody waits yet.
+    pub(super) fn keep_fallbacks(&mut self) {
+        let now = self.now.instant;
+        let waited_for: BTreeSet<ContactId> = self.waits().map(|(_, wait)| wait.contact).collect();
+        let is_due = |talk: &Talk| matches!(talk.fallback, Fallback::Keep { from } if from <= now);
+        let due: Vec<(ContactId, CircuitKey)> = self
+            .contacts
+            .values()
+            .filter_map(|contact| Some((contact.id, contact.talk?)))
+            .filter(|(id, key)| match self.circuits.get(key).map(|managed| &managed.task) {
+                Some(Task::Talk(talk)) => matches!(talk.phase, Phase::Open) && is_due(talk) && !waited_for.contains(id),
+                _ => false,
+            })
+            .take(MAX_FALLBACKS.saturating_sub(waited_for.len()))
+            .collect();
+        for (id, key) in due {
+            if self.prepare_fallback(id, key).is_none() {
+                self.fallback_lost(id);
+            }
+        }
+    }
+
+    /// Builds a circuit to a relay where a contact could be met, if there is one.
+    fn prepare_fallback(&mut self, id: ContactId, talk: CircuitKey) -> Option<CircuitKey> {
+        let managed = self.circuits.get(&talk)?;
+        let Task::Talk(talk) = &managed.task else { return None };
+        let generation = talk.generation.saturating_add(1);
+        let meets_at = managed.circuit.path().last()?.identity;
+        let relationship = self.contacts.get(&id)?.relationship()?;
+        let their_key = relationship.their_key;
+        let verification = relationship.secret.verification(relationship.role.other());
+        let relay = *self.relays.meeting_places(&mut self.rng, self.now.instant, 1, &[meets_at]).first()?;
+        // What is to be there when that relay is lost cannot lead over it.
+        let (link, path) =
+            (0..PATHS).find_map(|_| self.path(End::Own(relay)).ok().filter(|(_, path)| !path.contains(&meets_at)))?;
+        let mut cookie = [0; 20];
+        self.rng.fill_bytes(&mut cookie);
+        let wait = Wait {
+            contact: id,
+            invitation: Invitation { relay, cookie: Cookie(cookie), generation },
+            service: (ServerPublic { identity: service_identity(&their_key), onion_key: their_key }, verification),
+            handshakes: Vec::new(),
+            established: false,
+            answer: Assembler::default(),
+            places: VecDeque::new(),
+            seeking: None,
+        };
+        self.build(link, &path, Task::Wait(Box::new(wait)))
+    }
+
+    /// The relay keeps the cookie: tells the contact.
+    pub(super) fn offer_fallback(&mut self, key: CircuitKey) {
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
+        let (server, verification) = &wait.service;
+        let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
+        let Ok((handshake, introduction)) = begun else { return };
+        wait.handshakes.push(handshake);
+        let talk = self.contacts.get(&wait.contact).and_then(|contact| contact.talk);
+        if let Some(talk) = talk {
+            self.send_frame(talk, &Frame::Fallback(Box::new(introduction)));
+        }
+    }
+
+    /// Nobody can be met there any more, or not yet.
+    pub(super) fn fallback_lost(&mut self, id: ContactId) {
+        let next = self.pause(PAUSE.0, PAUSE.1);
+        let Some(key) = self.contacts.get(&id).and_then(|contact| contact.talk) else { return };
+        if let Some(Talk { fallback: Fallback::Keep { from }, .. }) = self.talk(key) {
+            *from = next;
+        }
+    }
+
+    // ---- both ----
+
+    /// The circuit of a contact is lost.
+    pub(super) fn fall_back(&mut self, id: ContactId, talk: &Talk) {
+        match (talk.side, &talk.fallback) {
+            (Side::Visitor, _) => self.seek_from_fallback(id),
+            (Side::Host, Fallback::Given(Some(introduction))) => {
+                self.come_to_fallback(id, Given { introduction: introduction.clone(), tries: TRIES });
+            }
+            (Side::Host, _) => {}
+        }
+    }
+
+    /// Visitor: if the contact does not come by itself, introductions are brought.
+    fn seek_from_fallback(&mut self, id: ContactId) {
+        let Some(contact) = self.contacts.get(&id) else { return };
+        let Some(relationship) = contact.relationship() else { return };
+        let places = self.in_turn(relationship.places(), contact.search.tries);
+        let (now, patience, until) =
+            (self.now.instant, self.relays.stretch(PLACE_TIME), self.now.instant + self.relays.stretch(ANSWER_TIME));
+        let wait = self.circuits.values_mut().find_map(|managed| match &mut managed.task {
+            Task::Wait(wait) if wait.contact == id && wait.seeking.is_none() => Some(wait),
+            _ => None,
+        });
+        if let Some(wait) = wait {
+            wait.places = places.into();
+            // Where the contact has not been told of it, it cannot come.
+            let next = if wait.handshakes.is_empty() { now } else { now + patience };
+            wait.seeking = Some(Seeking { began: None, next, until });
+        }
+    }
+
+    /// Host: comes where the contact waits.
+    pub(super) fn come_to_fallback(&mut self, id: ContactId, given: Given) {
+        let is_apart = |contact: &Contact| contact.talk.is_none() && contact.is_wanted();
+        if given.tries == 0 || !self.contacts.get(&id).is_some_and(is_apart) {
+            return;
+        }
+        let caller = Caller::Contact(id);
+        let Some((invitation, handshake)) = self.read_introduction(caller, &*given.introduction) else { return };
+        let Some(mut come) = self.answer(caller, invitation, handshake) else { return };
+        come.given = Some(Given { tries: given.tries - 1, ..given });
+        let next = self.now.instant + self.relays.stretch(PLACE_TIME);
+        if self.lead_to(invitation.relay, Task::Come(Box::new(come))).is_ok()
+            && let Some(contact) = self.contacts.get_mut(&id)
+        {
+            contact.search.next = contact.search.next.max(next);
+        }
+    }
+
+    /// When a fallback is to be looked for again.
+    pub(super) fn fallback_timeout(&self) -> Option<Instant> {
+        let now = self.now.instant;
+        let from = |managed: &Managed| match &managed.task {
+            Task::Talk(talk) => match talk.fallback {
+                Fallback::Keep { from } => Some(from).filter(|from| *from > now),
+                Fallback::Given(_) => None,
+            },
+            _ => None,
+        };
+        self.circuits.values().filter_map(from).min()
+    }
+}
