@@ -682,13 +682,7 @@ impl Client {
         for id in overdue {
             self.close_link(id);
         }
-        let overdue: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(_, managed)| managed.deadline.is_some_and(|deadline| deadline <= now))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in overdue {
+        for key in self.circuits_where(|managed| managed.deadline.is_some_and(|deadline| deadline <= now)) {
             self.close_circuit(key, Some(DestroyReason::Timeout));
         }
         self.check_talks();

@@ -155,13 +155,8 @@ impl Client {
             Phase::AwaitRequest { invite: by } => by == invite && !reusable,
             _ => talk.contact == Some(contact),
         };
-        let earlier: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(key, managed)| **key != keep && matches!(&managed.task, Task::Talk(talk) if is_earlier(talk)))
-            .map(|(key, _)| *key)
-            .collect();
-        earlier.into_iter().for_each(|key| self.drop_circuit(key));
+        let earlier = self.circuits_where(|managed| matches!(&managed.task, Task::Talk(talk) if is_earlier(talk)));
+        earlier.into_iter().filter(|key| *key != keep).for_each(|key| self.drop_circuit(key));
     }
 
     /// Guest: the inviter has the request.
@@ -317,8 +312,7 @@ impl Client {
             Task::Come(come) => come.caller == super::circuits::Caller::Contact(id),
             _ => false,
         };
-        let keys: Vec<_> =
-            self.circuits.iter().filter(|(_, managed)| of_them(&managed.task)).map(|(key, _)| *key).collect();
+        let keys = self.circuits_where(|managed| of_them(&managed.task));
         keys.into_iter().for_each(|key| self.end_circuit(key, Some(reason), false));
     }
 

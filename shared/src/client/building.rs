@@ -50,9 +50,7 @@ impl Client {
             _ => false,
         };
         let outdated = |managed: &Managed| is_kept_ready(&managed.task) && !self.relays.stands(managed.circuit.path());
-        let outdated: Vec<_> =
-            self.circuits.iter().filter(|(_, managed)| outdated(managed)).map(|(key, _)| *key).collect();
-        outdated.into_iter().for_each(|key| self.drop_circuit(key));
+        self.circuits_where(outdated).into_iter().for_each(|key| self.drop_circuit(key));
     }
 
     pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
@@ -105,6 +103,11 @@ impl Client {
         managed.task = task;
         self.send_cells(link, &cells);
         Ok(key)
+    }
+
+    /// The circuits of which something holds.
+    pub(super) fn circuits_where(&self, holds: impl Fn(&Managed) -> bool) -> Vec<CircuitKey> {
+        self.circuits.iter().filter(|(_, managed)| holds(managed)).map(|(key, _)| *key).collect()
     }
 
     /// Sends a message to the last hop of a circuit.

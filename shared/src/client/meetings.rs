@@ -79,13 +79,8 @@ impl Client {
         let is_due = |wait: &Wait| wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now);
         let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
         waits.into_iter().for_each(|key| self.keep_waiting(key));
-        let works: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(_, managed)| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()))
-            .map(|(key, _)| *key)
-            .collect();
-        works.into_iter().for_each(|key| self.work(key));
+        let is_working = |managed: &Managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some());
+        self.circuits_where(is_working).into_iter().for_each(|key| self.work(key));
     }
 
     pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitKey, &Wait)> + '_ {
@@ -192,15 +187,10 @@ impl Client {
             return self.offer_fallback(key);
         }
         // Introductions whose circuits are there already have waited for this.
-        let ready: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(_, managed)| {
-                managed.circuit.is_open() && matches!(&managed.task, Task::Bring(bring) if bring.wait == key)
-            })
-            .map(|(key, _)| *key)
-            .collect();
-        ready.into_iter().for_each(|key| self.bring(key));
+        let is_ready = |managed: &Managed| {
+            managed.circuit.is_open() && matches!(&managed.task, Task::Bring(bring) if bring.wait == key)
+        };
+        self.circuits_where(is_ready).into_iter().for_each(|key| self.bring(key));
     }
 
     /// Brings the introduction to another place, or gives up.
@@ -310,13 +300,8 @@ impl Client {
 
     /// Nobody has come.
     pub(super) fn wait_lost(&mut self, key: CircuitKey, wait: &Wait) {
-        let brings: Vec<_> = self
-            .circuits
-            .iter()
-            .filter(|(_, managed)| matches!(&managed.task, Task::Bring(bring) if bring.wait == key))
-            .map(|(key, _)| *key)
-            .collect();
-        brings.into_iter().for_each(|key| self.drop_circuit(key));
+        let is_for_it = |managed: &Managed| matches!(&managed.task, Task::Bring(bring) if bring.wait == key);
+        self.circuits_where(is_for_it).into_iter().for_each(|key| self.drop_circuit(key));
         match &wait.seeking {
             None => self.fallback_lost(wait.contact),
             // Nobody could have come yet: another way is tried at once.

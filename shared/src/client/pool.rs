@@ -16,7 +16,7 @@ use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment};
 use crate::cell::introduction::{Introduction, IntroductionId, LOCKS, Lock, MAX_PARTS};
 use crate::cell::message::RelayMessage;
-use crate::contact::invite::INVITE_RELAYS;
+use crate::contact::invite::{INVITE_RELAYS, is_over};
 use crate::crypto::derive::derive_short;
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::frame::Frame;
@@ -148,8 +148,7 @@ impl Client {
     fn drop_points(&mut self) {
         let of_pool = |point: &Point| self.profile.slots.iter().any(|slot| slot.point == *point);
         let gone = |managed: &Managed| matches!(&managed.task, Task::Point(task) if !of_pool(&task.point));
-        let gone: Vec<_> = self.circuits.iter().filter(|(_, managed)| gone(managed)).map(|(key, _)| *key).collect();
-        gone.into_iter().for_each(|key| self.drop_circuit(key));
+        self.circuits_where(gone).into_iter().for_each(|key| self.drop_circuit(key));
     }
 
     /// Looks for relays for empty places.
@@ -393,9 +392,8 @@ impl Client {
     /// Ends invites whose time is over, and gives places to those that have none.
     fn end_invites(&mut self) {
         let now = self.network_now().unix;
-        let over =
-            |invite: &OpenInvite| invite.record.expires != 0 && now.as_secs() / 60 >= u64::from(invite.record.expires);
-        let over: Vec<u64> = self.invites.iter().filter(|(_, invite)| over(invite)).map(|(id, _)| *id).collect();
+        let over = self.invites.iter().filter(|(_, invite)| is_over(invite.record.expires, now));
+        let over: Vec<u64> = over.map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.end_invite(id));
         let bare: Vec<u64> =
             self.invites.iter().filter(|(_, invite)| invite.record.places.is_empty()).map(|(id, _)| *id).collect();

@@ -131,8 +131,13 @@ impl Invite {
 
     /// Whether it has ended by this time.
     pub fn is_over(&self, now: UnixTime) -> bool {
-        self.expires != 0 && now.as_secs() / 60 >= u64::from(self.expires)
+        is_over(self.expires, now)
     }
+}
+
+/// Whether the time of an invite that ends at this minute since 1970 is over; never, if that is zero.
+pub(crate) fn is_over(expires: u32, now: UnixTime) -> bool {
+    expires != 0 && now.as_secs() / 60 >= u64::from(expires)
 }
 
 impl core::fmt::Debug for Invite {
