@@ -542,6 +542,7 @@ impl Client {
         if !was_open && link.is_open() {
             let (guard, now) = (link.guard, self.network_now());
             self.relays.link_opened(guard, &mut self.rng, now);
+            self.bring_held_up();
         }
         for cell in cells {
             self.cell(id, cell);

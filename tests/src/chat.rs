@@ -9,12 +9,14 @@ use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use self::event::{Circuit, ContactState, Event, Invite, Received};
 use self::run::{Run, Silence};
 use crate::artifacts;
+use crate::faketime::FakeClock;
 use crate::process::{self, tail};
 use crate::secure::TRUSTED;
 use crate::wait::Deadline;
@@ -33,6 +35,8 @@ pub struct Chat {
     namespace: Option<String>,
     /// The file with the profile's passphrase, if it has one.
     passphrase: Mutex<Option<PathBuf>>,
+    /// The clock that it goes by, if not the machine's.
+    clock: Mutex<Option<FakeClock>>,
     folder: TempDir,
     runs: Mutex<Vec<Arc<Run>>>,
     /// `queued` events name the message, not the command: only one at a time may wait for its own.
@@ -79,6 +83,7 @@ impl Chat {
             trusted,
             namespace,
             passphrase: Mutex::default(),
+            clock: Mutex::default(),
             folder,
             runs: Mutex::default(),
             sending: Mutex::default(),
@@ -100,12 +105,33 @@ impl Chat {
         if let Some(passphrase) = &*lock(&self.passphrase) {
             command.arg("--passphrase-file").arg(passphrase);
         }
+        if let Some(clock) = &*lock(&self.clock) {
+            clock.give_to(&mut command);
+        }
         runs.push(Arc::new(Run::start(&self.label, &mut command, &log)));
     }
 
     /// Names a file with the profile's passphrase, or none, to the processes that follow.
     pub fn use_passphrase(&self, file: Option<&Path>) {
         *lock(&self.passphrase) = file.map(Path::to_owned);
+    }
+
+    /// Has the processes that follow go by this clock, or by the machine's.
+    pub fn use_clock(&self, clock: Option<&FakeClock>) {
+        *lock(&self.clock) = clock.cloned();
+    }
+
+    /// Freezes the client: its sockets stay open, and nothing happens, as when a computer is put to sleep.
+    #[track_caller]
+    pub fn freeze(&self) {
+        let pid = self.pid();
+        process::send(pid, Signal::SIGSTOP);
+        crate::wait::until(PATIENCE, "the freeze of a client", || process::is_frozen(pid).then_some(()));
+    }
+
+    /// Lets a frozen client go on.
+    pub fn thaw(&self) {
+        process::send(self.pid(), Signal::SIGCONT);
     }
 
     /// Starts the client's next process and waits until it is ready.
@@ -283,6 +309,11 @@ impl Chat {
     /// All messages that any run of this profile has printed.
     pub fn ever_received(&self) -> Vec<Received> {
         self.runs().iter().flat_map(|run| received(run)).collect()
+    }
+
+    /// Everything that each process of this profile has printed, one after the other.
+    pub fn lives(&self) -> Vec<Vec<Event>> {
+        self.runs().iter().map(|run| run.events()).collect()
     }
 
     /// Asks for the circuits and returns the answer.

@@ -23,6 +23,7 @@
 //! - [`secure`]: a network served by TLS
 //! - [`chat`]: `allium chat`, a native client
 //! - [`profile`]: what is in a client's profile
+//! - [`rank`]: whether two samples can be told apart
 //! - [`traffic`]: two clients who never stop talking, and the account of what arrived
 //! - [`peer`]: a peer that does not keep to the protocol
 //! - [`browser`]: Chromium by WebDriver, and the page in it
@@ -52,6 +53,7 @@ pub mod origin;
 pub mod peer;
 pub mod process;
 pub mod profile;
+pub mod rank;
 pub mod secure;
 pub mod sim;
 pub mod tap;

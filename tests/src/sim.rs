@@ -216,6 +216,24 @@ impl Sim {
         self.clients[n].doomed = true;
     }
 
+    /// Lets a client's computer sleep: the client does nothing, and what comes for it waits.
+    pub fn suspend_client(&mut self, n: usize) {
+        self.clients[n].suspend(&self.net);
+    }
+
+    /// Wakes the computer of a client: it handles what has come meanwhile, of its links the news that they are gone, if
+    /// their other ends have given them up. `counted` says whether its clock that cannot be set has gone on while it slept:
+    /// those of some systems do, those of others do not.
+    pub fn resume_client(&mut self, n: usize, counted: bool) {
+        self.with_client(n, |client, net, world| client.resume(net, world, counted));
+    }
+
+    /// Lets a client's timers run at most so often, as browsers do in tabs that nobody sees; what comes for it still wakes
+    /// it at once. None: whenever they are due.
+    pub fn throttle_client(&mut self, n: usize, timers: Option<Duration>) {
+        self.clients[n].throttle(timers);
+    }
+
     /// Whether a client runs.
     pub fn is_running(&self, n: usize) -> bool {
         self.clients[n].client.is_some()

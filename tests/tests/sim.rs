@@ -8,6 +8,8 @@
 #[path = "sim/people.rs"]
 mod people;
 
+#[path = "sim/back.rs"]
+mod back;
 #[path = "sim/clock.rs"]
 mod clock;
 #[path = "sim/crash.rs"]
@@ -40,6 +42,8 @@ mod older_copy;
 mod paths;
 #[path = "sim/services.rs"]
 mod services;
+#[path = "sim/sleep.rs"]
+mod sleep;
 #[path = "sim/soak.rs"]
 mod soak;
 #[path = "sim/teardown.rs"]

@@ -6,12 +6,20 @@ use super::relays::{End, NoPath, hop, hops};
 use super::{Client, HOP_TIME, SPARES};
 use crate::cell::DestroyReason;
 use crate::cell::message::RelayMessage;
-use crate::circuit::{Circuit, Received};
+use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::Role;
 
 /// Circuits that may be under construction at once.
 const MAX_BUILDING: usize = 16;
+
+/// A way to a relay that somebody else has chosen.
+pub(super) enum Way {
+    /// One more hop of a spare circuit.
+    Spare(CircuitKey, Hop),
+    /// A new circuit along these relays.
+    New(LinkId, Vec<RelayIdentity>),
+}
 
 impl Client {
     /// Builds what is missing.
@@ -79,18 +87,33 @@ impl Client {
         })
     }
 
-    /// Gives a task to a circuit that leads to a relay that somebody else has chosen: a spare one with another hop where one
-    /// fits, else a new one.
+    /// Gives a task to a circuit that leads to a relay that somebody else has chosen.
     pub(super) fn lead_to(&mut self, relay: RelayIdentity, task: Task) -> Result<CircuitKey, NoPath> {
+        let way = self.way_to(relay)?;
+        self.go(way, task)
+    }
+
+    /// How to get to a relay that somebody else has chosen: over a spare circuit with another hop where one fits, else over a
+    /// new one.
+    pub(super) fn way_to(&mut self, relay: RelayIdentity) -> Result<Way, NoPath> {
         let spare = self.circuits.iter().find(|(_, managed)| {
             matches!(managed.task, Task::Spare)
                 && managed.circuit.is_open()
                 && self.relays.may_follow(managed.circuit.path(), &relay)
         });
         let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
-        let (Some(key), Some(next)) = (spare.map(|(key, _)| *key), next) else {
-            let (link, path) = self.path(End::Others(relay))?;
-            return self.build(link, &path, task).ok_or(NoPath::NotYet);
+        if let (Some(key), Some(next)) = (spare.map(|(key, _)| *key), next) {
+            return Ok(Way::Spare(key, next));
+        }
+        let (link, path) = self.path(End::Others(relay))?;
+        Ok(Way::New(link, path))
+    }
+
+    /// Goes a way that was just found, with a task.
+    pub(super) fn go(&mut self, way: Way, task: Task) -> Result<CircuitKey, NoPath> {
+        let (key, next) = match way {
+            Way::New(link, path) => return self.build(link, &path, task).ok_or(NoPath::NotYet),
+            Way::Spare(key, next) => (key, next),
         };
         let Some(managed) = self.circuits.get_mut(&key) else { return Err(NoPath::NotYet) };
         let mut cells = Vec::new();
@@ -138,6 +161,7 @@ impl Client {
     fn circuit_open(&mut self, key: CircuitKey) {
         self.proven = true;
         self.counts.opened += 1;
+        self.bring_held_up();
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         match &managed.task {
             Task::Spare | Task::Talk(_) => managed.deadline = None,

@@ -79,12 +79,25 @@ pub(super) struct Wait {
 
 /// Bringing introductions for a wait.
 pub(super) struct Seeking {
-    /// When the first was brought.
-    pub(super) began: Option<Instant>,
+    /// Whether any place was tried.
+    pub(super) tried: bool,
     /// When to bring one to the next place.
     pub(super) next: Instant,
+    /// When one was handed over last.
+    pub(super) sent: Option<Instant>,
+    /// How long the relay took to take it, once it has.
+    pub(super) round: Option<Duration>,
+    /// One of the contact's, and when it counts if ours is not answered until then.
+    pub(super) held: Option<(Instant, Box<Introduction>)>,
     /// When to give up.
     pub(super) until: Instant,
+}
+
+impl Seeking {
+    /// The first is to be brought at `next`.
+    pub(super) const fn new(next: Instant, until: Instant) -> Self {
+        Self { tried: false, next, sent: None, round: None, held: None, until }
+    }
 }
 
 /// Bringing an introduction.
@@ -93,6 +106,8 @@ pub(super) struct Bring {
     pub(super) wait: CircuitKey,
     pub(super) contact: ContactId,
     pub(super) introduction: Introduction,
+    /// When it was handed over, if it was.
+    pub(super) sent: Option<Instant>,
     /// Work that the relay wants done: how many bits, with which seed, and how many nonces have been tried.
     pub(super) work: Option<(u8, [u8; 16], u64)>,
     /// How often the relay has wanted some.

@@ -247,11 +247,13 @@ pub(super) struct Search {
     pub(super) next: Instant,
     /// Whether the person has been told that nobody answers to an invite.
     pub(super) complained: bool,
+    /// Whether an introduction of ours that the contact may have had was given up for one of theirs.
+    pub(super) gave_way: bool,
 }
 
 impl Search {
     pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, tries: 0, next: now, complained: false }
+        Self { since: now, tries: 0, next: now, complained: false, gave_way: false }
     }
 }
 

@@ -139,7 +139,7 @@ impl Client {
             wait.places = places.into();
             // Where the contact has not been told of it, it cannot come.
             let next = if wait.handshakes.is_empty() { now } else { now + patience };
-            wait.seeking = Some(Seeking { began: None, next, until });
+            wait.seeking = Some(Seeking::new(next, until));
         }
     }
 

@@ -41,9 +41,18 @@ const GUEST_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration:
 /// How long a handshake through a rendezvous relay may take, or what two joined clients say first.
 pub(super) const MEETING_TIME: Duration = Duration::from_secs(6);
 
-/// For how long an inviter's own introduction comes before the guest's: as long as the two may have crossed. Later the guest
-/// was not there to answer it, and is now.
+/// For how long after it was handed over an inviter's own introduction comes before the guest's: as long as the two may have
+/// crossed. That is until the relay has taken it, and then so many times as long as that took, within bounds. Later
+/// the guest was not there to answer it, and is now.
 const CROSSING_TIME: Duration = Duration::from_millis(600);
+const CROSSING_ROUNDS: u32 = 3;
+
+/// After how many times as long as that an inviter comes who did not want to, if the guest has not come: as long as a guest
+/// takes who has to build a circuit for it.
+const HOLDING_ROUNDS: u32 = 6;
+
+/// How long the two may have crossed, at least and at most.
+const CROSSING_BOUNDS: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(2));
 
 /// Nonces that are tried at once, for work that a relay wants done.
 const WORK_STEP: u64 = 2048;
@@ -76,6 +85,17 @@ impl Client {
                 return;
             }
         }
+        let held: Vec<_> = self
+            .circuits
+            .values_mut()
+            .filter_map(|managed| match &mut managed.task {
+                Task::Wait(wait) => {
+                    Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1))
+                }
+                _ => None,
+            })
+            .collect();
+        held.into_iter().for_each(|(id, introduction)| self.called(Caller::Contact(id), &introduction));
         let is_due = |wait: &Wait| wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now);
         let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
         waits.into_iter().for_each(|key| self.keep_waiting(key));
@@ -134,7 +154,7 @@ impl Client {
             established: false,
             answer: Assembler::default(),
             places: places.into(),
-            seeking: Some(Seeking { began: None, next: now, until }),
+            seeking: Some(Seeking::new(now, until)),
         }));
         let key = match spare {
             Some((key, _)) => {
@@ -202,40 +222,78 @@ impl Client {
         if seeking.until <= now {
             return self.drop_circuit(key);
         }
-        let Some((relay, id)) = wait.places.pop_front() else {
+        if wait.places.is_empty() {
             seeking.next = seeking.until;
             return;
-        };
+        }
         seeking.next = now + step;
-        seeking.began.get_or_insert(now);
+        seeking.tried = true;
+        for _ in 0..wait.places.len() {
+            if self.bring_to_next(key) {
+                return;
+            }
+        }
+    }
+
+    /// Brings the introduction to the next place; `false` if there is no way there now, but perhaps later: to a guard, say,
+    /// while it is the only one whose link is open.
+    fn bring_to_next(&mut self, key: CircuitKey) -> bool {
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return true };
+        let Some((relay, id)) = wait.places.pop_front() else { return true };
+        let way = self.way_to(relay);
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return true };
+        let Ok(way) = way else {
+            wait.places.push_back((relay, id));
+            return false;
+        };
         let (server, verification) = &wait.service;
         let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
-        let Ok((handshake, message)) = begun else { return };
+        let Ok((handshake, message)) = begun else { return true };
         wait.handshakes.push(handshake);
         let introduction = Introduction { id, nonce: 0, handshake: message };
-        let bring = Bring { wait: key, contact: wait.contact, introduction, work: None, rounds: 0 };
-        if self.lead_to(relay, Task::Bring(Box::new(bring))).is_err()
-            && let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key)
-        {
-            // It may be possible later.
-            wait.places.push_back((relay, id));
+        let bring = Bring { wait: key, contact: wait.contact, introduction, sent: None, work: None, rounds: 0 };
+        // If that fails after all, the next place is tried soon.
+        let _ = self.go(way, Task::Bring(Box::new(bring)));
+        true
+    }
+
+    /// A link or a circuit has opened: introductions for which there was no way until now may be brought.
+    pub(super) fn bring_held_up(&mut self) {
+        let now = self.now.instant;
+        for managed in self.circuits.values_mut() {
+            if let Task::Wait(wait) = &mut managed.task
+                && wait.handshakes.is_empty()
+                && let Some(seeking) = &mut wait.seeking
+            {
+                seeking.next = now;
+            }
         }
     }
 
     /// The circuit reaches the introduction relay: hands the introduction over, once somebody can come.
     pub(super) fn bring(&mut self, key: CircuitKey) {
-        let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
+        let now = self.now.instant;
+        let deadline = now + self.relays.stretch(HOP_TIME);
         let Some(Managed { task: Task::Bring(bring), .. }) = self.circuits.get(&key) else { return };
-        let introduction = match self.circuits.get(&bring.wait).map(|managed| &managed.task) {
-            Some(Task::Wait(wait)) if wait.established => Some(bring.introduction.clone()),
-            Some(Task::Wait(_)) => None,
+        let (wait, introduction) = (bring.wait, bring.introduction.clone());
+        let established = match self.circuits.get_mut(&wait).map(|managed| &mut managed.task) {
+            Some(Task::Wait(wait)) if wait.established => {
+                if let Some(seeking) = &mut wait.seeking {
+                    (seeking.sent, seeking.round) = (Some(now), None);
+                }
+                true
+            }
+            Some(Task::Wait(_)) => false,
             // It is not wanted any more.
             _ => return self.drop_circuit(key),
         };
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
+        let Some(Managed { task: Task::Bring(bring), deadline: due, .. }) = self.circuits.get_mut(&key) else { return };
         // While it waits for the other circuit, it goes by that one's time.
-        managed.deadline = introduction.is_some().then_some(deadline);
-        let Some(introduction) = introduction else { return };
+        *due = established.then_some(deadline);
+        if !established {
+            return;
+        }
+        bring.sent = Some(now);
         for fragment in introduction.to_relay() {
             self.send_on(key, &RelayMessage::Introduce1(fragment));
         }
@@ -245,6 +303,8 @@ impl Client {
     pub(super) fn brought(&mut self, key: CircuitKey, bits: u8, seed: [u8; 16]) {
         let Some(Managed { task: Task::Bring(bring), deadline, .. }) = self.circuits.get_mut(&key) else { return };
         if bits == 0 {
+            let (wait, sent) = (bring.wait, bring.sent);
+            self.taken(wait, sent);
             return self.drop_circuit(key);
         }
         if bits > MAX_WORK_BITS || bring.work.is_some() {
@@ -265,6 +325,18 @@ impl Client {
             seeking.until = seeking.until.max(until);
         }
         self.work(key);
+    }
+
+    /// A relay has taken the introduction that it was handed at this time: from how long that took one can tell for how long
+    /// it may cross with one of the contact's.
+    fn taken(&mut self, wait: CircuitKey, sent: Option<Instant>) {
+        let now = self.now.instant;
+        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&wait)
+            && let Some(seeking) = &mut wait.seeking
+            && let Some(sent) = sent.filter(|_| seeking.sent == sent)
+        {
+            seeking.round = Some(now.saturating_since(sent));
+        }
     }
 
     /// Does some of the work that an introduction relay wants.
@@ -305,7 +377,7 @@ impl Client {
         match &wait.seeking {
             None => self.fallback_lost(wait.contact),
             // Nobody could have come yet: another way is tried at once.
-            Some(Seeking { began: None, .. }) => {}
+            Some(Seeking { tried: false, .. }) => {}
             Some(_) => self.search_failed(wait.contact),
         }
     }
@@ -397,7 +469,7 @@ impl Client {
         if let Caller::Contact(id) = caller
             && !self.gives_way(id, invitation.generation)
         {
-            return;
+            return self.hold(id, introduction);
         }
         if !self.introductions_of(caller).is_some_and(|introductions| introductions.is_new_meeting(invitation.cookie)) {
             return;
@@ -435,15 +507,45 @@ impl Client {
         if contact.talk.is_some() && generation <= relationship.generation {
             return false;
         }
-        let (now, crossing) = (self.now.instant, self.relays.stretch(CROSSING_TIME));
-        let seeking = self.waits().find(|(_, wait)| wait.contact == id).and_then(|(_, wait)| wait.seeking.as_ref());
-        let began = seeking.and_then(|seeking| seeking.began);
-        if relationship.role == Role::Inviter && began.is_some_and(|began| now < began + crossing) {
+        let Some((_, wait)) = self.waits().find(|(_, wait)| wait.contact == id) else { return true };
+        let was_sent = wait.seeking.as_ref().is_some_and(|seeking| seeking.sent.is_some());
+        if relationship.role == Role::Inviter
+            && self.crossing_until(id, CROSSING_ROUNDS).is_some_and(|until| self.now.instant < until)
+        {
             // They will have ours soon, and give way.
             return false;
         }
         self.stop_looking_for(id);
+        if let Some(contact) = self.contacts.get_mut(&id) {
+            // If they have crossed after all, both have given way, and both begin again: not twice.
+            contact.search.gave_way = was_sent;
+        }
         true
+    }
+
+    /// Until when an introduction of ours may have crossed with one of the contact's, or may yet be answered by somebody who
+    /// comes after so many times as long as its relay took.
+    fn crossing_until(&self, id: ContactId, rounds: u32) -> Option<Instant> {
+        let (_, wait) = self.waits().find(|(_, wait)| wait.contact == id)?;
+        let seeking = wait.seeking.as_ref()?;
+        let (least, most) = CROSSING_BOUNDS;
+        let crossing = match seeking.round {
+            _ if self.contacts.get(&id)?.search.gave_way => most,
+            Some(round) => (round * rounds).clamp(least, most),
+            None => CROSSING_TIME,
+        };
+        Some(seeking.sent? + self.relays.stretch(crossing))
+    }
+
+    /// Keeps an introduction of somebody who will most likely come by ours: if they do not, theirs counts.
+    fn hold(&mut self, id: ContactId, introduction: &Introduction) {
+        let Some(until) = self.crossing_until(id, HOLDING_ROUNDS) else { return };
+        let key = self.waits().find(|(_, wait)| wait.contact == id).map(|(key, _)| key);
+        if let Some(Managed { task: Task::Wait(wait), .. }) = key.and_then(|key| self.circuits.get_mut(&key))
+            && let Some(seeking) = &mut wait.seeking
+        {
+            seeking.held = Some((until, Box::new(introduction.clone())));
+        }
     }
 
     /// The circuit reaches the rendezvous relay that somebody has named.
@@ -545,7 +647,10 @@ impl Client {
     pub(super) fn meetings_timeout(&self) -> Option<Instant> {
         let now = self.now.instant;
         let waits = self.waits().filter_map(|(_, wait)| wait.seeking.as_ref());
-        let waits = waits.map(|seeking| seeking.next.min(seeking.until));
+        let waits = waits.map(|seeking| {
+            let held = seeking.held.as_ref().map(|(at, _)| *at);
+            held.into_iter().fold(seeking.next.min(seeking.until), Instant::min)
+        });
         let working =
             self.circuits.values().any(|managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()));
         waits.chain(working.then_some(now)).min()

@@ -68,18 +68,25 @@ fn native(url: &str) {
     }
     print("native: a message there and its acknowledgement back", &mut ways);
 
-    // The contact has been away, with everything else warm: from its being ready to both being joined.
-    let mut back = Vec::new();
-    for _ in 0..RUNS {
-        pair.visitor.kill();
-        thread::sleep(Duration::from_secs(2));
-        let mark = pair.inviter.mark();
-        pair.visitor.restart();
-        let begin = Instant::now();
-        pair.inviter.await_contact(mark, ContactState::Connected);
-        back.push(begin.elapsed());
+    // A contact has been away, with everything else warm: from its being ready to both being joined.
+    let Pair { inviter, visitor, visitor_name, inviter_name } = &pair;
+    for (who, comes, name, stays, their_name) in [
+        ("guest's", visitor, visitor_name, inviter, inviter_name),
+        ("inviter's", inviter, inviter_name, visitor, visitor_name),
+    ] {
+        let mut back = Vec::new();
+        for _ in 0..RUNS {
+            comes.kill();
+            settle();
+            let mark = stays.mark();
+            comes.restart();
+            let begin = Instant::now();
+            stays.await_state(mark, name, PATIENCE, |state| state == ContactState::Connected);
+            comes.await_state(Mark::default(), their_name, PATIENCE, |state| state == ContactState::Connected);
+            back.push(begin.elapsed());
+        }
+        print(&format!("native: from the {who} coming back, once ready, to both being joined"), &mut back);
     }
-    print("native: from a contact's coming back, once ready, to both being joined", &mut back);
 }
 
 /// In the page: notes when a message of one's own, the newest, is delivered.
@@ -106,6 +113,18 @@ const READY: &str = "
         clearInterval(look);
         window.ready = performance.now();
     }, 2);";
+
+/// In the page, before all else: notes when it is ready, and when its contact is first connected.
+const BACK: &str = "
+    const shows = (what, test) => {
+        const look = setInterval(() => {
+            if (!test()) return;
+            clearInterval(look);
+            window[what] = performance.now();
+        }, 2);
+    };
+    shows('ready', () => document.querySelector('[data-testid=state]')?.textContent.trim().endsWith('ready'));
+    shows('back', () => document.querySelector('[data-testid=contact][data-state=connected]'));";
 
 fn pages(url: &str) {
     let mut ready = Vec::new();
@@ -141,8 +160,21 @@ fn pages(url: &str) {
         ben.browser.script(SEND, &[format!("number {message}").into()]);
         ways.push(number(&ben, "took"));
     }
-    drop(ada);
     print("pages: a message there and its acknowledgement back, as it is drawn", &mut ways);
+
+    // One of the two pages is loaded anew, with everything else warm.
+    for (who, page) in [("guest's", &ben), ("inviter's", &ada)] {
+        page.browser.script_first(BACK);
+        let mut back = Vec::new();
+        for _ in 0..RUNS {
+            settle();
+            page.browser.reload();
+            page.await_ready();
+            let joined = number(page, "back");
+            back.push(joined.saturating_sub(number(page, "ready")));
+        }
+        print(&format!("pages: from the {who} page being ready, loaded anew, to being joined"), &mut back);
+    }
 }
 
 /// What a script has noted, in milliseconds.

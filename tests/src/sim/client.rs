@@ -42,6 +42,12 @@ pub(super) struct ClientNode {
     reported_at: Instant,
     links: BTreeMap<LinkId, End>,
     wake: Option<Instant>,
+    /// What has come while its computer sleeps; none while it is awake.
+    asleep: Option<VecDeque<Happening>>,
+    /// Since when it sleeps, and how much of that its clock that cannot be set has not counted so far.
+    slept: (Instant, Duration),
+    /// How often its timers run at most, if not whenever they are due.
+    timers: Option<Duration>,
 }
 
 impl ClientNode {
@@ -63,6 +69,9 @@ impl ClientNode {
             reported_at: Instant::from_millis(0),
             links: BTreeMap::new(),
             wake: None,
+            asleep: None,
+            slept: (Instant::from_millis(0), Duration::ZERO),
+            timers: None,
         }
     }
 
@@ -80,12 +89,38 @@ impl ClientNode {
     /// Its clocks.
     fn clock(&self, net: &Net) -> Now {
         let Now { instant, unix } = net.clock();
+        let instant = Instant::from_millis(0) + instant.saturating_since(Instant::from_millis(0) + self.slept.1);
         Now { instant, unix: unix.shifted(self.ahead) }
+    }
+
+    /// Lets its computer sleep: it does nothing, and what comes waits.
+    pub(super) fn suspend(&mut self, net: &Net) {
+        self.asleep.get_or_insert_default();
+        self.slept.0 = net.now;
+    }
+
+    /// Wakes its computer, which handles what has come. `counted` says whether its clock has gone on meanwhile.
+    pub(super) fn resume(&mut self, net: &mut Net, world: &World<'_>, counted: bool) {
+        let Some(waiting) = self.asleep.take() else { return };
+        if !counted {
+            self.slept.1 += net.now.saturating_since(self.slept.0);
+        }
+        self.wake = None;
+        for happening in waiting {
+            self.handle(net, world, happening);
+        }
+        self.order_wake(net);
+    }
+
+    /// Lets its timers run at most so often, as browsers do in tabs that nobody sees.
+    pub(super) const fn throttle(&mut self, timers: Option<Duration>) {
+        self.timers = timers;
     }
 
     /// Kills the engine as `kill -9` would: what is on the disk stays.
     pub(super) fn kill(&mut self, net: &mut Net) {
         self.client = None;
+        self.asleep = None;
         self.doomed = false;
         self.life += 1;
         self.writing.clear();
@@ -97,6 +132,9 @@ impl ClientNode {
 
     /// Something happens to the client.
     pub(super) fn handle(&mut self, net: &mut Net, world: &World<'_>, happening: Happening) {
+        if let Some(waiting) = &mut self.asleep {
+            return waiting.push_back(happening);
+        }
         let link = |end| match net.owner(end) {
             Some(Owner::Client(_, link)) => Some(link),
             _ => None,
@@ -107,8 +145,7 @@ impl ClientNode {
                     return;
                 }
                 self.wake = None;
-                let due = self.client.as_ref().and_then(Client::poll_timeout);
-                if due.is_some_and(|due| due > net.now) {
+                if self.due().is_some_and(|due| due > net.now) {
                     // Something else has put it off meanwhile.
                     return self.order_wake(net);
                 }
@@ -215,14 +252,25 @@ impl ClientNode {
         self.events.push(event);
     }
 
+    /// When it wants to be called, by the simulation's clock.
+    fn due(&self) -> Option<Instant> {
+        let due = self.client.as_ref().and_then(Client::poll_timeout)?;
+        // What is never due stays so.
+        Some(Instant::from_millis(due.as_millis().saturating_add(self.slept.1.as_millis() as u64)))
+    }
+
     fn order_wake(&mut self, net: &mut Net) {
-        let wanted = self.client.as_ref().and_then(Client::poll_timeout);
-        if let Some(at) = wanted
-            && self.wake.is_none_or(|set| at < set)
-        {
-            let at = at.max(net.now);
+        let Some(due) = self.due() else { return };
+        let at = due.max(net.now);
+        let at = self.timers.map_or(at, |every| next_multiple(at, every));
+        if self.wake.is_none_or(|set| at < set) {
             self.wake = Some(at);
             net.schedule.push(at, Happening::Wake(self.n));
         }
     }
+}
+
+/// The first moment from `at` on that is a multiple of `every`.
+fn next_multiple(at: Instant, every: Duration) -> Instant {
+    Instant::from_millis(at.as_millis().next_multiple_of(every.as_millis().max(1) as u64))
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use allium_shared::netdir::Authorities;
-use allium_tests::chat::{Chat, Pair};
+use allium_tests::chat::{Chat, ContactState, PATIENCE, Pair};
 use allium_tests::directory::{Record, names};
 use allium_tests::machines::{Machines, Place};
 use allium_tests::namespaces::{Switch, inside};
@@ -28,6 +28,9 @@ const CLIENTS: usize = 10;
 
 /// For how long a client's own network is gone.
 const ABSENCE: Duration = Duration::from_secs(20);
+
+/// Within this time after that the two are connected again.
+const BACK_WITHIN: Duration = Duration::from_secs(15);
 
 /// Within this time after a wire was mended everything has arrived.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
@@ -219,10 +222,19 @@ fn wires_are_cut_and_mended_and_no_message_is_lost() {
 
     // A client's own network goes away, and comes back.
     let traffic = Traffic::start(&pair, "in a tunnel");
+    let chats = [(&pair.inviter, &pair.visitor_name), (&pair.visitor, &pair.inviter_name)];
+    let marks = chats.map(|(chat, _)| chat.mark());
     scene.switch.cut(&homes[1]);
     // This time is part of what is promised.
     thread::sleep(ABSENCE);
+    for ((chat, name), mark) in chats.into_iter().zip(marks) {
+        chat.await_state(mark, name, PATIENCE, |state| state != ContactState::Connected);
+    }
+    let marks = chats.map(|(chat, _)| chat.mark());
     scene.switch.mend(&homes[1]);
+    for ((chat, name), mark) in chats.into_iter().zip(marks) {
+        chat.await_state(mark, name, BACK_WITHIN, |state| state == ContactState::Connected);
+    }
     let count = traffic.finish(SETTLED_WITHIN);
     assert!(count > 100, "only {count} messages");
     pair.assert_talking("All is well");
