@@ -27,13 +27,13 @@ use rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 /// How often Ada is online, and as often not.
-const TURNS: usize = 10;
+const TURNS: usize = 8;
 
 /// Questions of each kind in each turn, at each of her relays.
 const QUESTIONS: usize = 6;
 
 /// For how long whoever should not come is waited for. Who is there and comes takes a tenth of it.
-const NOBODY: Duration = Duration::from_millis(300);
+const NOBODY: Duration = Duration::from_millis(200);
 
 /// How far from one half the chance may be that an answer takes longer when she is there: with noise alone it is within a
 /// third of this nearly always.
@@ -171,7 +171,7 @@ enum Question {
     Farther,
 }
 
-const QUESTIONS_OF_ALL: [Question; 4] = [Question::Blocked, Question::Stranger, Question::Key, Question::Farther];
+const KINDS: [Question; 4] = [Question::Blocked, Question::Stranger, Question::Key, Question::Farther];
 
 /// How long answers took while Ada was online, and while she was not.
 #[derive(Default)]
@@ -246,14 +246,14 @@ fn nobody_but_contacts_can_tell_whether_somebody_is_online() {
 
     assert!(answers[0].windows(2).chain(answers[1].windows(2)).all(|pair| pair[0] == pair[1]), "answers differ");
     assert_eq!(answers[0][0], answers[1][0], "an answer says whether she is there");
-    for (question, Times([online, offline])) in QUESTIONS_OF_ALL.iter().zip(&times) {
+    for (question, Times([online, offline])) in KINDS.iter().zip(&times) {
         let chance = chance_of_greater(offline, online);
         println!("{question:?}: {chance:.3} of {} and {}", online.len(), offline.len());
         assert!((chance - 0.5).abs() <= BOUND, "{question:?}: {chance:.3} when she is there");
     }
     // One more hop takes longer, and that is seen.
     let all = |question: Question| {
-        let Times([online, offline]) = &times[QUESTIONS_OF_ALL.iter().position(|one| *one == question).unwrap()];
+        let Times([online, offline]) = &times[KINDS.iter().position(|one| *one == question).unwrap()];
         [online.as_slice(), offline].concat()
     };
     let control = chance_of_greater(&all(Question::Stranger), &all(Question::Farther));
@@ -286,14 +286,14 @@ fn ask_all(
         let asking = keeping.open_circuit(outsider.directory, &[&keeper]);
         let around = far.open_circuit(outsider.directory, &[&other, &relay]);
         for n in 0..QUESTIONS {
-            for kind in 0..QUESTIONS_OF_ALL.len() {
-                let kind = (kind + n) % QUESTIONS_OF_ALL.len();
+            for kind in 0..KINDS.len() {
+                let kind = (kind + n) % KINDS.len();
                 let nobody = {
                     let mut bytes = [0; LOCK_LEN];
                     outsider.rng.fill_bytes(&mut bytes);
                     Introduction { id: IntroductionId(bytes), nonce: 0, handshake: [7; INTRODUCTION_LEN] }
                 };
-                let took = match QUESTIONS_OF_ALL[kind] {
+                let took = match KINDS[kind] {
                     Question::Blocked => {
                         let cookie = outsider.cookie();
                         let one = bens.introduction(at, bens.places[at].0, cookie, &mut outsider.rng);
