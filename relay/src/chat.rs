@@ -292,6 +292,8 @@ impl Chat {
             Order::Read { name } => Command::Read { contact: find("read", name)? },
             Order::Typing { name, typing } => Command::Typing { contact: find("typing", name)?, typing },
             Order::Receipts { on } => Command::Receipts { on },
+            Order::TypingNotices { on } => Command::TypingNotices { on },
+            Order::Blocked => Command::Blocked,
             Order::PublishKey => Command::PublishKey,
             Order::FindKey { id } => Command::FindKey { id },
             Order::Send { to, text } => Command::Send { to: find("send", to)?, text },
@@ -324,6 +326,11 @@ impl Chat {
             Event::Typing { contact, typing } => {
                 let name = name(&self.names, contact);
                 self.report(&Report::Typing { name, typing })
+            }
+            Event::Privacy { receipts, typing } => self.report(&Report::Privacy { receipts, typing }),
+            Event::Blocked { list } => {
+                self.names.extend(list.iter().map(|blocked| (blocked.id, blocked.name.clone())));
+                self.report(&Report::Blocked { list: list.into_iter().map(|blocked| blocked.name).collect() })
             }
             Event::Contact { id, name, state, verified: _ } => {
                 self.names.insert(id, name.clone());

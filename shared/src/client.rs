@@ -171,6 +171,9 @@ struct Profile {
     /// Whether contacts are not told what has been read.
     #[serde(default)]
     no_receipts: bool,
+    /// Whether contacts are not told when the person is writing.
+    #[serde(default)]
+    no_typing: bool,
     /// When that key is to be published again, by the network's time; nothing if the person has never published it.
     #[serde(default)]
     publish_key_at: Option<UnixTime>,
@@ -212,17 +215,7 @@ impl Client {
         };
         client.begin_identity();
         client.begin_directory();
-        client.event(Event::Progress { step: client.progress });
-        let mut events = Vec::new();
-        for contact in client.contacts.values().filter(|contact| contact.is_shown()) {
-            events.push(contact.event());
-            events.extend(contact.unshown.values().map(|record| Event::Message {
-                contact: contact.id,
-                id: record.id,
-                text: record.text.clone(),
-                received_at: record.at,
-            }));
-        }
+        let events = client.retell();
         client.outputs.extend(events.into_iter().map(Output::Event));
         client.settle();
         Ok(client)
@@ -284,6 +277,25 @@ impl Client {
         links.chain(circuits).chain(contacts).chain(others.into_iter().flatten()).chain(chance).min()
     }
 
+    /// What somebody has to hear who comes now, to know as much as those who have heard every event. Conversations are in the
+    /// store; only what nobody has seen of them is told again.
+    pub fn retell(&self) -> Vec<Event> {
+        let mut events = vec![Event::Progress { step: self.progress }, self.privacy()];
+        for contact in self.contacts.values().filter(|contact| contact.is_shown()) {
+            events.push(contact.event());
+            if contact.typing.theirs.is_some() {
+                events.push(Event::Typing { contact: contact.id, typing: true });
+            }
+            events.extend(contact.unshown.values().map(|record| Event::Message {
+                contact: contact.id,
+                id: record.id,
+                text: record.text.clone(),
+                received_at: record.at,
+            }));
+        }
+        events
+    }
+
     /// How many circuits there are, complete or not.
     pub fn circuits(&self) -> usize {
         self.circuits.len()
@@ -338,10 +350,18 @@ impl Client {
                 self.report("verify", verified);
             }
             Command::Read { contact } => self.read(contact),
-            Command::Typing { contact, typing } => self.say_typing(contact, typing),
+            Command::Typing { contact, typing } => self.say_typing(contact, typing && !self.profile.no_typing),
             Command::Receipts { on } => {
                 self.profile.no_receipts = !on;
-                self.put_profile();
+                self.privacy_changed();
+            }
+            Command::TypingNotices { on } => {
+                self.profile.no_typing = !on;
+                self.privacy_changed();
+            }
+            Command::Blocked => {
+                let event = self.blocked();
+                self.event(event);
             }
             Command::Send { to, text } => self.send_text(to, text),
             Command::Circuits => {
@@ -363,6 +383,21 @@ impl Client {
                     contact.shown(id, &mut self.store);
                 }
             }
+        }
+    }
+
+    fn privacy(&self) -> Event {
+        Event::Privacy { receipts: !self.profile.no_receipts, typing: !self.profile.no_typing }
+    }
+
+    fn privacy_changed(&mut self) {
+        self.put_profile();
+        let event = self.privacy();
+        self.store.then(Then::Tell(event));
+        if self.profile.no_typing {
+            let writing = self.contacts.values().filter(|contact| contact.typing.ours);
+            let told: Vec<_> = writing.map(|contact| contact.id).collect();
+            told.into_iter().for_each(|id| self.say_typing(id, false));
         }
     }
 

@@ -730,6 +730,8 @@ pub fn client(data: &[u8]) {
             3 => ClientInput::Command(match link.0 {
                 1 => Wish::PublishKey,
                 2 => Wish::FindKey { id: UserId([contact.0 as u8; 32]) },
+                3 => Wish::Blocked,
+                4 | 5 => Wish::TypingNotices { on: link.0 & 1 == 1 },
                 _ => Wish::Circuits,
             }),
             4 => ClientInput::Command(match choice >> 4 & 7 {

@@ -14,6 +14,7 @@ mod webdriver;
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -51,6 +52,7 @@ pub struct Browser {
     session: Session,
     driver: Process,
     folder: TempDir,
+    more: Vec<String>,
 }
 
 /// One of a browser's tabs.
@@ -77,28 +79,37 @@ impl Browser {
     #[track_caller]
     pub fn start_with(label: &str, more: &[String]) -> Self {
         let folder = tempfile::Builder::new().prefix("allium-browser-").tempdir().expect("there is a place for files");
-        let log = folder.path().join("driver.log");
-        let mut command = process::command(artifacts::chromedriver());
-        // A group of its own, so that nothing of it is left.
-        command.arg("--port=0").process_group(0).stdout(std::process::Stdio::piped());
-        let mut driver = Process::start("chromedriver", &mut command, &log);
-        let (_, output) = driver.pipes();
-        let address = webdriver::address(output.expect("the output is a pipe"));
-        let address = address.unwrap_or_else(|| panic!("chromedriver did not start: {}", tail(&log, 20)));
-
-        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let more = more.iter().map(String::as_str);
-        let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([profile.as_str()]).chain(more).collect();
-        let capabilities = json!({
-            "browserName": "chrome",
-            "goog:chromeOptions": {"binary": artifacts::chromium(), "args": arguments},
-            "goog:loggingPrefs": {"browser": "ALL"},
-        });
-        let session = Session::new(&address, &capabilities, STARTED_WITHIN)
-            .unwrap_or_else(|error| panic!("chromium did not start: {error}\n{}", tail(&log, 20)));
-        let browser = Self { label: label.to_owned(), session, driver, folder };
+        let (driver, session) = launch(folder.path(), more);
+        let browser = Self { label: label.to_owned(), session, driver, folder, more: more.to_vec() };
         browser.resize(1100, 760, false);
         browser
+    }
+
+    /// Kills all of the browser's processes at once, as when the power fails.
+    pub fn kill(&mut self) {
+        self.kill_all();
+        self.driver.kill();
+    }
+
+    /// Starts it again with the profile that it has.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        (self.driver, self.session) = launch(self.folder.path(), &self.more);
+        self.resize(1100, 760, false);
+    }
+
+    /// The process that runs the page of the tab in which all is done, and its worker: the one that works when the page does.
+    #[track_caller]
+    pub fn renderer(&self) -> u32 {
+        let is_renderer = |pid: &u32| process::command_line(*pid).iter().any(|word| word.contains("--type=renderer"));
+        let renderers: Vec<u32> =
+            process::all().into_iter().filter(|pid| self.owns(*pid)).filter(is_renderer).collect();
+        let worked = || renderers.iter().map(|pid| process::ticks(*pid)).collect::<Vec<_>>();
+        let before = worked();
+        self.script("const until = Date.now() + 500; while (Date.now() < until); return true", &[]);
+        let worked = worked().into_iter().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let busiest = worked.zip(renderers).max().expect("there are renderers");
+        busiest.1
     }
 
     /// Opens an address.
@@ -219,6 +230,12 @@ impl Browser {
         }
     }
 
+    fn kill_all(&self) {
+        if let Ok(group) = i32::try_from(self.driver.pid()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+
     #[track_caller]
     fn must(&self, what: &str, result: Result<Value, WebDriverError>) -> Value {
         result.unwrap_or_else(|error| panic!("{} cannot {what}: {error}", self.label))
@@ -255,10 +272,33 @@ impl Drop for Browser {
         }
         // Lets the browser write down what it has; then all of the group ends, whatever it is doing.
         self.session.quit();
-        if let Ok(group) = i32::try_from(self.driver.pid()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
+        self.kill_all();
     }
+}
+
+/// Starts a driver and a browser whose profile and log are in this folder.
+#[track_caller]
+fn launch(folder: &Path, more: &[String]) -> (Process, Session) {
+    let log = folder.join("driver.log");
+    let mut command = process::command(artifacts::chromedriver());
+    // A group of its own, so that nothing of it is left.
+    command.arg("--port=0").process_group(0).stdout(std::process::Stdio::piped());
+    let mut driver = Process::start("chromedriver", &mut command, &log);
+    let (_, output) = driver.pipes();
+    let address = webdriver::address(output.expect("the output is a pipe"));
+    let address = address.unwrap_or_else(|| panic!("chromedriver did not start: {}", tail(&log, 20)));
+
+    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+    let more = more.iter().map(String::as_str);
+    let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([profile.as_str()]).chain(more).collect();
+    let capabilities = json!({
+        "browserName": "chrome",
+        "goog:chromeOptions": {"binary": artifacts::chromium(), "args": arguments},
+        "goog:loggingPrefs": {"browser": "ALL"},
+    });
+    let session = Session::new(&address, &capabilities, STARTED_WITHIN)
+        .unwrap_or_else(|error| panic!("chromium did not start: {error}\n{}", tail(&log, 20)));
+    (driver, session)
 }
 
 /// What a person would read, for a failed test's output.

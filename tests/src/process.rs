@@ -142,6 +142,14 @@ pub fn tcp_ports(pid: u32) -> Vec<u16> {
     ports.collect()
 }
 
+/// How long a process has worked so far, in the system's ticks.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields.get(11..13).map_or(0, |worked| worked.iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum())
+}
+
 /// The process that started this one.
 pub fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

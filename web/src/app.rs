@@ -63,7 +63,7 @@ pub fn App(props: &Props) -> Html {
     });
 
     let page = match &store.phase {
-        Phase::Starting | Phase::Running | Phase::Elsewhere if routes.now == Route::Network => {
+        Phase::Starting | Phase::Running if routes.now == Route::Network => {
             html! { <Network state={store.state()} /> }
         }
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },

@@ -9,17 +9,19 @@
 //! - [`handle`]: the page's end, which starts the worker
 //! - `worker.js`: the worker's few lines of JavaScript, which start the module there
 //! - [`worker`]: the worker's end, which waits for this tab's turn
+//! - [`tabs`]: how tabs of one profile work together, without a browser in it
+//! - [`tab`]: this tab among them
 //! - [`lock`]: the passphrase: asked for at the start, changed while the engine runs
 //! - [`run`]: one run of the engine, with the browser's sockets, clocks, randomness and store
-//! - [`look`]: the list of relays, looked at while another tab runs the engine
 //! - [`trust`]: which authorities count
 //! - [`port`]: values over a message port
 
 mod handle;
 mod lock;
-mod look;
 mod port;
 mod run;
+mod tab;
+mod tabs;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -27,9 +29,8 @@ mod worker;
 
 use std::fmt;
 
-use allium_shared::client::api::{Command, Event, HistoryEntry};
+use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, MessageId};
 use serde::{Deserialize, Serialize};
-use yew::Callback;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use self::handle::{Handle, start};
@@ -38,14 +39,29 @@ use crate::storage::{Protection, StorageError};
 /// What the worker tells the page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
-    /// This tab is the one that runs the profile; the engine starts.
-    Started,
-    /// Another tab runs the profile; this one waits for its turn.
+    /// An engine starts, or one that runs is followed. It may be another than before: the whole comes anew.
+    Started {
+        /// Whether another tab runs it.
+        follows: bool,
+    },
+    /// Another tab runs the profile, and this one cannot follow it: it waits for its turn.
     Elsewhere,
-    /// The stored conversations: once, before the first event.
-    History(Vec<HistoryEntry>),
-    /// The engine's events, in their order.
+    /// All there is, in the place of all that was told before.
+    Whole {
+        /// The stored conversations.
+        history: Vec<HistoryEntry>,
+        /// What the engine has to say of the rest.
+        events: Vec<Event>,
+    },
+    /// What has happened since, in its order.
     Events(Vec<Event>),
+    /// A message was shown to the person, in whichever tab.
+    Shown {
+        /// The conversation.
+        contact: ContactId,
+        /// The message.
+        id: MessageId,
+    },
     /// The directory gives no answer, for a reason in a clause; another attempt follows.
     DirectoryTrouble(String),
     /// Writing fails and is tried again, or works again.
@@ -76,17 +92,17 @@ pub enum Notice {
 
 /// Tells events in their order: those of one turn together, but for long lists of relays, so that the page can draw between
 /// two of their parts.
-fn tell_events(events: impl IntoIterator<Item = Event>, tell: &Callback<Notice>) {
+fn tell_events(events: Vec<Event>, tell: impl Fn(Notice)) {
     let mut together = Vec::new();
     for event in events {
         let is_part = matches!(event, Event::Relays { .. });
         together.push(event);
         if is_part {
-            tell.emit(Notice::Events(std::mem::take(&mut together)));
+            tell(Notice::Events(std::mem::take(&mut together)));
         }
     }
     if !together.is_empty() {
-        tell.emit(Notice::Events(together));
+        tell(Notice::Events(together));
     }
 }
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use allium_shared::client::api::{
-    CircuitInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, InviteInfo, MessageId, Progress, Purpose,
+    BlockedInfo, CircuitInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, InviteInfo, MessageId, Progress,
+    Purpose,
 };
 
 use allium_shared::time::UnixTime;
@@ -29,6 +30,10 @@ pub struct State {
     pub progress: Option<Progress>,
     /// Whether the engine has been ready before, so that a step back is a reconnection.
     pub was_ready: bool,
+    /// Counts the engines that this page has had to do with: what one was asked to do as long as it runs, the next is not.
+    pub starts: u32,
+    /// Whether another tab runs the engine.
+    pub follows: bool,
     /// The conversation on the screen.
     pub open: Option<ContactId>,
     /// The invite that the person is making or handing over.
@@ -54,6 +59,10 @@ pub struct State {
     pub settings: Option<Attempt>,
     /// The safety number that the person compares.
     pub safety: Option<Safety>,
+    /// What contacts are told of the person.
+    pub privacy: Option<Privacy>,
+    /// Whoever is blocked, once the engine has listed them.
+    pub blocked: Option<Rc<[BlockedInfo]>>,
     contacts: BTreeMap<ContactId, Contact>,
     requests: BTreeMap<ContactId, Request>,
     typing: BTreeSet<ContactId>,
@@ -69,7 +78,7 @@ pub enum Phase {
     Starting,
     /// The engine runs.
     Running,
-    /// Another tab has it.
+    /// Another tab has it, and this one cannot share it.
     Elsewhere,
     /// The profile waits for its passphrase.
     Locked(Attempt),
@@ -97,6 +106,15 @@ pub enum Attempt {
     Refused(Rc<str>),
     /// It was taken.
     Done,
+}
+
+/// What contacts are told of the person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privacy {
+    /// Whether they are told what has been read.
+    pub receipts: bool,
+    /// Whether they are told when the person is writing.
+    pub typing: bool,
 }
 
 /// A contact, without the conversation.
@@ -269,11 +287,7 @@ impl State {
                 self.adding = Some(Adding { name });
             }
             Action::ApproveRequested(id) => self.approving = Some(id),
-            Action::Shown(contact, ids) => {
-                if let Some(conversation) = self.conversations.get_mut(&contact) {
-                    Rc::make_mut(conversation).shown(&ids);
-                }
-            }
+            Action::Shown(contact, ids) => self.shown(contact, &ids),
             Action::Complain(place, text) => drop(self.problems.insert(place, text)),
             Action::Dismiss(place) => drop(self.problems.remove(&place)),
             Action::PassphraseEntered => self.attempt(Attempt::Trying),
@@ -294,19 +308,82 @@ impl State {
         }
     }
 
+    /// Whether a passphrase of this page's is being tried.
+    fn is_trying(&self) -> bool {
+        let attempt = match &self.phase {
+            Phase::Locked(attempt) => Some(attempt),
+            _ => self.settings.as_ref(),
+        };
+        attempt == Some(&Attempt::Trying)
+    }
+
+    /// Another engine than before. Until it has told the whole, what the one before has told stays on the screen.
+    fn started(&mut self, follows: bool) {
+        self.starts += 1;
+        self.follows = follows;
+        if self.phase != Phase::Locking {
+            self.phase = Phase::Running;
+        }
+        self.progress = self.was_ready.then_some(Progress::FetchingDirectory);
+        self.problems.remove(&Place::Network);
+        self.problems.remove(&Place::Storage);
+        if self.is_trying() {
+            self.attempt(Attempt::Typing);
+        }
+    }
+
+    /// All there is. Whatever is not in it is not there any more; what the person is doing goes on.
+    fn whole(&mut self, history: Vec<HistoryEntry>, events: Vec<Event>) {
+        self.history(history);
+        self.typing.clear();
+        if self.invite == Invite::Preparing {
+            self.invite = Invite::None;
+        }
+        let (mut contacts, mut requests) = (BTreeSet::new(), BTreeSet::new());
+        for event in &events {
+            match event {
+                Event::Contact { id, .. } => _ = contacts.insert(*id),
+                Event::Request { id, .. } => _ = requests.insert(*id),
+                _ => {}
+            }
+        }
+        events.into_iter().for_each(|event| self.event(event));
+        self.contacts.retain(|id, _| contacts.contains(id));
+        self.requests.retain(|id, _| requests.contains(id));
+        self.open = self.open.filter(|open| contacts.contains(open));
+    }
+
+    fn shown(&mut self, contact: ContactId, ids: &[MessageId]) {
+        if let Some(conversation) = self.conversations.get_mut(&contact) {
+            Rc::make_mut(conversation).shown(ids);
+        }
+    }
+
     fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Started => {
-                // Another tab may have written meanwhile: the engine tells everything anew.
-                let (offered, network) = (self.offered.take(), self.network.take());
-                *self = Self { phase: Phase::Running, offered, network, added: self.added, ..Self::default() };
+            Notice::Started { follows } => self.started(follows),
+            // Nothing of the profile is to be seen, but the person is led back to where they were.
+            Notice::Locked => {
+                *self = Self {
+                    phase: Phase::Locked(Attempt::default()),
+                    open: self.open,
+                    offered: self.offered.take(),
+                    added: self.added,
+                    starts: self.starts,
+                    follows: self.follows,
+                    ..Self::default()
+                };
             }
-            Notice::Locked => self.phase = Phase::Locked(Attempt::default()),
             Notice::UnlockRefused(reason) | Notice::PassphraseRefused(reason) => {
-                self.attempt(Attempt::Refused(reason.into()));
+                // Said to all tabs, and for the one in which it was typed.
+                if self.is_trying() {
+                    self.attempt(Attempt::Refused(reason.into()));
+                }
             }
             Notice::Protection(protection) => {
-                self.phase = Phase::Running;
+                if self.phase != Phase::Locking {
+                    self.phase = Phase::Running;
+                }
                 self.protection = Some(protection);
                 if self.settings.as_ref().is_some_and(|attempt| *attempt == Attempt::Trying) {
                     self.settings = Some(Attempt::Done);
@@ -319,8 +396,9 @@ impl State {
                 self.phase = Phase::OtherAuthorities(kept.into(), named.into());
             }
             Notice::Crashed => self.phase = Phase::Crashed,
-            Notice::History(entries) => self.history(entries),
+            Notice::Whole { history, events } => self.whole(history, events),
             Notice::Events(events) => events.into_iter().for_each(|event| self.event(event)),
+            Notice::Shown { contact, id } => self.shown(contact, &[id]),
             Notice::DirectoryTrouble(problem) => {
                 self.problems.insert(Place::Network, strings::directory_trouble(&problem).into());
             }
@@ -350,9 +428,6 @@ impl State {
         if let Some(whole) = self.arriving.as_ref().and_then(Arriving::whole) {
             self.network = Some(Rc::new(whole));
             self.arriving = None;
-            if self.phase == Phase::Elsewhere {
-                self.problems.remove(&Place::Network);
-            }
         }
     }
 
@@ -426,6 +501,8 @@ impl State {
                 }
             }
             Event::Clock { message, .. } => self.error("clock", message.into()),
+            Event::Privacy { receipts, typing } => self.privacy = Some(Privacy { receipts, typing }),
+            Event::Blocked { list } => self.blocked = Some(list.into()),
             // The page publishes no key and looks none up.
             Event::KeyPublished { .. } | Event::KeyFound { .. } => {}
             Event::Error { about, message } => self.error(&about, message.into()),

@@ -271,16 +271,21 @@ impl From<StorageError> for ProfileError {
 
 /// Asks the browser not to clear the profile away when space runs short; it may say no, and need not ask the person.
 pub async fn ask_to_persist() {
-    let Some(window) = web_sys::window() else { return };
-    let navigator: JsValue = window.navigator().into();
-    // Insecure origins have no storage manager.
-    let manager = Reflect::get(&navigator, &"storage".into()).ok();
-    let Some(manager) = manager.and_then(|manager| manager.dyn_into::<web_sys::StorageManager>().ok()) else { return };
-    let Ok(persisted) = manager.persisted() else { return };
-    if JsFuture::from(persisted).await.is_ok_and(|already| already.is_truthy()) {
-        return;
-    }
-    if let Ok(asked) = manager.persist() {
+    if is_persisted().await == Some(false)
+        && let Some(asked) = manager().and_then(|manager| manager.persist().ok())
+    {
         let _ = JsFuture::from(asked).await;
     }
+}
+
+/// Whether it has said that it does not; nothing if it says nothing.
+pub async fn is_persisted() -> Option<bool> {
+    let persisted = JsFuture::from(manager()?.persisted().ok()?).await.ok()?;
+    persisted.as_bool()
+}
+
+/// Of the page, not of its worker. Insecure origins have none.
+fn manager() -> Option<web_sys::StorageManager> {
+    let navigator: JsValue = web_sys::window()?.navigator().into();
+    Reflect::get(&navigator, &"storage".into()).ok()?.dyn_into().ok()
 }

@@ -277,13 +277,47 @@ pub fn bytes_left(left: usize) -> String {
 
 // Another tab.
 pub const ELSEWHERE_TITLE: &str = "Allium is open in another tab";
-pub const ELSEWHERE_TEXT: &str = "It can run in one tab at a time, so that no message is lost between two. Close the \
-    other tab, or go on in this one.";
+pub const ELSEWHERE_TEXT: &str = "The two cannot work together: the other one is of another version, or this browser does not let \
+    them. Close the other tab or reload it, or go on in this one.";
 pub const ELSEWHERE_BUTTON: &str = "Use Allium here";
+pub const TABS_BUSY: &str =
+    "The tab that does Allium's work does not answer. Close other tabs of Allium, or reload this page.";
 pub const ELSEWHERE_WAITING: &str = "The other tab is putting everything away…";
 
+// The settings.
+pub const SETTINGS: &str = "Settings";
+pub const PRIVACY: &str = "What contacts are told";
+pub const PRIVACY_RECEIPTS: &str = "Tell contacts what I have read";
+pub const PRIVACY_TYPING: &str = "Tell contacts when I am writing";
+pub const BLOCKED: &str = "Blocked";
+pub const BLOCKED_NONE: &str = "Nobody is blocked.";
+pub const BLOCKED_REQUEST: &str = "asked for contact; that will be there again";
+pub const DEVICE: &str = "This tab and this browser";
+pub const AVAILABILITY: &str = "You can be reached as long as Allium is open, also behind other tabs. While it is closed, what others \
+    write waits on their devices; it comes when both of you have Allium open. Some browsers put tabs to sleep that nobody looks \
+    at, those of phones above all: then it is as if it were closed.";
+pub const FOLLOWS: &str = "Allium is open in several tabs, and another one does the work for all of them. Close whichever you like: \
+    one that is left goes on with it.";
+
+/// The button that unblocks somebody, for those who do not see whom it stands beside.
+pub fn unblock(name: &str) -> String {
+    format!("{UNBLOCK} {name}")
+}
+
+/// Whether the browser keeps what is stored, as far as it says so.
+pub fn persistence(persisted: Option<bool>) -> &'static str {
+    match persisted {
+        Some(true) => "This browser keeps your contacts and messages until you remove them yourself.",
+        Some(false) => {
+            "This browser has not promised to keep your contacts and messages: if space on the device runs short, it may remove them."
+        }
+        None => {
+            "This browser does not say whether it keeps your contacts and messages if space on the device runs short."
+        }
+    }
+}
+
 // The passphrase.
-pub const SETTINGS: &str = "Passphrase and lock";
 pub const CLOSE: &str = "Close";
 pub const LOCK: &str = "Lock now";
 pub const LOCKING: &str = "Locking…";
@@ -427,8 +461,6 @@ pub const NETWORK_LINK: &str = "The network";
 pub const NETWORK_TITLE: &str = "The network";
 pub const NETWORK_BACK: &str = "Back to your messages";
 pub const NETWORK_COMING: &str = "Fetching the list of relays and checking who signed it…";
-pub const NETWORK_ELSEWHERE: &str = "Your conversations are open in another tab. This tab has fetched the list of relays by \
-    itself, and checked its signatures.";
 pub const PICTURE_TITLE: &str = "The relays as a flower";
 pub const KIN: &str = "one family";
 pub const DROOPING: &str = "often does not answer";

@@ -1,55 +1,52 @@
-//! One tab at a time runs a profile: two engines on one database would spoil each other's keys.
+//! Locks of the browser's: at most one tab has each, and lets go of it by ending, however it ends.
 //!
-//! The browser's Web Locks say whose turn it is. A tab that wants its turn asks over a broadcast channel; the one whose
-//! turn it is puts everything on disk and lets go, and the browser gives the lock to the one that waits. Pages on
-//! insecure origins other than this computer have no locks: there the tab opened last asks the others to let go.
+//! Whoever has the lock of the profile runs its engine: two engines on one database would spoil each other's keys. The others
+//! wait for it, and follow that tab meanwhile (`driver::tabs`). A tab also has a lock of its own, by which others see when it has
+//! gone. Pages on insecure origins other than this computer have no locks: there one tab runs at a time, and the tab that the
+//! person has gone to last asks the others to let go.
 //!
-//! All of this is done in the tab's worker: whoever writes to the database holds the lock, and both end together, however
-//! the tab ends.
+//! All of this is done in the tab's worker: whoever writes to the database holds the lock, and both end together.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use futures_channel::{mpsc, oneshot};
 use gloo_events::EventListener;
-use gloo_timers::future::TimeoutFuture;
 use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::{Closure, wasm_bindgen};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::BroadcastChannel;
 
-const NAME: &str = "allium-profile";
+/// The lock of the profile, and the channel on which tabs ask for it.
+pub const NAME: &str = "allium-profile";
 
 /// What a tab says on the channel that wants its turn.
 const LET_GO: &str = "let-go";
 
-/// How long a tab without locks waits for the others to let go.
-const LET_GO_MILLIS: u32 = 500;
-
-/// The right to run the profile, until it is dropped.
+/// A lock, until it is dropped.
 pub struct TabLock {
     release: Option<Function>,
 }
 
 impl TabLock {
-    /// Takes the lock if no other tab has it.
-    pub async fn try_take() -> Option<Self> {
-        match locks() {
-            Some(locks) => request(&locks, true).await,
-            None => {
-                ask_others_to_let_go();
-                TimeoutFuture::new(LET_GO_MILLIS).await;
-                Some(Self { release: None })
-            }
-        }
+    /// Whether the browser has locks for this page.
+    pub fn is_supported() -> bool {
+        locks().is_some()
     }
 
-    /// Waits for the lock, for as long as the other tab keeps it.
-    pub async fn take() -> Option<Self> {
-        match locks() {
-            Some(locks) => request(&locks, false).await,
-            None => Self::try_take().await,
-        }
+    /// Stands for the lock where there are none.
+    pub const fn unsupported() -> Self {
+        Self { release: None }
+    }
+
+    /// Takes a lock if nobody has it.
+    pub async fn try_take(name: &str) -> Option<Self> {
+        request(name, true).await
+    }
+
+    /// Waits for a lock, for as long as others keep it; `None` if the browser does not give it at all.
+    pub async fn take(name: &str) -> Option<Self> {
+        request(name, false).await
     }
 }
 
@@ -118,7 +115,7 @@ fn locks() -> Option<LockManager> {
     locks.is_object().then(|| locks.unchecked_into())
 }
 
-async fn request(locks: &LockManager, if_available: bool) -> Option<TabLock> {
+async fn request(name: &str, if_available: bool) -> Option<TabLock> {
     let (grant, granted) = oneshot::channel();
     let callback = Closure::once_into_js(move |lock: JsValue| -> JsValue {
         if !lock.is_object() {
@@ -131,11 +128,12 @@ async fn request(locks: &LockManager, if_available: bool) -> Option<TabLock> {
             let release = Rc::clone(&release);
             move |resolve, _reject| release.set(Some(resolve))
         });
+        // Where nobody waits for it any more, it is let go of at once.
         let _ = grant.send(Some(TabLock { release: release.take() }));
         held.into()
     });
     let options = Object::new();
     Reflect::set(&options, &"ifAvailable".into(), &if_available.into()).ok()?;
-    let _held = locks.request(NAME, &options, &callback).ok()?;
+    let _held = locks()?.request(name, &options, &callback).ok()?;
     granted.await.ok().flatten()
 }

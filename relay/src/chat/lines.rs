@@ -92,6 +92,13 @@ pub enum Order {
         /// Whether.
         on: bool,
     },
+    /// Whether contacts are told when the person is writing.
+    TypingNotices {
+        /// Whether.
+        on: bool,
+    },
+    /// List whoever is blocked.
+    Blocked,
     /// Send a message.
     Send {
         /// The contact's name.
@@ -167,6 +174,18 @@ pub enum Report {
         name: String,
         /// Whether.
         typing: bool,
+    },
+    /// What contacts are told.
+    Privacy {
+        /// Whether they are told what has been read.
+        receipts: bool,
+        /// Whether they are told when the person is writing.
+        typing: bool,
+    },
+    /// Whoever is blocked.
+    Blocked {
+        /// Their names.
+        list: Vec<String>,
     },
     /// A contact exists, and is in this state.
     Contact {
@@ -338,6 +357,8 @@ mod tests {
             (r#"{"do":"typing","name":"N"}"#, Order::Typing { name: name.clone(), typing: true }),
             (r#"{"do":"typing","name":"N","typing":false}"#, Order::Typing { name, typing: false }),
             (r#"{"do":"receipts","on":false}"#, Order::Receipts { on: false }),
+            (r#"{"do":"typing-notices","on":true}"#, Order::TypingNotices { on: true }),
+            (r#"{"do":"blocked"}"#, Order::Blocked),
             (r#"{"do":"invites"}"#, Order::Invites),
             (r#"{"do":"withdraw","invite":3}"#, Order::Withdraw { invite: InviteId(3) }),
         ] {

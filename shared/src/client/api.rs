@@ -170,18 +170,25 @@ pub enum Command {
         /// Whose messages.
         contact: ContactId,
     },
-    /// The person has begun or stopped writing to a contact.
+    /// The person has begun or stopped writing to a contact, who is told, unless that is off.
     Typing {
         /// To whom.
         contact: ContactId,
         /// Whether.
         typing: bool,
     },
-    /// Whether contacts are told what has been read; they are at first.
+    /// Whether contacts are told what has been read; they are at first. Answered by [`Event::Privacy`].
     Receipts {
         /// Whether.
         on: bool,
     },
+    /// Whether contacts are told when the person is writing; they are at first. Answered by [`Event::Privacy`].
+    TypingNotices {
+        /// Whether.
+        on: bool,
+    },
+    /// List whoever is blocked; answered by [`Event::Blocked`].
+    Blocked,
     /// Send a message; answered by [`Event::Outgoing`] once it is on disk.
     Send {
         /// To whom.
@@ -279,6 +286,18 @@ pub enum Event {
         contact: ContactId,
         /// Whether.
         typing: bool,
+    },
+    /// What contacts are told of the person; at the start and on every change.
+    Privacy {
+        /// Whether they are told what has been read.
+        receipts: bool,
+        /// Whether they are told when the person is writing.
+        typing: bool,
+    },
+    /// Whoever is blocked; told anew on every change.
+    Blocked {
+        /// One entry for each.
+        list: Vec<BlockedInfo>,
     },
     /// A contact exists and is in this state; repeated on every change.
     Contact {
@@ -429,6 +448,17 @@ pub struct InviteInfo {
     pub note: String,
     /// When it was made.
     pub made_at: UnixTime,
+}
+
+/// Somebody who is blocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedInfo {
+    /// Who.
+    pub id: ContactId,
+    /// The name that they have here.
+    pub name: String,
+    /// Whether they have only asked for contact: once they are unblocked, their request is there again.
+    pub is_request: bool,
 }
 
 /// One complete circuit.

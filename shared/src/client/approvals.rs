@@ -1,6 +1,6 @@
 //! How strangers become contacts: a guest asks with an invite, the inviter's person decides.
 
-use super::api::{ContactId, ContactState, Event};
+use super::api::{BlockedInfo, ContactId, ContactState, Event};
 use super::circuits::{CircuitKey, Phase, Talk, Task};
 use super::contacts::{
     Asked, CameBy, Contact, ContactRecord, KeyBytes, Met, Relationship, Requested, Stage, Welcome, unique_name,
@@ -263,12 +263,25 @@ impl Client {
         contact.search = super::contacts::Search::new(self.now.instant);
         let event = if contact.is_shown() { contact.event() } else { Event::RequestClosed { id } };
         self.store.then(Then::Tell(event));
+        let event = self.blocked();
+        self.store.then(Then::Tell(event));
         self.pool_changed();
         if blocked {
             // As if this client had gone.
             self.drop_circuits_of(id, DestroyReason::LinkClosed);
         }
         Ok(())
+    }
+
+    /// Whoever is blocked, those among them who have only asked to be a contact.
+    pub(super) fn blocked(&self) -> Event {
+        let blocked = self.contacts.values().filter(|contact| contact.record.blocked);
+        let info = |contact: &Contact| BlockedInfo {
+            id: contact.id,
+            name: contact.record.name.clone(),
+            is_request: matches!(contact.record.stage, Stage::Asked(_)),
+        };
+        Event::Blocked { list: blocked.map(info).collect() }
     }
 
     /// Says to whoever waits for a decision what it is, if they are there and it is made.
@@ -319,9 +332,13 @@ impl Client {
     /// Nothing of somebody stays.
     pub(super) fn forget(&mut self, id: ContactId) {
         self.drop_circuits_of(id, DestroyReason::Requested);
-        if self.contacts.remove(&id).is_some() {
+        if let Some(contact) = self.contacts.remove(&id) {
             self.store.delete(Key::Contact(id).to_string());
             self.pool_changed();
+            if contact.record.blocked {
+                let event = self.blocked();
+                self.store.then(Then::Tell(event));
+            }
         }
     }
 }

@@ -41,6 +41,18 @@ pub enum Event {
         /// Whether.
         typing: bool,
     },
+    /// What contacts are told.
+    Privacy {
+        /// Whether they are told what was read.
+        receipts: bool,
+        /// Whether they are told when the person writes.
+        typing: bool,
+    },
+    /// Whoever is blocked.
+    Blocked {
+        /// Their names.
+        list: Vec<String>,
+    },
     /// A message of one's own was read.
     Read {
         /// The contact.

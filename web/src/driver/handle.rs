@@ -103,6 +103,11 @@ impl Running {
     }
 }
 
+/// Which build of the page this is: the name of its JavaScript has a hash of the module in it.
+pub(super) fn build() -> String {
+    IMPORT_META.with(ImportMeta::url).into()
+}
+
 #[wasm_bindgen]
 extern "C" {
     /// `import.meta` of the JavaScript that wasm-bindgen has written for the module.

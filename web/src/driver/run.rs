@@ -1,14 +1,17 @@
 //! One run of the engine, from the opened store until another tab's turn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
+use std::rc::Rc;
 
-use allium_shared::client::api::{CONSENSUS_PATH, Input, LinkId, Output, UPDATE_PATH};
+use allium_shared::client::api::{
+    BatchId, CONSENSUS_PATH, Command, Event, HistoryEntry, Input, LinkId, Output, UPDATE_PATH,
+};
 use allium_shared::client::{Client, Config, history_entry};
 use allium_shared::netdir::ConsensusDigest;
 use allium_shared::time::{Instant, Now, UnixTime};
 use futures_channel::mpsc;
-use futures_util::future::{Either, pending, ready, select};
+use futures_util::future::{Either, pending, select};
 use futures_util::{Stream, StreamExt as _, stream};
 use gloo_timers::future::TimeoutFuture;
 use js_sys::Reflect;
@@ -17,8 +20,9 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
 
-use super::worker::Inbox;
-use super::{Notice, Request, lock, tell_events, trust};
+use super::tab::{Inbox, Job, Tab};
+use super::tabs::{self, Asker, Order, TabId};
+use super::{Notice, lock, tell_events, trust};
 use crate::address;
 use crate::directory;
 use crate::socket::Socket;
@@ -27,6 +31,9 @@ use crate::strings;
 
 /// The store's records that are messages.
 const MESSAGE_PREFIX: &str = "message/";
+
+/// How long to wait after the store could not be read for a follower.
+const RELOAD_MILLIS: u32 = 1_000;
 
 /// The longest that `setTimeout` can wait.
 const TIMER_MILLIS_MAX: u32 = i32::MAX.unsigned_abs();
@@ -42,10 +49,14 @@ pub(super) enum End {
 
 /// Runs the engine until another tab wants its turn, the profile is to be locked, or the page goes.
 pub(super) async fn run(
-    Inbox { requests, locks }: &mut Inbox,
+    Inbox { jobs, locks }: &mut Inbox,
     others: &mut mpsc::UnboundedReceiver<()>,
-    tell: &Callback<Notice>,
+    tab: &Rc<Tab>,
 ) -> Result<End, Stop> {
+    let tell = &Callback::from({
+        let tab = Rc::clone(tab);
+        move |notice| tab.tell(notice)
+    });
     let storage = match Storage::open().await.map_err(strings::profile_failed)? {
         Opened::Open(storage) => storage,
         Opened::Locked(locked) => match select(others.next(), pin!(lock::unlock(&locked, locks, tell))).await {
@@ -59,13 +70,8 @@ pub(super) async fn run(
     let mut records = storage.load().await.map_err(strings::profile_failed)?;
     tell.emit(lock::protection(&storage).await.map_err(strings::profile_failed)?);
     let pinned = trust::take_pinned(&mut records).map_err(strings::storage_failed)?;
-    tell.emit(Notice::History(
-        records
-            .iter()
-            .filter(|(key, _)| key.starts_with(MESSAGE_PREFIX))
-            .filter_map(|(key, value)| history_entry(key, value))
-            .collect(),
-    ));
+    tab.resume(tabs::take_records(&mut records));
+    let history = history(&records);
 
     let mut ends = pin!(async {
         match select(others.next(), pin!(lock::serve(&storage, locks, tell))).await {
@@ -92,20 +98,33 @@ pub(super) async fn run(
         move |error: Option<StorageError>| tell.emit(Notice::StorageTrouble(error))
     };
     let writer = Writer::start(storage.clone(), inputs.clone(), trouble);
-    let mut run = Run { engine, clock, inputs, sockets: HashMap::new(), writer, tell: tell.clone() };
-    let commands = requests.filter_map(|request| {
-        ready(match request {
-            Request::Command(command) => Some(Wake::Input(Input::Command(command))),
-            Request::TakeOver | Request::Lock(_) => None,
-        })
-    });
-    let wakes = stream::select(stream::once(ends).map(Wake::End), stream::select(commands, inbox.map(Wake::Input)));
+    let mut run = Run {
+        engine,
+        clock,
+        inputs,
+        sockets: HashMap::new(),
+        writer,
+        storage: storage.clone(),
+        tab: Rc::clone(tab),
+        unconfirmed: VecDeque::new(),
+    };
+    let events = run.take_outputs(None);
+    tab.tell(Notice::Whole { history, events });
+    tab.run();
+    let wakes = stream::select(jobs.map(Wake::Job), inbox.map(Wake::Input));
+    let wakes = stream::select(stream::once(ends).map(Wake::End), wakes);
     let end = run.drive(pin!(wakes)).await;
 
     // Everything that the engine has said is on disk before another tab reads it.
     run.sockets.clear();
     run.writer.finish().await;
     Ok(end)
+}
+
+/// The conversations in the store's records.
+fn history(records: &[(String, Vec<u8>)]) -> Vec<HistoryEntry> {
+    let messages = records.iter().filter(|(key, _)| key.starts_with(MESSAGE_PREFIX));
+    messages.filter_map(|(key, value)| history_entry(key, value)).collect()
 }
 
 /// Why the engine does not run.
@@ -134,12 +153,16 @@ struct Run {
     inputs: mpsc::UnboundedSender<Input>,
     sockets: HashMap<LinkId, Socket>,
     writer: Writer,
-    tell: Callback<Notice>,
+    storage: Storage,
+    tab: Rc<Tab>,
+    /// What followers have asked for and is not on disk yet, with the batch that it waits for.
+    unconfirmed: VecDeque<(BatchId, Asker)>,
 }
 
 /// What ends the driver's sleep.
 enum Wake {
     Input(Input),
+    Job(Job),
     End(End),
 }
 
@@ -147,7 +170,6 @@ impl Run {
     /// Feeds the engine until the run is to end.
     async fn drive(&mut self, mut wakes: impl Stream<Item = Wake> + Unpin) -> End {
         let mut timer: Option<(Instant, TimeoutFuture)> = None;
-        self.take_outputs();
         loop {
             let deadline = self.engine.poll_timeout();
             if timer.as_ref().map(|(at, _)| *at) != deadline {
@@ -157,22 +179,86 @@ impl Run {
                 Some((_, timer)) => Either::Left(timer),
                 None => Either::Right(pending()),
             };
-            let input = match select(rings, wakes.next()).await {
+            match select(rings, wakes.next()).await {
                 Either::Left(((), _)) => {
                     timer = None;
-                    Input::Timeout
+                    self.handle(Input::Timeout, None);
                 }
-                Either::Right((Some(Wake::Input(input)), _)) => input,
+                Either::Right((Some(Wake::Input(input)), _)) => self.handle(input, None),
+                Either::Right((Some(Wake::Job(job)), _)) => self.work(job),
                 Either::Right((Some(Wake::End(end)), _)) => return end,
                 Either::Right((None, _)) => return End::LetGo,
-            };
-            self.engine.handle(self.clock.now(), input);
-            self.take_outputs();
+            }
         }
     }
 
-    fn take_outputs(&mut self) {
+    fn work(&mut self, job: Job) {
+        match job {
+            Job::Order(Order { asker, command }) => {
+                match asker {
+                    Some(asker) if !self.tab.give(asker) => self.confirm_again(asker),
+                    _ => {
+                        let shown = match command {
+                            Command::Shown { contact, id } => Some(Notice::Shown { contact, id }),
+                            _ => None,
+                        };
+                        self.handle(Input::Command(command), asker);
+                        // In whichever tab it was.
+                        shown.into_iter().for_each(|shown| self.tab.tell(shown));
+                    }
+                }
+            }
+            Job::Collect(to, round) => self.collect(to, round),
+            Job::Forget(gone) => {
+                let storage = self.storage.clone();
+                // If that fails, whoever leads next does it.
+                spawn_local(async move {
+                    let _ = storage.write([&gone.no_record()]).await;
+                });
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input, asker: Option<Asker>) {
+        let persisted = match input {
+            Input::Persisted(batch) => Some(batch),
+            _ => None,
+        };
+        self.engine.handle(self.clock.now(), input);
+        let events = self.take_outputs(asker);
+        tell_events(events, |notice| self.tab.tell(notice));
+        while let Some((_, asker)) = self.unconfirmed.pop_front_if(|(batch, _)| Some(*batch) <= persisted) {
+            self.tab.done(asker);
+        }
+    }
+
+    /// A request has come twice. If the first is not on disk yet, it will be confirmed when it is.
+    fn confirm_again(&self, asker: Asker) {
+        if !self.unconfirmed.iter().any(|(_, waiting)| *waiting == asker) {
+            self.tab.done(asker);
+        }
+    }
+
+    /// Collects all there is for a follower, from the engine and the store.
+    fn collect(&self, to: TabId, round: u64) {
+        let (storage, tab, events) = (self.storage.clone(), Rc::clone(&self.tab), self.engine.retell());
+        spawn_local(async move {
+            let whole = match storage.load().await {
+                Ok(records) => Some(Notice::Whole { history: history(&records), events }),
+                Err(_) => {
+                    TimeoutFuture::new(RELOAD_MILLIS).await;
+                    None
+                }
+            };
+            tab.whole(to, round, whole);
+        });
+    }
+
+    /// Does what the engine wants, and gives what it has to tell. What a follower's request has changed is written together with
+    /// the news that it was done.
+    fn take_outputs(&mut self, asker: Option<Asker>) -> Vec<Event> {
         let mut events = Vec::new();
+        let mut last = None;
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::OpenLink { link, url } => self.open_link(link, &url),
@@ -183,11 +269,21 @@ impl Run {
                 }
                 Output::CloseLink(link) => drop(self.sockets.remove(&link)),
                 Output::FetchConsensus { source, url, held } => self.fetch_consensus(source, url, held),
-                Output::Persist(batch, writes) => self.writer.write(batch, writes),
+                Output::Persist(batch, mut writes) => {
+                    if last.replace(batch).is_none() {
+                        writes.extend(asker.map(Asker::record));
+                    }
+                    self.writer.write(batch, writes);
+                }
                 Output::Event(event) => events.push(event),
             }
         }
-        tell_events(events, &self.tell);
+        match (asker, last) {
+            (Some(asker), Some(batch)) => self.unconfirmed.push_back((batch, asker)),
+            (Some(asker), None) => self.tab.done(asker),
+            (None, _) => {}
+        }
+        events
     }
 
     fn open_link(&mut self, link: LinkId, url: &str) {

@@ -71,10 +71,14 @@ fn notices() -> Vec<Notice> {
         Event::Error { about: "send".into(), message: text.clone() },
     ];
     vec![
-        Notice::Started,
+        Notice::Started { follows: true },
         Notice::Elsewhere,
-        Notice::History(vec![entry.clone(), HistoryEntry { outgoing: None, ..entry }]),
+        Notice::Whole {
+            history: vec![entry.clone(), HistoryEntry { outgoing: None, ..entry }],
+            events: events.clone(),
+        },
         Notice::Events(events),
+        Notice::Shown { contact: CONTACT, id: ID },
         Notice::DirectoryTrouble(text.clone()),
         Notice::StorageTrouble(Some(StorageError::Full)),
         Notice::StorageTrouble(None),

@@ -1,91 +1,153 @@
-//! The worker's end: waits for this tab's turn, then runs the engine until another tab's.
+//! The worker's end: follows the tab that leads, until it is this tab's turn to run the engine.
 
-use allium_shared::client::api::Command;
+use std::rc::Rc;
+
 use futures_channel::mpsc;
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, pending, select};
+use gloo_timers::future::TimeoutFuture;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::MessagePort;
-use yew::Callback;
 
-use super::look::look;
 use super::run::{End, Stop};
-use super::{LockRequest, Notice, Request, port, run};
+use super::tab::{Signal, Tab};
+use super::{Notice, handle, port, run};
 use crate::storage::StorageError;
 use crate::strings;
 use crate::tab_lock::{self, Requests, TabLock};
 
+/// How long whoever leads may take to welcome a follower. A build from before tabs worked together never does.
+const WELCOME_MILLIS: u32 = 6_000;
+
+/// How long a tab without locks waits for the others to let go.
+const LET_GO_MILLIS: u32 = 500;
+
+/// How long a tab that has put the profile away waits for its followers to do so too.
+const PUT_AWAY_MILLIS: u32 = 2_000;
+
+/// How often it looks whether they have.
+const LOOK_MILLIS: u32 = 20;
+
 /// Runs the driver in this worker; called by `worker.js`, once.
 #[wasm_bindgen]
 pub fn drive(page: MessagePort) {
-    let (requests, inbox) = mpsc::unbounded();
-    let (lock_requests, locks) = mpsc::unbounded();
-    let inbox = Inbox { requests: inbox, locks };
-    let listener = port::listen(&page, move |request| match request {
-        Ok(Request::Lock(request)) => drop(lock_requests.unbounded_send(request)),
-        Ok(request) => drop(requests.unbounded_send(request)),
-        // The page and its worker are one program: this is a fault of it, and ends as a panic would.
-        Err(error) => wasm_bindgen::throw_str(&error.to_string()),
+    let (signals, inbox) = mpsc::unbounded();
+    let tab = Tab::new(page.clone(), handle::build(), signals);
+    let listener = port::listen(&page, {
+        let tab = Rc::clone(&tab);
+        move |request| match request {
+            Ok(request) => tab.asked(request),
+            // The page and its worker are one program: this is a fault of it, and ends as a panic would.
+            Err(error) => wasm_bindgen::throw_str(&error.to_string()),
+        }
     });
-    let tell = Callback::from(move |notice: Notice| port::send(&page, &notice));
     spawn_local(async move {
         let _listener = listener;
-        take_turns(inbox, &tell).await;
+        // By it others see that this tab is there.
+        let presence = TabLock::take(&tab.lock_name()).await;
+        take_turns(&tab, inbox).await;
+        tab.retire();
+        drop(presence);
     });
 }
 
-/// What the page asks for.
-pub(super) struct Inbox {
-    /// Of the engine, or of other tabs.
-    pub(super) requests: mpsc::UnboundedReceiver<Request>,
-    /// Of the profile's lock, which is there before the engine.
-    pub(super) locks: mpsc::UnboundedReceiver<LockRequest>,
+/// Whose turn it is.
+enum Turn {
+    /// This tab's.
+    Own(TabLock),
+    /// Nobody's any more.
+    Over,
+    /// This page is given no lock at all.
+    Never,
 }
 
-async fn take_turns(mut inbox: Inbox, tell: &Callback<Notice>) {
-    while let Some(lock) = take_turn(&mut inbox.requests, tell).await {
-        tell.emit(Notice::Started);
+async fn take_turns(tab: &Rc<Tab>, mut signals: mpsc::UnboundedReceiver<Signal>) {
+    let mut has_let_go = false;
+    loop {
+        let lock = match take_turn(tab, &mut signals, has_let_go).await {
+            Turn::Own(lock) => lock,
+            Turn::Over => return,
+            // As to pages that may not store anything.
+            Turn::Never => {
+                let reason = strings::storage_failed(StorageError::Unavailable).to_owned();
+                return tab.tell_page(&Notice::Failed(reason));
+            }
+        };
+        let mut inbox = tab.lead();
         let mut others = Requests::listen();
-        match run::run(&mut inbox, others.stream(), tell).await {
-            Ok(End::LetGo) => drop(lock),
-            // The page is loaded anew, and this worker goes with it and with all that it remembers.
-            Ok(End::Locked) => return tell.emit(Notice::PutAway),
-            Err(Stop::Failed(reason)) => return tell.emit(Notice::Failed(reason)),
+        // Where it fails, other tabs get their turn, and see for themselves whether they fare better.
+        match run::run(&mut inbox, others.stream(), tab).await {
+            Ok(End::LetGo) => {
+                tab.step_down(inbox);
+                has_let_go = true;
+                drop(lock);
+            }
+            Ok(End::Locked) => return put_away(tab).await,
+            Err(Stop::Failed(reason)) => return tab.tell_page(&Notice::Failed(reason)),
             Err(Stop::OtherAuthorities { kept, named }) => {
-                return tell.emit(Notice::OtherAuthorities { kept, named });
+                return tab.tell_page(&Notice::OtherAuthorities { kept, named });
             }
         }
     }
-    // The browser gives this page no lock at all, as it gives none to pages that may not store anything.
-    tell.emit(Notice::Failed(strings::storage_failed(StorageError::Unavailable).to_owned()));
 }
 
-/// Waits until this tab may run the profile; `None` when there is nothing to wait for.
-async fn take_turn(inbox: &mut mpsc::UnboundedReceiver<Request>, tell: &Callback<Notice>) -> Option<TabLock> {
-    if let Some(lock) = TabLock::try_take().await {
-        return Some(lock);
+/// Waits until this tab may run the profile, and follows another one meanwhile.
+async fn take_turn(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, has_let_go: bool) -> Turn {
+    if !TabLock::is_supported() {
+        return take_turn_by_asking(tab, signals, has_let_go).await;
     }
-    tell.emit(Notice::Elsewhere);
-    let mut turn = Box::pin(TabLock::take());
-    let mut looking = None;
+    if let Some(lock) = TabLock::try_take(tab_lock::NAME).await {
+        return Turn::Own(lock);
+    }
+    tab.join();
+    let mut turn = Box::pin(TabLock::take(tab_lock::NAME));
+    let mut patience = Some(TimeoutFuture::new(WELCOME_MILLIS));
     loop {
-        let looks = match &mut looking {
-            Some(looking) => Either::Left(looking),
+        let late = match &mut patience {
+            Some(patience) => Either::Left(patience),
             None => Either::Right(pending()),
         };
-        match select(turn, select(inbox.next(), looks)).await {
-            Either::Left((lock, _)) => return lock,
-            Either::Right((Either::Left((request, _)), waiting)) => {
-                match request? {
-                    Request::TakeOver => tab_lock::ask_others_to_let_go(),
-                    Request::Command(Command::Network { watch }) => looking = watch.then(|| Box::pin(look(tell))),
-                    // The page offers nothing else before it is its turn.
-                    Request::Command(_) | Request::Lock(_) => {}
+        match select(turn, select(signals.next(), late)).await {
+            Either::Left((lock, _)) => return lock.map_or(Turn::Never, Turn::Own),
+            Either::Right((Either::Left((signal, _)), waiting)) => {
+                match signal {
+                    Some(Signal::TakeOver) => tab_lock::ask_others_to_let_go(),
+                    Some(Signal::Stop) | None => return Turn::Over,
                 }
                 turn = waiting;
             }
-            Either::Right((Either::Right((never, _)), _)) => match never {},
+            Either::Right((Either::Right(((), _)), waiting)) => {
+                patience = None;
+                if !tab.has_leader() {
+                    tab.tell_page(&Notice::Elsewhere);
+                }
+                turn = waiting;
+            }
         }
+    }
+}
+
+/// The same without locks: the others are asked to let go, and are taken at their word. A tab that has let go itself waits until
+/// the person wants it back.
+async fn take_turn_by_asking(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, has_let_go: bool) -> Turn {
+    if has_let_go {
+        tab.tell_page(&Notice::Elsewhere);
+        while signals.next().await != Some(Signal::TakeOver) {}
+    }
+    tab_lock::ask_others_to_let_go();
+    TimeoutFuture::new(LET_GO_MILLIS).await;
+    Turn::Own(TabLock::unsupported())
+}
+
+/// The page is loaded anew, and this worker goes with it and with all that it remembers. So do those that follow; until they have,
+/// none of them is given the profile.
+async fn put_away(tab: &Rc<Tab>) {
+    tab.tell(Notice::PutAway);
+    for _ in 0..PUT_AWAY_MILLIS / LOOK_MILLIS {
+        if !tab.is_followed() {
+            return;
+        }
+        TimeoutFuture::new(LOOK_MILLIS).await;
     }
 }

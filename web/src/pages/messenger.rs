@@ -70,7 +70,7 @@ pub fn Messenger(props: &Props) -> Html {
     let contacts = state.contacts();
     let no_contacts = contacts.is_empty();
     let main = match (contact, settings) {
-        (_, Some((attempt, protection))) => html! { <Settings {attempt} {protection} /> },
+        (_, Some((attempt, protection))) => html! { <Settings state={Rc::clone(state)} {attempt} {protection} /> },
         (Some(contact), None) => html! {
             <ConversationView
                 key={contact.id.0}
@@ -110,7 +110,7 @@ pub fn Messenger(props: &Props) -> Html {
                             }
                             <button class="icon-button" type="button" data-testid="settings" onclick={open_settings}
                                 aria-label={strings::SETTINGS} title={strings::SETTINGS}>
-                                <Icon glyph={Glyph::Key} />
+                                <Icon glyph={Glyph::Settings} />
                             </button>
                         }
                     </div>

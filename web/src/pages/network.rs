@@ -28,8 +28,8 @@ pub fn Network(props: &Props) -> Html {
     let query = use_state_eq(Query::default);
     let chosen = use_state_eq(|| None::<RelayIdentity>);
 
-    // Whoever has the list is asked: the engine, or the worker that waits for its turn. Not yet when it is not known who that is.
-    let asked = matches!(state.phase, Phase::Running | Phase::Elsewhere).then(|| state.phase.clone());
+    // Each engine anew, once there is one.
+    let asked = (state.phase == Phase::Running).then_some(state.starts);
     use_effect_with(asked, move |asked| {
         let actions = actions.filter(|_| asked.is_some());
         let watch = move |watch| {
@@ -74,9 +74,6 @@ pub fn Network(props: &Props) -> Html {
                     <p class="network-count" data-testid="network-count">{ strings::relay_count(network.len()) }</p>
                 }
             </header>
-            if state.phase == Phase::Elsewhere {
-                <p class="network-note" data-testid="network-elsewhere">{ strings::NETWORK_ELSEWHERE }</p>
-            }
             <Problem place={Place::Network} text={state.problems.get(&Place::Network).cloned()} />
             if let Some(network) = &state.network {
                 <main class="network-body">

@@ -1,12 +1,12 @@
 //! What a person sees after what has happened.
 
 use allium_shared::client::api::{
-    CircuitInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, NetworkView,
-    Progress, Purpose, RelayView,
+    BlockedInfo, CircuitInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId,
+    NetworkView, Progress, Purpose, RelayView,
 };
 use allium_shared::time::UnixTime;
 
-use super::{Action, Attempt, Invite, Phase, Place, State};
+use super::{Action, Attempt, Invite, Phase, Place, Privacy, State};
 use crate::driver::Notice;
 use crate::storage::{Protection, StorageError};
 #[cfg(target_arch = "wasm32")]
@@ -25,8 +25,16 @@ fn at(seconds: u64) -> UnixTime {
 
 fn running() -> State {
     let mut state = State::default();
-    state.apply(Action::Notice(Notice::Started));
+    state.apply(Action::Notice(Notice::Started { follows: false }));
     state
+}
+
+fn whole(state: &mut State, history: Vec<HistoryEntry>, events: impl IntoIterator<Item = Event>) {
+    state.apply(Action::Notice(Notice::Whole { history, events: events.into_iter().collect() }));
+}
+
+fn entry(n: u8, seconds: u64, outgoing: Option<DeliveryState>) -> HistoryEntry {
+    HistoryEntry { contact: BOB, id: id(n), text: format!("message {n}"), at: at(seconds), outgoing }
 }
 
 fn events(state: &mut State, events: impl IntoIterator<Item = Event>) {
@@ -63,8 +71,7 @@ fn it_is_ready_when_the_engine_says_so_and_not_when_it_falls_back() {
 #[test]
 fn a_message_that_is_repeated_after_a_restart_stands_once_and_is_unread() {
     let mut state = running();
-    let known = HistoryEntry { contact: BOB, id: id(1), text: "message 1".into(), at: at(1), outgoing: None };
-    state.apply(Action::Notice(Notice::History(vec![known])));
+    whole(&mut state, vec![entry(1, 1, None)], []);
     assert_eq!(state.unread_total(), 0);
     events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 1), incoming(BOB, 2, 2)]);
     assert_eq!(texts(&state, BOB), ["message 1", "message 2"]);
@@ -76,14 +83,7 @@ fn a_message_that_is_repeated_after_a_restart_stands_once_and_is_unread() {
 #[test]
 fn history_keeps_the_order_of_the_store_whatever_the_clock_said() {
     let mut state = running();
-    let entry = |n: u8, seconds| HistoryEntry {
-        contact: BOB,
-        id: id(n),
-        text: format!("message {n}"),
-        at: at(seconds),
-        outgoing: None,
-    };
-    state.apply(Action::Notice(Notice::History(vec![entry(1, 100), entry(2, 50)])));
+    whole(&mut state, vec![entry(1, 100, None), entry(2, 50, None)], []);
     assert_eq!(texts(&state, BOB), ["message 1", "message 2"]);
 }
 
@@ -222,16 +222,100 @@ fn trouble_with_the_store_shows_until_it_is_over() {
 }
 
 #[test]
-fn a_tab_that_gets_its_turn_forgets_what_it_knew_but_not_the_invite_it_was_opened_with() {
+fn another_engine_is_a_reconnection_and_leaves_the_page_where_it_is() {
     let mut state = running();
-    events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 1)]);
-    state.apply(Action::Notice(Notice::Elsewhere));
-    assert_eq!(state.phase, Phase::Elsewhere);
+    whole(
+        &mut state,
+        Vec::new(),
+        [Event::Progress { step: Progress::Ready }, contact(BOB, "Bob"), contact(CAROL, "Carol")],
+    );
+    events(&mut state, [incoming(BOB, 1, 1), request(ContactId(3), "Dave"), outgoing(BOB, 2, DeliveryState::Sent)]);
+    events(&mut state, [Event::Typing { contact: BOB, typing: true }]);
+    state.apply(Action::Open(BOB));
     state.apply(Action::Offer("https://allium.example/#x".into()));
-    state.apply(Action::Notice(Notice::Started));
-    assert_eq!(state.phase, Phase::Running);
-    assert!(state.contacts().is_empty());
+    state.apply(Action::Open(BOB));
+    state.apply(Action::InviteRequested);
+    let starts = state.starts;
+    state.apply(Action::Notice(Notice::Started { follows: true }));
+    assert!(!state.is_ready() && state.follows && state.starts > starts);
+    assert_eq!((&state.phase, state.open, state.was_ready), (&Phase::Running, Some(BOB), true));
+    assert_eq!(texts(&state, BOB), ["message 1", "message 2"], "nothing is away before the whole is there");
+
+    // Carol was forgotten, and Dave declined, between what was told last and now.
+    let history = vec![entry(1, 1, None), entry(2, 5, Some(DeliveryState::Delivered)), entry(4, 9, None)];
+    whole(&mut state, history, [Event::Progress { step: Progress::Ready }, contact(BOB, "Bob"), incoming(BOB, 4, 9)]);
+    assert!(state.is_ready());
+    assert_eq!((state.open, state.contacts().len(), state.requests().len()), (Some(BOB), 1, 0));
+    assert_eq!(texts(&state, BOB), ["message 1", "message 2", "message 4"]);
+    assert_eq!((state.conversation(BOB).unread_count(), state.is_typing(BOB)), (1, false));
     assert!(state.offered.is_some());
+    assert_eq!(state.invite, Invite::None, "it can be made again");
+    // What the engine had told before it was asked for the whole comes after it.
+    events(&mut state, [outgoing(BOB, 2, DeliveryState::Sent), incoming(BOB, 4, 9)]);
+    assert_eq!(texts(&state, BOB), ["message 1", "message 2", "message 4"]);
+    let marks: Vec<_> = state.conversation(BOB).newest(9).iter().map(|message| message.outgoing).collect();
+    assert_eq!(marks, [None, Some(DeliveryState::Delivered), None]);
+    state.apply(Action::Notice(Notice::Shown { contact: BOB, id: id(4) }));
+    assert_eq!(state.unread_total(), 0, "seen in another tab");
+}
+
+#[test]
+fn a_contact_that_is_being_added_opens_also_if_another_engine_tells_of_it() {
+    let mut state = running();
+    whole(&mut state, Vec::new(), [contact(BOB, "Bob")]);
+    state.apply(Action::AddRequested("Bob".into()));
+    state.apply(Action::Notice(Notice::Started { follows: false }));
+    whole(&mut state, Vec::new(), [contact(BOB, "Bob")]);
+    assert_eq!(state.open, None, "that one was there before");
+    events(&mut state, [contact(CAROL, "Bob (2)")]);
+    assert_eq!(state.open, Some(CAROL));
+}
+
+#[test]
+fn a_profile_that_another_engine_finds_locked_is_not_shown() {
+    let mut state = running();
+    whole(&mut state, vec![entry(1, 1, None)], [contact(BOB, "Bob")]);
+    state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
+    state.apply(Action::Open(BOB));
+    state.apply(Action::Notice(Notice::Started { follows: false }));
+    state.apply(Action::Notice(Notice::Locked));
+    assert!(state.contacts().is_empty() && texts(&state, BOB).is_empty() && state.protection.is_none());
+    state.apply(Action::PassphraseEntered);
+    state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
+    whole(&mut state, vec![entry(1, 1, None)], [contact(BOB, "Bob")]);
+    assert_eq!((&state.phase, state.open), (&Phase::Running, Some(BOB)));
+    assert_eq!(texts(&state, BOB), ["message 1"]);
+}
+
+#[test]
+fn a_passphrase_that_was_typed_in_another_tab_is_not_refused_here() {
+    let mut state = running();
+    state.apply(Action::Notice(Notice::Locked));
+    state.apply(Action::Notice(Notice::UnlockRefused("wrong".into())));
+    assert_eq!(state.phase, Phase::Locked(Attempt::Typing));
+    state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
+    state.apply(Action::OpenSettings);
+    state.apply(Action::Notice(Notice::PassphraseRefused("wrong".into())));
+    assert_eq!(state.settings, Some(Attempt::Typing));
+    state.apply(Action::Notice(Notice::Protection(Protection::Browser)));
+    assert_eq!(state.settings, Some(Attempt::Typing), "changed from another tab");
+    // One that is being tried when the engine changes can be typed again.
+    state.apply(Action::PassphraseEntered);
+    state.apply(Action::Notice(Notice::Started { follows: false }));
+    assert_eq!(state.settings, Some(Attempt::Typing));
+}
+
+#[test]
+fn what_contacts_are_told_and_who_is_blocked_is_as_the_engine_says() {
+    let mut state = running();
+    assert_eq!((state.privacy, &state.blocked), (None, &None));
+    let blocked = BlockedInfo { id: CAROL, name: "Carol".into(), is_request: true };
+    events(
+        &mut state,
+        [Event::Privacy { receipts: false, typing: true }, Event::Blocked { list: vec![blocked.clone()] }],
+    );
+    assert_eq!(state.privacy, Some(Privacy { receipts: false, typing: true }));
+    assert_eq!(state.blocked.as_deref(), Some(&[blocked][..]));
 }
 
 #[test]
@@ -282,13 +366,8 @@ fn a_list_of_relays_is_shown_once_it_is_whole_and_outlasts_a_change_of_turns() {
         [Event::Network { network: Box::new(about("three", 1)) }, Event::Relays { list: vec![relay(1)] }],
     );
     assert_eq!(shown(&state), Some(("three".to_owned(), 1)));
-    state.apply(Action::Notice(Notice::Elsewhere));
-    state.apply(Action::Notice(Notice::DirectoryTrouble("the directory does not answer".into())));
-    assert!(state.problems.contains_key(&Place::Network));
-    events(&mut state, [Event::Network { network: Box::new(about("four", 0)) }]);
-    assert!(!state.problems.contains_key(&Place::Network), "it has answered");
-    state.apply(Action::Notice(Notice::Started));
-    assert_eq!(shown(&state), Some(("four".to_owned(), 0)));
+    state.apply(Action::Notice(Notice::Started { follows: true }));
+    assert_eq!(shown(&state), Some(("three".to_owned(), 1)));
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! Who is blocked, also before they were a contact, and the way back.
+
+use std::rc::Rc;
+
+use allium_shared::client::api::{BlockedInfo, Command, ContactState};
+use yew::prelude::*;
+
+use crate::components::contact_list::Avatar;
+use crate::hooks::use_actions;
+use crate::strings;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    /// As the engine has listed them; nothing until it has.
+    pub list: Option<Rc<[BlockedInfo]>>,
+    /// How many engines the page has had to do with: each has to be asked.
+    pub starts: u32,
+}
+
+#[component]
+pub fn Blocked(props: &Props) -> Html {
+    let actions = use_actions();
+    use_effect_with(props.starts, {
+        let actions = actions.clone();
+        move |_| actions.iter().for_each(|actions| actions.command(Command::Blocked))
+    });
+    let Some(list) = &props.list else { return Html::default() };
+    let row = |blocked: &BlockedInfo| {
+        let (id, actions) = (blocked.id, actions.clone());
+        let unblock = Callback::from(move |_: MouseEvent| {
+            if let Some(actions) = &actions {
+                actions.command(Command::Unblock { id });
+            }
+        });
+        html! {
+            <li key={id.0} class="blocked" data-testid="blocked">
+                <Avatar name={Rc::from(blocked.name.as_str())} state={ContactState::Blocked} />
+                <div>
+                    <p>{ &blocked.name }</p>
+                    if blocked.is_request {
+                        <p class="hint">{ strings::BLOCKED_REQUEST }</p>
+                    }
+                </div>
+                <button class="button" type="button" data-testid="unblock" onclick={unblock}
+                    aria-label={strings::unblock(&blocked.name)}>{ strings::UNBLOCK }</button>
+            </li>
+        }
+    };
+    html! {
+        <section class="settings-part">
+            <h3>{ strings::BLOCKED }</h3>
+            if list.is_empty() {
+                <p data-testid="blocked-none">{ strings::BLOCKED_NONE }</p>
+            } else {
+                <ul class="blocked-list">{ for list.iter().map(row) }</ul>
+            }
+        </section>
+    }
+}

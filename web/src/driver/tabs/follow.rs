@@ -1,0 +1,154 @@
+//! A tab that follows, or looks for one that it could follow.
+
+use std::collections::VecDeque;
+
+use allium_shared::client::api::Event;
+
+use super::{Act, Asker, Message, Order, TabId};
+use crate::driver::{LockRequest, Notice, Request};
+use crate::strings;
+
+/// How many requests may wait for a leader.
+pub(super) const MAX_WAITING: usize = 1_000;
+
+/// A tab that follows.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Following {
+    leader: Option<TabId>,
+    round: u64,
+    standing: Standing,
+    /// What the page has asked for and no leader has confirmed, in its order.
+    unconfirmed: VecDeque<(u64, Request)>,
+    asked: u64,
+}
+
+/// How far the tab has come with its leader.
+#[derive(Debug, Default)]
+enum Standing {
+    /// It knows of none.
+    #[default]
+    Apart,
+    /// It has asked to follow.
+    Joining,
+    /// It is welcome; what was told since waits for the whole.
+    Holding(Vec<Notice>),
+    /// It follows.
+    With,
+}
+
+/// What a tab that followed has to do itself when it leads.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Left {
+    pub(in crate::driver) orders: Vec<Order>,
+    pub(in crate::driver) locks: Vec<LockRequest>,
+}
+
+impl Following {
+    /// Looks for a leader.
+    pub(in crate::driver) fn join(&mut self) -> Vec<Act> {
+        self.leader = None;
+        self.round += 1;
+        self.standing = Standing::Joining;
+        vec![Act::Post(None, Message::Join { round: self.round })]
+    }
+
+    /// Whether some tab leads this one.
+    pub(in crate::driver) const fn has_leader(&self) -> bool {
+        matches!(self.standing, Standing::Holding(_) | Standing::With)
+    }
+
+    /// The page asks for something.
+    pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Act> {
+        let kept = request.is_kept();
+        if kept && self.unconfirmed.len() >= MAX_WAITING {
+            let message = strings::TABS_BUSY.to_owned();
+            return vec![Act::Tell(Notice::Events(vec![Event::Error { about: "tabs".into(), message }]))];
+        }
+        self.asked += 1;
+        let number = self.asked;
+        if kept {
+            self.unconfirmed.push_back((number, request.clone()));
+        }
+        match self.leader {
+            Some(leader) if self.has_leader() => vec![Act::Post(Some(leader), Message::Ask { number, request })],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Another tab says something.
+    pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Act> {
+        let is_leader = self.leader == Some(from);
+        match (message, &mut self.standing) {
+            // What it has said already is not for this tab to hear again.
+            (Message::Leads, Standing::With) if is_leader => Vec::new(),
+            (Message::Leads, _) => self.join(),
+            (Message::Welcome { round, said, runs }, Standing::Joining) if round == self.round => {
+                self.leader = Some(from);
+                self.standing = if runs { Standing::Holding(Vec::new()) } else { Standing::With };
+                let said = [Notice::Started { follows: true }].into_iter().chain(said).map(Act::Tell);
+                let asks = self.unconfirmed.iter().map(|(number, request)| {
+                    Act::Post(Some(from), Message::Ask { number: *number, request: request.clone() })
+                });
+                said.chain(asks).collect()
+            }
+            (Message::Told(Notice::PutAway), Standing::Holding(_) | Standing::With) if is_leader => {
+                vec![Act::Tell(Notice::PutAway), Act::Stop]
+            }
+            (Message::Told(notice), Standing::Holding(held)) if is_leader => {
+                held.push(notice);
+                Vec::new()
+            }
+            (Message::Told(notice), Standing::With) if is_leader => vec![Act::Tell(notice)],
+            (Message::Whole { round, whole }, Standing::Holding(held)) if is_leader && round == self.round => {
+                let held = std::mem::take(held);
+                self.standing = Standing::With;
+                [whole].into_iter().chain(held).map(Act::Tell).collect()
+            }
+            (Message::Done { number }, Standing::Holding(_) | Standing::With) if is_leader => {
+                self.unconfirmed.retain(|(waiting, _)| *waiting != number);
+                Vec::new()
+            }
+            // For leaders, or of one that leads no more.
+            _ => Vec::new(),
+        }
+    }
+
+    /// A tab of another build says something, and whether it leads. There is nothing that the two could say to each other.
+    pub(in crate::driver) fn hear_stranger(&mut self, leads: bool) -> Vec<Act> {
+        if !leads {
+            return Vec::new();
+        }
+        self.leader = None;
+        self.standing = Standing::Apart;
+        vec![Act::Tell(Notice::Elsewhere)]
+    }
+
+    /// This tab leads from now on, as `me`: what the page still waits for.
+    pub(in crate::driver) fn lead(self, me: TabId) -> Left {
+        let mut left = Left::default();
+        for (number, request) in self.unconfirmed {
+            match request {
+                Request::Command(command) => {
+                    left.orders.push(Order { asker: Some(Asker { tab: me, number }), command });
+                }
+                Request::Lock(request) => left.locks.push(request),
+                Request::TakeOver => {}
+            }
+        }
+        left
+    }
+
+    /// A tab that has led follows again. What it has not done goes to whoever leads next; `asked` requests were numbered before.
+    pub(in crate::driver) fn again(asked: u64, left: impl IntoIterator<Item = Request>) -> Self {
+        let mut following = Self { asked, ..Self::default() };
+        for request in left {
+            following.ask(request);
+        }
+        following
+    }
+
+    /// How many requests have been numbered.
+    pub(in crate::driver) const fn asked(&self) -> u64 {
+        self.asked
+    }
+}

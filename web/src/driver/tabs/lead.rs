@@ -1,0 +1,212 @@
+//! The tab that leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use allium_shared::client::api::{Command, Event, Progress};
+
+use super::{Act, Asker, Message, Order, TabId};
+use crate::driver::{Notice, Request};
+
+/// The tab that leads.
+#[derive(Debug)]
+pub(in crate::driver) struct Leading {
+    me: TabId,
+    followers: BTreeSet<TabId>,
+    /// The tabs that look at the list of relays; nobody else is sent it.
+    watching: BTreeSet<TabId>,
+    /// The last request of each tab that the engine was given.
+    given: BTreeMap<TabId, u64>,
+    said: Said,
+    /// Whether the engine runs.
+    runs: bool,
+}
+
+/// What was told last about what is not the engine's: a tab that comes later has to know it too.
+#[derive(Debug, Default)]
+struct Said {
+    lock: Option<Notice>,
+    directory: Option<Notice>,
+    storage: Option<Notice>,
+}
+
+impl Leading {
+    /// Begins to lead, and says so.
+    pub(in crate::driver) fn begin(me: TabId) -> (Self, Vec<Act>) {
+        let leading = Self {
+            me,
+            followers: BTreeSet::new(),
+            watching: BTreeSet::new(),
+            given: BTreeMap::new(),
+            said: Said::default(),
+            runs: false,
+        };
+        (leading, vec![Act::Tell(Notice::Started { follows: false }), Act::Post(None, Message::Leads)])
+    }
+
+    /// The store is open: how far leaders before this one have come with the tabs' requests.
+    pub(in crate::driver) fn resume(&mut self, given: impl IntoIterator<Item = Asker>) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for Asker { tab, number } in given {
+            self.given.insert(tab, number);
+            if tab != self.me && !self.followers.contains(&tab) {
+                acts.push(Act::Watch(tab));
+            }
+        }
+        acts
+    }
+
+    /// The engine runs, and has told the whole.
+    pub(in crate::driver) fn run(&mut self) {
+        self.runs = true;
+    }
+
+    /// The page of this tab asks for something.
+    pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Act> {
+        match request {
+            Request::Command(command) => self.order(self.me, None, command),
+            Request::Lock(request) => vec![Act::Lock(request)],
+            Request::TakeOver => Vec::new(),
+        }
+    }
+
+    /// Another tab says something.
+    pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Act> {
+        match message {
+            Message::Join { round } => {
+                let mut acts = Vec::new();
+                if self.followers.insert(from) && !self.given.contains_key(&from) {
+                    acts.push(Act::Watch(from));
+                }
+                acts.push(Act::Post(Some(from), Message::Welcome { round, said: self.said.list(), runs: self.runs }));
+                if self.runs {
+                    acts.push(Act::Collect(from, round));
+                }
+                acts
+            }
+            // It was taken for gone.
+            Message::Ask { .. } if !self.followers.contains(&from) => vec![Act::Post(Some(from), Message::Leads)],
+            Message::Ask { number, request } => match request {
+                Request::Command(command) => self.order(from, Some(Asker { tab: from, number }), command),
+                // Done once more, they do no harm.
+                Request::Lock(request) => {
+                    vec![Act::Lock(request), Act::Post(Some(from), Message::Done { number })]
+                }
+                Request::TakeOver => Vec::new(),
+            },
+            // Only one tab leads.
+            Message::Leads
+            | Message::Welcome { .. }
+            | Message::Whole { .. }
+            | Message::Told(_)
+            | Message::Done { .. } => Vec::new(),
+        }
+    }
+
+    /// A tab of another build says something: it is told that somebody leads.
+    pub(in crate::driver) fn hear_stranger(&self) -> Vec<Act> {
+        vec![Act::Post(None, Message::Leads)]
+    }
+
+    /// The engine watches the list of relays as long as anybody looks at it.
+    fn order(&mut self, tab: TabId, asker: Option<Asker>, command: Command) -> Vec<Act> {
+        if let Command::Network { watch } = command {
+            if watch {
+                self.watching.insert(tab);
+            } else if !self.watching.remove(&tab) || !self.watching.is_empty() {
+                return Vec::new();
+            }
+        }
+        vec![Act::Order(Order { asker, command })]
+    }
+
+    /// Whether a request is to be given to the engine: it was not before, by this leader or another.
+    pub(in crate::driver) fn give(&mut self, asker: Asker) -> bool {
+        let last = self.given.entry(asker.tab).or_default();
+        let is_new = asker.number > *last;
+        *last = asker.number.max(*last);
+        is_new
+    }
+
+    /// What a request has changed is on disk.
+    pub(in crate::driver) fn done(&self, asker: Asker) -> Vec<Act> {
+        if asker.tab == self.me {
+            return Vec::new();
+        }
+        vec![Act::Post(Some(asker.tab), Message::Done { number: asker.number })]
+    }
+
+    /// Tells the page of this tab, and those of all that follow.
+    pub(in crate::driver) fn tell(&mut self, notice: Notice) -> Vec<Act> {
+        self.said.remember(&notice);
+        let mut acts = Vec::new();
+        let (notice, network) = apart(notice);
+        if let Some(network) = network {
+            for tab in &self.watching {
+                acts.push(if *tab == self.me {
+                    Act::Tell(network.clone())
+                } else {
+                    Act::Post(Some(*tab), Message::Told(network.clone()))
+                });
+            }
+        }
+        if let Some(notice) = notice {
+            if !self.followers.is_empty() {
+                acts.push(Act::Post(None, Message::Told(notice.clone())));
+            }
+            acts.push(Act::Tell(notice));
+        }
+        acts
+    }
+
+    /// The whole is collected that a follower waits for; or it could not be, and the follower is to ask once more.
+    pub(in crate::driver) fn whole(&self, to: TabId, round: u64, whole: Option<Notice>) -> Vec<Act> {
+        let message = whole.map_or(Message::Leads, |whole| Message::Whole { round, whole });
+        vec![Act::Post(Some(to), message)]
+    }
+
+    /// A tab has gone.
+    pub(in crate::driver) fn gone(&mut self, tab: TabId) -> Vec<Act> {
+        self.followers.remove(&tab);
+        let mut acts = self.order_if_watching(tab);
+        if self.given.remove(&tab).is_some() {
+            acts.push(Act::Forget(tab));
+        }
+        acts
+    }
+
+    fn order_if_watching(&mut self, tab: TabId) -> Vec<Act> {
+        self.order(tab, None, Command::Network { watch: false })
+    }
+
+    /// Whether any tab follows.
+    pub(in crate::driver) fn is_followed(&self) -> bool {
+        !self.followers.is_empty()
+    }
+}
+
+impl Said {
+    fn remember(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Locked | Notice::Protection(_) => self.lock = Some(notice.clone()),
+            Notice::DirectoryTrouble(_) => self.directory = Some(notice.clone()),
+            Notice::StorageTrouble(trouble) => self.storage = trouble.map(|_| notice.clone()),
+            Notice::Events(events) if events.contains(&Event::Progress { step: Progress::Ready }) => {
+                self.directory = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn list(&self) -> Vec<Notice> {
+        [&self.lock, &self.directory, &self.storage].into_iter().flatten().cloned().collect()
+    }
+}
+
+/// What is for all, and what is for those who look at the list of relays.
+fn apart(notice: Notice) -> (Option<Notice>, Option<Notice>) {
+    let Notice::Events(events) = notice else { return (Some(notice), None) };
+    let (network, others): (Vec<_>, Vec<_>) =
+        events.into_iter().partition(|event| matches!(event, Event::Network { .. } | Event::Relays { .. }));
+    let some = |events: Vec<Event>| (!events.is_empty()).then_some(Notice::Events(events));
+    (some(others), some(network))
+}

@@ -1,0 +1,481 @@
+//! Tabs that come, lead, follow and go, on a channel that keeps the order of each.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, MessageId, NetworkView, Progress};
+use allium_shared::time::UnixTime;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use super::{Act, Asker, Following, Leading, Message, Order, TabId, take_records};
+use crate::driver::{LockRequest, Notice, Passphrase, Request};
+use crate::storage::{Protection, StorageError};
+
+const A: TabId = TabId(1);
+const B: TabId = TabId(2);
+const C: TabId = TabId(u64::MAX);
+
+/// A tab: what it is, and what its page was told.
+#[derive(Default)]
+struct Tab {
+    following: Following,
+    leading: Option<Leading>,
+    told: Vec<Notice>,
+    is_over: bool,
+}
+
+/// All tabs of a browser, with the engine and the store reduced to lists.
+#[derive(Default)]
+struct Browser {
+    tabs: BTreeMap<TabId, Tab>,
+    channel: VecDeque<(TabId, Option<TabId>, Message)>,
+    /// What waits for the engine that runs.
+    orders: VecDeque<Order>,
+    locks: Vec<LockRequest>,
+    collect: Vec<(TabId, u64)>,
+    watched: Vec<TabId>,
+    /// What is on disk: what engines have done, and the records of requests.
+    done: Vec<Command>,
+    records: BTreeMap<String, Vec<u8>>,
+}
+
+impl Browser {
+    fn open(&mut self, id: TabId) {
+        self.tabs.insert(id, Tab::default());
+    }
+
+    fn tab(&mut self, id: TabId) -> &mut Tab {
+        self.tabs.get_mut(&id).unwrap()
+    }
+
+    fn act(&mut self, id: TabId, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Post(to, message) => {
+                    // As on the way: what arrives is what was written.
+                    let text = serde_json::to_vec(&message).unwrap();
+                    self.channel.push_back((id, to, serde_json::from_slice(&text).unwrap()));
+                }
+                Act::Tell(notice) => self.tab(id).told.push(notice),
+                Act::Order(order) => self.orders.push_back(order),
+                Act::Lock(request) => self.locks.push(request),
+                Act::Watch(tab) => self.watched.push(tab),
+                Act::Collect(to, round) => self.collect.push((to, round)),
+                Act::Forget(tab) => drop(self.records.remove(&tab.no_record().key)),
+                Act::Stop => self.tab(id).is_over = true,
+            }
+        }
+    }
+
+    /// Delivers all that is said, also what is said in answer.
+    fn settle(&mut self) {
+        while let Some((from, to, message)) = self.channel.pop_front() {
+            let hearers: Vec<TabId> =
+                self.tabs.keys().copied().filter(|id| *id != from && to.is_none_or(|to| to == *id)).collect();
+            for id in hearers {
+                let tab = self.tab(id);
+                let acts = match &mut tab.leading {
+                    Some(leading) => leading.hear(from, message.clone()),
+                    None => tab.following.hear(from, message.clone()),
+                };
+                self.act(id, acts);
+            }
+        }
+    }
+
+    fn join(&mut self, id: TabId) {
+        let acts = self.tab(id).following.join();
+        self.act(id, acts);
+        self.settle();
+    }
+
+    /// The browser has given a tab the lock, and its engine runs.
+    fn lead(&mut self, id: TabId) {
+        self.begin(id);
+        self.run(id);
+    }
+
+    fn begin(&mut self, id: TabId) {
+        self.orders.clear();
+        self.locks.clear();
+        let (leading, acts) = Leading::begin(id);
+        let tab = self.tab(id);
+        tab.leading = Some(leading);
+        let left = std::mem::take(&mut tab.following).lead(id);
+        self.orders.extend(left.orders);
+        self.locks.extend(left.locks);
+        self.act(id, acts);
+        self.settle();
+    }
+
+    fn run(&mut self, id: TabId) {
+        let mut records = self.records.clone().into_iter().collect();
+        let given = take_records(&mut records);
+        assert!(records.is_empty());
+        let leading = self.tab(id).leading.as_mut().unwrap();
+        let mut acts = leading.resume(given);
+        acts.extend(leading.tell(whole(0)));
+        leading.run();
+        self.act(id, acts);
+        self.settle();
+    }
+
+    fn ask(&mut self, id: TabId, command: Command) {
+        let request = Request::Command(command);
+        let tab = self.tab(id);
+        let acts = match &mut tab.leading {
+            Some(leading) => leading.ask(request),
+            None => tab.following.ask(request),
+        };
+        self.act(id, acts);
+    }
+
+    fn tell(&mut self, id: TabId, notice: Notice) {
+        let acts = self.tab(id).leading.as_mut().unwrap().tell(notice);
+        self.act(id, acts);
+        self.settle();
+    }
+
+    /// The engine does the next thing; it is on disk then, and confirmed where nothing comes in between.
+    fn work(&mut self, id: TabId, confirm: bool) {
+        let Order { asker, command } = self.orders.pop_front().unwrap();
+        let leading = self.tab(id).leading.as_mut().unwrap();
+        if asker.is_none_or(|asker| leading.give(asker)) {
+            self.done.push(command);
+            if let Some(write) = asker.map(Asker::record) {
+                self.records.insert(write.key, write.value.unwrap());
+            }
+        }
+        if let Some(asker) = asker.filter(|_| confirm) {
+            let acts = self.tab(id).leading.as_ref().unwrap().done(asker);
+            self.act(id, acts);
+            self.settle();
+        }
+    }
+
+    fn collect(&mut self, id: TabId, notice: &Notice) {
+        for (to, round) in std::mem::take(&mut self.collect) {
+            let acts = self.tab(id).leading.as_ref().unwrap().whole(to, round, Some(notice.clone()));
+            self.act(id, acts);
+        }
+        self.settle();
+    }
+
+    fn told(&mut self, id: TabId) -> Vec<Notice> {
+        std::mem::take(&mut self.tab(id).told)
+    }
+}
+
+fn send(text: &str) -> Command {
+    Command::Send { to: ContactId(1), text: text.to_owned() }
+}
+
+fn whole(n: u8) -> Notice {
+    let (contact, id, at) = (ContactId(1), MessageId([n; 16]), UnixTime::from_millis(1));
+    let entry = HistoryEntry { contact, id, text: "said".into(), at, outgoing: None };
+    Notice::Whole { history: vec![entry], events: vec![Event::Progress { step: Progress::Ready }] }
+}
+
+fn typing(typing: bool) -> Notice {
+    Notice::Events(vec![Event::Typing { contact: ContactId(1), typing }])
+}
+
+fn started(follows: bool) -> Notice {
+    Notice::Started { follows }
+}
+
+/// A leads, and B follows.
+fn two() -> Browser {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.lead(A);
+    browser.open(B);
+    browser.join(B);
+    browser.collect(A, &whole(1));
+    browser
+}
+
+#[test]
+fn a_follower_hears_the_whole_before_what_was_told_since() {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.lead(A);
+    assert_eq!(browser.told(A), [started(false), whole(0)]);
+    assert!(browser.channel.is_empty());
+    browser.tell(A, Notice::Protection(Protection::Browser));
+    browser.open(B);
+    browser.join(B);
+    assert_eq!(browser.told(B), [started(true), Notice::Protection(Protection::Browser)]);
+    browser.tell(A, typing(true));
+    browser.tell(A, typing(false));
+    assert!(browser.told(B).is_empty());
+    browser.collect(A, &whole(1));
+    browser.tell(A, typing(true));
+    assert_eq!(browser.told(B), [whole(1), typing(true), typing(false), typing(true)]);
+}
+
+#[test]
+fn nothing_is_said_to_nobody() {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.lead(A);
+    let acts = browser.tab(A).leading.as_mut().unwrap().tell(typing(true));
+    assert_eq!(acts, [Act::Tell(typing(true))]);
+    browser.open(B);
+    browser.join(B);
+    assert_eq!(browser.watched, [B]);
+    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
+    assert_eq!(acts, []);
+    let acts = browser.tab(A).leading.as_mut().unwrap().tell(typing(true));
+    assert_eq!(acts, [Act::Tell(typing(true))]);
+}
+
+#[test]
+fn a_follower_is_told_what_was_said_before_it_came_as_far_as_it_still_holds() {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.begin(A);
+    browser.tell(A, Notice::Locked);
+    browser.tell(A, Notice::UnlockRefused("wrong".into()));
+    browser.tell(A, Notice::DirectoryTrouble("no answer".into()));
+    browser.tell(A, Notice::StorageTrouble(Some(StorageError::Full)));
+    browser.open(B);
+    browser.join(B);
+    let trouble = Notice::StorageTrouble(Some(StorageError::Full));
+    let directory = Notice::DirectoryTrouble("no answer".into());
+    assert_eq!(browser.told(B), [started(true), Notice::Locked, directory, trouble]);
+    // There is no whole to wait for.
+    browser.tell(A, Notice::Protection(Protection::Passphrase));
+    browser.tell(A, Notice::StorageTrouble(None));
+    browser.run(A);
+    assert_eq!(browser.told(B), [Notice::Protection(Protection::Passphrase), Notice::StorageTrouble(None), whole(0)]);
+    browser.tell(A, Notice::Events(vec![Event::Progress { step: Progress::Ready }]));
+    browser.open(C);
+    browser.join(C);
+    assert_eq!(browser.told(C), [started(true), Notice::Protection(Protection::Passphrase)]);
+}
+
+#[test]
+fn a_passphrase_typed_in_a_follower_reaches_the_leader() {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.begin(A);
+    browser.open(B);
+    browser.join(B);
+    let unlock = LockRequest::Unlock(Passphrase::new("some words".into()));
+    let acts = browser.tab(B).following.ask(Request::Lock(unlock.clone()));
+    browser.act(B, acts);
+    browser.settle();
+    assert_eq!(browser.locks, [unlock]);
+    // It was taken, and is not typed into the next leader's lock.
+    browser.tabs.remove(&A);
+    browser.begin(B);
+    assert!(browser.locks.is_empty());
+}
+
+#[test]
+fn a_profile_that_is_put_away_is_put_away_in_all_tabs() {
+    let mut browser = two();
+    browser.open(C);
+    browser.join(C);
+    browser.told(B);
+    browser.told(C);
+    browser.tell(A, Notice::PutAway);
+    // C has not heard the whole yet, and does not wait for it.
+    for id in [B, C] {
+        assert_eq!(browser.told(id).last(), Some(&Notice::PutAway));
+        assert!(browser.tab(id).is_over);
+    }
+}
+
+#[test]
+fn each_request_is_done_once_wherever_the_leader_ends() {
+    for crash in 0..4 {
+        let mut browser = two();
+        browser.ask(B, send("one"));
+        if crash > 0 {
+            browser.settle();
+            assert_eq!(browser.orders.len(), 1);
+        }
+        if crash > 1 {
+            // On disk; and confirmed, or not any more.
+            browser.work(A, crash > 2);
+        }
+        browser.ask(B, Command::Circuits);
+        browser.tabs.remove(&A);
+        browser.channel.clear();
+        browser.ask(B, send("two"));
+        browser.lead(B);
+        while !browser.orders.is_empty() {
+            browser.work(B, true);
+        }
+        assert_eq!(browser.done, [send("one"), send("two")], "the leader ended at {crash}");
+    }
+}
+
+#[test]
+fn each_request_is_done_once_if_another_follower_leads_next() {
+    for confirm in [false, true] {
+        let mut browser = two();
+        browser.open(C);
+        browser.join(C);
+        browser.ask(B, send("one"));
+        browser.ask(C, send("three"));
+        browser.settle();
+        browser.work(A, confirm);
+        browser.tabs.remove(&A);
+        browser.ask(B, send("two"));
+        browser.told(B);
+        // The store is read only after the others have joined and asked again.
+        browser.begin(C);
+        browser.run(C);
+        while !browser.orders.is_empty() {
+            browser.work(C, true);
+        }
+        let (mut done, mut expected) = (browser.done.clone(), vec![send("one"), send("three"), send("two")]);
+        done.sort_by_key(|command| format!("{command:?}"));
+        expected.sort_by_key(|command| format!("{command:?}"));
+        assert_eq!(done, expected);
+        assert_eq!(browser.told(B), [started(true), whole(0)]);
+        // All of it is confirmed: a further leader finds nothing to do.
+        browser.tabs.remove(&C);
+        browser.lead(B);
+        assert!(browser.orders.is_empty());
+    }
+}
+
+#[test]
+fn what_a_leader_lets_go_of_is_kept_for_the_next() {
+    let mut following = Following::again(7, [Request::Command(send("one")), Request::Command(Command::Circuits)]);
+    assert!(!following.has_leader());
+    following.ask(Request::Command(send("two")));
+    let left = following.lead(A);
+    let orders: Vec<_> = left.orders.into_iter().map(|order| (order.asker.unwrap().number, order.command)).collect();
+    // No number is given twice in the life of a tab.
+    assert_eq!(orders, [(8, send("one")), (10, send("two"))]);
+}
+
+#[test]
+fn a_page_that_nobody_serves_cannot_fill_the_memory() {
+    let mut following = Following::default();
+    for n in 0..5_000 {
+        following.ask(Request::Command(Command::Circuits));
+        let acts = following.ask(Request::Command(send(&n.to_string())));
+        let refused =
+            matches!(&acts[..], [Act::Tell(Notice::Events(events))] if matches!(events[..], [Event::Error { .. }]));
+        assert_eq!(refused, n >= super::follow::MAX_WAITING, "{acts:?}");
+    }
+    assert_eq!(following.lead(A).orders.len(), super::follow::MAX_WAITING);
+}
+
+#[test]
+fn the_list_of_relays_goes_to_those_who_look_at_it() {
+    let mut browser = two();
+    browser.open(C);
+    browser.join(C);
+    browser.collect(A, &whole(1));
+    for id in [A, B, C] {
+        browser.told(id);
+    }
+    let network = NetworkView {
+        network: String::new(),
+        digest: String::new(),
+        valid_after: 1,
+        fresh_until: 2,
+        valid_until: 3,
+        rule_set: 1,
+        quorum: 1,
+        authorities: Vec::new(),
+        parameters: [].into(),
+        relays: 0,
+    };
+    let list = Event::Network { network: Box::new(network) };
+    let ready = Event::Progress { step: Progress::Ready };
+    browser.ask(B, Command::Network { watch: true });
+    browser.settle();
+    browser.tell(A, Notice::Events(vec![ready.clone(), list.clone()]));
+    assert_eq!(browser.told(A), [Notice::Events(vec![ready.clone()])]);
+    assert_eq!(browser.told(C), [Notice::Events(vec![ready.clone()])]);
+    assert_eq!(browser.told(B), [Notice::Events(vec![list.clone()]), Notice::Events(vec![ready])]);
+
+    browser.ask(A, Command::Network { watch: true });
+    browser.ask(B, Command::Network { watch: false });
+    browser.settle();
+    browser.tell(A, Notice::Events(vec![list.clone()]));
+    assert_eq!((browser.told(A), browser.told(B)), (vec![Notice::Events(vec![list])], vec![]));
+    browser.ask(B, Command::Network { watch: true });
+    browser.settle();
+    browser.ask(A, Command::Network { watch: false });
+    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
+    browser.act(A, acts);
+    // The engine was asked at each coming, and let off once, when the last had gone.
+    let asked: Vec<_> = browser.orders.iter().map(|order| order.command.clone()).collect();
+    let watch = |watch| Command::Network { watch };
+    assert_eq!(asked, [watch(true), watch(true), watch(true), watch(false)]);
+}
+
+#[test]
+fn records_of_tabs_that_have_gone_are_removed() {
+    let mut browser = two();
+    browser.ask(B, send("one"));
+    browser.settle();
+    browser.work(A, true);
+    assert_eq!(browser.records.keys().collect::<Vec<_>>(), [&B.no_record().key]);
+    browser.tabs.clear();
+    browser.watched.clear();
+    browser.open(C);
+    browser.lead(C);
+    assert_eq!(browser.watched, [B]);
+    let acts = browser.tab(C).leading.as_mut().unwrap().gone(B);
+    browser.act(C, acts);
+    assert!(browser.records.is_empty());
+}
+
+#[test]
+fn answers_to_an_earlier_attempt_are_not_taken_for_those_to_a_later() {
+    let mut following = Following::default();
+    following.join();
+    following.join();
+    let welcome = |round| Message::Welcome { round, said: Vec::new(), runs: true };
+    assert_eq!(following.hear(A, welcome(1)), []);
+    assert_eq!(following.hear(A, welcome(2)), [Act::Tell(started(true))]);
+    assert_eq!(following.hear(A, Message::Whole { round: 1, whole: whole(1) }), []);
+    assert_eq!(following.hear(A, Message::Told(typing(true))), []);
+    assert_eq!(following.hear(B, Message::Told(typing(false))), [], "that one does not lead");
+    assert_eq!(
+        following.hear(A, Message::Whole { round: 2, whole: whole(2) }),
+        [Act::Tell(whole(2)), Act::Tell(typing(true))]
+    );
+    // A leader that could not collect the whole, or that has taken the tab for gone, says that it leads.
+    assert_eq!(following.hear(A, Message::Leads), []);
+    assert_eq!(following.hear(B, Message::Leads), [Act::Post(None, Message::Join { round: 3 })]);
+}
+
+#[test]
+fn tabs_of_other_builds_are_told_apart() {
+    let mut following = Following::default();
+    following.join();
+    assert_eq!(following.hear_stranger(false), [], "it looks for a leader too");
+    assert_eq!(following.hear_stranger(true), [Act::Tell(Notice::Elsewhere)]);
+    // The lock has gone on to one of this build.
+    assert_eq!(following.hear(A, Message::Leads).len(), 1);
+    following.hear(A, Message::Welcome { round: 2, said: Vec::new(), runs: false });
+    assert!(following.has_leader());
+    assert_eq!(following.hear_stranger(true), [Act::Tell(Notice::Elsewhere)]);
+    assert!(!following.has_leader());
+    let (leading, _) = Leading::begin(A);
+    assert_eq!(leading.hear_stranger(), [Act::Post(None, Message::Leads)]);
+}
+
+#[test]
+fn records_are_taken_out_and_nothing_else() {
+    let record = |asker: Asker| {
+        let write = asker.record();
+        (write.key, write.value.unwrap())
+    };
+    let (one, two) = (Asker { tab: A, number: 7 }, Asker { tab: C, number: u64::MAX });
+    let mut records = vec![record(one), ("profile".to_owned(), vec![1]), record(two)];
+    records.push(("page/asked/nobody".to_owned(), b"1".to_vec()));
+    assert_eq!(take_records(&mut records), [one, two]);
+    assert_eq!(records, [("profile".to_owned(), vec![1])]);
+}
