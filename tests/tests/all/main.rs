@@ -27,6 +27,7 @@ mod network_page;
 mod onion_keys;
 mod page;
 mod page_lock;
+mod page_settings;
 mod page_tabs;
 mod page_trust;
 mod page_worker;

@@ -85,7 +85,8 @@ enum Event {
 impl Tab {
     /// The tab of this worker, which follows nobody yet. Hears other tabs from now on.
     pub(super) fn new(page: MessagePort, build: String, signals: mpsc::UnboundedSender<Signal>) -> Rc<Self> {
-        let channel = BroadcastChannel::new(CHANNEL).ok();
+        // Without locks nobody would see that a tab has gone: there tabs take turns, and none follows.
+        let channel = TabLock::is_supported().then(|| BroadcastChannel::new(CHANNEL).ok()).flatten();
         let mut id = [0; 8];
         // Without randomness there will be no engine either, which is told then.
         let _ = getrandom::fill(&mut id);
@@ -199,6 +200,11 @@ impl Tab {
     /// Tells the page of this tab, and those of all that follow.
     pub(super) fn tell(self: &Rc<Self>, notice: Notice) {
         self.lead_with(|leading| leading.tell(notice));
+    }
+
+    /// Tells those that follow that the profile is put away.
+    pub(super) fn put_away(self: &Rc<Self>) {
+        self.lead_with(Leading::put_away);
     }
 
     /// Tells the page of this tab alone.

@@ -140,14 +140,15 @@ async fn take_turn_by_asking(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceive
     Turn::Own(TabLock::unsupported())
 }
 
-/// The page is loaded anew, and this worker goes with it and with all that it remembers. So do those that follow; until they have,
-/// none of them is given the profile.
+/// The page is loaded anew, and this worker goes with it and with all that it remembers. Before that, those that follow do the
+/// same: until then none of them is given the profile.
 async fn put_away(tab: &Rc<Tab>) {
-    tab.tell(Notice::PutAway);
+    tab.put_away();
     for _ in 0..PUT_AWAY_MILLIS / LOOK_MILLIS {
         if !tab.is_followed() {
-            return;
+            break;
         }
         TimeoutFuture::new(LOOK_MILLIS).await;
     }
+    tab.tell_page(&Notice::PutAway);
 }

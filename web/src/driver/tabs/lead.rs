@@ -19,6 +19,8 @@ pub(in crate::driver) struct Leading {
     said: Said,
     /// Whether the engine runs.
     runs: bool,
+    /// Whether the profile is put away, and nobody is to follow any more.
+    is_over: bool,
 }
 
 /// What was told last about what is not the engine's: a tab that comes later has to know it too.
@@ -39,6 +41,7 @@ impl Leading {
             given: BTreeMap::new(),
             said: Said::default(),
             runs: false,
+            is_over: false,
         };
         (leading, vec![Act::Tell(Notice::Started { follows: false }), Act::Post(None, Message::Leads)])
     }
@@ -72,6 +75,8 @@ impl Leading {
     /// Another tab says something.
     pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Act> {
         match message {
+            // There will be another to follow.
+            Message::Join { .. } if self.is_over => Vec::new(),
             Message::Join { round } => {
                 let mut acts = Vec::new();
                 if self.followers.insert(from) && !self.given.contains_key(&from) {
@@ -156,6 +161,12 @@ impl Leading {
             acts.push(Act::Tell(notice));
         }
         acts
+    }
+
+    /// The profile is put away: those that follow are told so.
+    pub(in crate::driver) fn put_away(&mut self) -> Vec<Act> {
+        self.is_over = true;
+        vec![Act::Post(None, Message::Told(Notice::PutAway))]
     }
 
     /// The whole is collected that a follower waits for; or it could not be, and the follower is to ask once more.

@@ -280,12 +280,18 @@ fn a_profile_that_is_put_away_is_put_away_in_all_tabs() {
     browser.join(C);
     browser.told(B);
     browser.told(C);
-    browser.tell(A, Notice::PutAway);
+    let acts = browser.tab(A).leading.as_mut().unwrap().put_away();
+    browser.act(A, acts);
+    browser.settle();
     // C has not heard the whole yet, and does not wait for it.
     for id in [B, C] {
         assert_eq!(browser.told(id).last(), Some(&Notice::PutAway));
         assert!(browser.tab(id).is_over);
     }
+    // Pages that are loaded anew do not follow what is about to end.
+    browser.open(C);
+    browser.join(C);
+    assert!(browser.told(C).is_empty() && !browser.tab(C).following.has_leader());
 }
 
 #[test]
