@@ -291,11 +291,10 @@ pub const PRIVACY_RECEIPTS: &str = "Tell contacts what I have read";
 pub const PRIVACY_TYPING: &str = "Tell contacts when I am writing";
 pub const BLOCKED: &str = "Blocked";
 pub const BLOCKED_NONE: &str = "Nobody is blocked.";
-pub const BLOCKED_REQUEST: &str = "asked for contact; that will be there again";
+pub const BLOCKED_REQUEST: &str = "has asked for contact";
 pub const DEVICE: &str = "This tab and this browser";
-pub const AVAILABILITY: &str = "You can be reached as long as Allium is open, also behind other tabs. While it is closed, what others \
-    write waits on their devices; it comes when both of you have Allium open. Some browsers put tabs to sleep that nobody looks \
-    at, those of phones above all: then it is as if it were closed.";
+pub const AVAILABILITY: &str = "You can be reached while Allium is open, also behind other tabs. What others write while it is closed \
+    waits on their devices, until both of you are there. Browsers may put a tab to sleep that nobody looks at, above all on phones.";
 pub const FOLLOWS: &str = "Allium is open in several tabs, and another one does the work for all of them. Close whichever you like: \
     one that is left goes on with it.";
 

@@ -248,7 +248,7 @@ fn a_page_that_nobody_sees_takes_what_comes_and_counts_it() {
     let tab = page.browser.tab();
     page.browser.script(
         "window.seen = [];
-        document.addEventListener('visibilitychange', () => window.seen.push([document.visibilityState, document.title]));",
+        addEventListener('visibilitychange', () => window.seen.push([document.visibilityState, document.title]), true);",
         &[],
     );
     page.browser.open_tab("about:blank");

@@ -252,7 +252,7 @@ impl Tab {
             (Role::Leading(leading, ..), Event::Asked(request)) => leading.ask(request),
             (Role::Leading(leading, ..), Event::Heard(from, message)) => leading.hear(from, message),
             // Whoever leads there is told so by the lock.
-            (Role::Leading(_, ..), Event::Stranger { leads: true }) => Vec::new(),
+            (Role::Leading(..), Event::Stranger { leads: true }) => Vec::new(),
             (Role::Leading(leading, ..), Event::Stranger { leads: false }) => leading.hear_stranger(),
             (Role::Leading(leading, ..), Event::Gone(tab)) => leading.gone(tab),
         };
