@@ -100,6 +100,7 @@ pub async fn run(config: ChatConfig, mut shutdown: Shutdown) -> Result<(), ChatE
         directory: config.directory,
         names: BTreeMap::new(),
         ready: false,
+        privacy_asked: false,
         printed,
     };
     chat.settle()?;
@@ -203,6 +204,8 @@ struct Chat {
     directory: String,
     names: BTreeMap<ContactId, String>,
     ready: bool,
+    /// Whether an order has been about what contacts are told.
+    privacy_asked: bool,
     printed: Printed,
 }
 
@@ -264,7 +267,10 @@ impl Chat {
             return Ok(false);
         }
         match self.command(order) {
-            Ok(command) => self.handle(Input::Command(command))?,
+            Ok(command) => {
+                self.privacy_asked |= matches!(command, Command::Receipts { .. } | Command::TypingNotices { .. });
+                self.handle(Input::Command(command))?;
+            }
             Err((about, name)) => {
                 self.report(&Report::error(about, format!("there is nobody named {name:?}")))?;
             }
@@ -327,6 +333,8 @@ impl Chat {
                 let name = name(&self.names, contact);
                 self.report(&Report::Typing { name, typing })
             }
+            // At the start nobody has asked.
+            Event::Privacy { .. } if !self.privacy_asked => Ok(()),
             Event::Privacy { receipts, typing } => self.report(&Report::Privacy { receipts, typing }),
             Event::Blocked { list } => {
                 self.names.extend(list.iter().map(|blocked| (blocked.id, blocked.name.clone())));
