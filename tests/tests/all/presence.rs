@@ -4,7 +4,7 @@
 //! Ada is online or not, in turn. When she is not, somebody else is who has nothing to do with her, so that the machine has
 //! the same to do. Those who want to know have links and circuits of their own to her introduction relays, over no more hops
 //! than these, as it tells them most. The same is tried with what an unblocked contact knows, which has to show whether she
-//! is there: so this can fail.
+//! is there: so this can fail. (Who runs one of her introduction relays sees more, which docs/threat-model.md says.)
 
 use std::time::{Duration, Instant};
 

@@ -95,7 +95,7 @@ fn naps_lose_nothing() {
         sim.run_for(5 * SECOND);
         let mut texts = [Vec::new(), Vec::new()];
         for round in 0..8 {
-            let sleeper = usize::from(sim.random() % 2 == 0);
+            let sleeper = usize::from(sim.random().is_multiple_of(2));
             let nap = Duration::from_millis(500 + sim.random() % 20_000);
             sim.suspend_client(sleeper);
             for _ in 0..5 {
@@ -104,7 +104,7 @@ fn naps_lose_nothing() {
                 texts[1 - sleeper].push(text);
                 sim.run_for(nap / 5);
             }
-            let counted = sim.random() % 2 == 0;
+            let counted = sim.random().is_multiple_of(2);
             sim.resume_client(sleeper, counted);
             let text = format!("{round} {}", texts[sleeper].len());
             send(&mut sim, sleeper, &text);
