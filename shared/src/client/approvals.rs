@@ -123,7 +123,7 @@ impl Client {
     ) -> Result<ContactId, Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         contact.record.relationship = Some(relationship);
-        contact.record.verified = false;
+        let was_verified = core::mem::replace(&mut contact.record.verified, false);
         match &mut contact.record.stage {
             Stage::Asked(before) => {
                 let declined = before.declined;
@@ -133,6 +133,11 @@ impl Client {
             _ => {
                 let met = met(&asked).map_err(|_| Violation)?;
                 contact.begin(met, &mut self.store);
+                if was_verified {
+                    // There is another number to compare now.
+                    let event = contact.event();
+                    self.store.then(Then::Tell(event));
+                }
             }
         }
         Ok(id)

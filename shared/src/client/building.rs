@@ -2,6 +2,7 @@
 
 use super::api::LinkId;
 use super::circuits::{CircuitKey, Managed, Task};
+use super::links::Link;
 use super::relays::{End, NoPath, hop, hops};
 use super::{Client, HOP_TIME, SPARES};
 use crate::cell::DestroyReason;
@@ -75,13 +76,19 @@ impl Client {
         Some(key)
     }
 
+    /// Whether a circuit is there for whoever needs one. One whose link has just been lost is not, though it may still be listed.
+    pub(super) fn is_ready_spare(&self, managed: &Managed) -> bool {
+        matches!(managed.task, Task::Spare)
+            && managed.circuit.is_open()
+            && self.links.get(&managed.link).is_some_and(Link::is_open)
+    }
+
     /// A spare circuit whose last hop keeps cookies; the caller gives it its task.
     pub(super) fn spare_rendezvous(&self) -> Option<(CircuitKey, RelayIdentity)> {
         let consensus = self.directory.consensus.as_ref()?;
         self.circuits.iter().find_map(|(key, managed)| {
             let last = managed.circuit.path().last()?.identity;
-            let fits = matches!(managed.task, Task::Spare)
-                && managed.circuit.is_open()
+            let fits = self.is_ready_spare(managed)
                 && consensus.relay(&last).is_some_and(|relay| relay.roles.contains(Role::Rendezvous));
             fits.then_some((*key, last))
         })
@@ -97,9 +104,7 @@ impl Client {
     /// new one.
     pub(super) fn way_to(&mut self, relay: RelayIdentity) -> Result<Way, NoPath> {
         let spare = self.circuits.iter().find(|(_, managed)| {
-            matches!(managed.task, Task::Spare)
-                && managed.circuit.is_open()
-                && self.relays.may_follow(managed.circuit.path(), &relay)
+            self.is_ready_spare(managed) && self.relays.may_follow(managed.circuit.path(), &relay)
         });
         let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
         if let (Some(key), Some(next)) = (spare.map(|(key, _)| *key), next) {

@@ -65,9 +65,9 @@ impl Client {
     fn prepare_fallback(&mut self, id: ContactId, talk: CircuitKey) -> Option<CircuitKey> {
         let managed = self.circuits.get(&talk)?;
         let Task::Talk(talk) = &managed.task else { return None };
-        let generation = talk.generation.saturating_add(1);
         let meets_at = managed.circuit.path().last()?.identity;
         let relationship = self.contacts.get(&id)?.relationship()?;
+        let generation = relationship.generation.max(talk.generation).saturating_add(1);
         let their_key = relationship.their_key;
         let verification = relationship.secret.verification(relationship.role.other());
         let relay = *self.relays.meeting_places(&mut self.rng, self.now.instant, 1, &[meets_at]).first()?;
@@ -91,15 +91,19 @@ impl Client {
 
     /// The relay keeps the cookie: tells the contact.
     pub(super) fn offer_fallback(&mut self, key: CircuitKey) {
+        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get(&key) else { return };
+        let talk = self.contacts.get(&wait.contact).and_then(|contact| contact.talk);
+        let is_visitor = |talk: &Talk| matches!(talk.fallback, Fallback::Keep { .. });
+        let Some(talk) = talk.filter(|talk| self.talk(*talk).is_some_and(|talk| is_visitor(talk))) else {
+            // The circuit that it was for has been replaced meanwhile.
+            return self.drop_circuit(key);
+        };
         let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
         let (server, verification) = &wait.service;
         let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
         let Ok((handshake, introduction)) = begun else { return };
         wait.handshakes.push(handshake);
-        let talk = self.contacts.get(&wait.contact).and_then(|contact| contact.talk);
-        if let Some(talk) = talk {
-            self.send_frame(talk, &Frame::Fallback(Box::new(introduction)));
-        }
+        self.send_frame(talk, &Frame::Fallback(Box::new(introduction)));
     }
 
     /// Nobody can be met there any more, or not yet.
@@ -147,6 +151,13 @@ impl Client {
     pub(super) fn come_to_fallback(&mut self, id: ContactId, given: Given) {
         let is_apart = |contact: &Contact| contact.talk.is_none() && contact.is_wanted();
         if given.tries == 0 || !self.contacts.get(&id).is_some_and(is_apart) {
+            return;
+        }
+        let now = self.now.instant;
+        if given.tries == TRIES
+            && let Some(contact) = self.contacts.get_mut(&id)
+            && !contact.introductions.admits(now, &*given.introduction)
+        {
             return;
         }
         let caller = Caller::Contact(id);

@@ -72,6 +72,21 @@ impl Client {
     /// Sends introductions to all who are to be reached and are not.
     pub(super) fn keep_looking(&mut self) {
         let now = self.now.instant;
+        let held: Vec<_> = self
+            .circuits
+            .values_mut()
+            .filter_map(|managed| match &mut managed.task {
+                Task::Wait(wait) => Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1)),
+                _ => None,
+            })
+            .collect();
+        held.into_iter().for_each(|(id, introduction)| self.called(Caller::Contact(id), &introduction));
+        let is_due = |wait: &Wait| wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now);
+        let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
+        waits.into_iter().for_each(|key| self.keep_waiting(key));
+        let is_working = |managed: &Managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some());
+        self.circuits_where(is_working).into_iter().for_each(|key| self.work(key));
+        // Last: where there is no room for more circuits, those who are waited for already come first.
         let due = |contact: &&Contact| contact.talk.is_none() && contact.is_wanted() && contact.search.next <= now;
         let ids: Vec<_> = self.contacts.values().filter(due).map(|contact| contact.id).collect();
         for id in ids {
@@ -85,22 +100,6 @@ impl Client {
                 return;
             }
         }
-        let held: Vec<_> = self
-            .circuits
-            .values_mut()
-            .filter_map(|managed| match &mut managed.task {
-                Task::Wait(wait) => {
-                    Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1))
-                }
-                _ => None,
-            })
-            .collect();
-        held.into_iter().for_each(|(id, introduction)| self.called(Caller::Contact(id), &introduction));
-        let is_due = |wait: &Wait| wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now);
-        let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
-        waits.into_iter().for_each(|key| self.keep_waiting(key));
-        let is_working = |managed: &Managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some());
-        self.circuits_where(is_working).into_iter().for_each(|key| self.work(key));
     }
 
     pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitKey, &Wait)> + '_ {
@@ -201,6 +200,10 @@ impl Client {
 
     pub(super) fn established(&mut self, key: CircuitKey) {
         let Some(Managed { task: Task::Wait(wait), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        if wait.established {
+            // It was asked once.
+            return self.close_circuit(key, Some(DestroyReason::Protocol));
+        }
         wait.established = true;
         *deadline = None;
         if wait.seeking.is_none() {
@@ -447,7 +450,7 @@ impl Client {
     }
 
     /// Gives up waiting for a contact, in whatever case: what is joined, or about to be, is enough.
-    fn stop_looking_for(&mut self, id: ContactId) {
+    pub(super) fn stop_looking_for(&mut self, id: ContactId) {
         let keys: Vec<_> = self.waits().filter(|(_, wait)| wait.contact == id).map(|(key, _)| key).collect();
         let before = self.contacts.get(&id).map(|contact| (contact.search.tries, contact.search.next));
         keys.into_iter().for_each(|key| self.drop_circuit(key));

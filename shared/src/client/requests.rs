@@ -117,9 +117,7 @@ impl Client {
         let request = Request { relay, ask, sent: self.now.instant, answer: Vec::new(), came: self.now };
         let task = Task::Ask(Box::new(request));
         let spare = self.circuits.iter().find(|(_, managed)| {
-            matches!(managed.task, Task::Spare)
-                && managed.circuit.is_open()
-                && managed.circuit.path().last().is_some_and(|hop| hop.identity == relay)
+            self.is_ready_spare(managed) && managed.circuit.path().last().is_some_and(|hop| hop.identity == relay)
         });
         if let Some(key) = spare.map(|(key, _)| *key) {
             if let Some(managed) = self.circuits.get_mut(&key) {

@@ -283,9 +283,6 @@ impl Client {
         if met.welcome.take().is_some() {
             contact.put(&mut self.store);
         }
-        if let Some(id) = read {
-            contact.was_read(id, &mut self.store);
-        }
         let is_ours = contact.has_sent(received, last);
         self.set_phase(key, Phase::Open);
         if let Some(talk) = self.talk(key) {
@@ -296,6 +293,9 @@ impl Client {
             return self.mend(key, id);
         }
         self.acknowledged(key, id, received)?;
+        if let (Some(read), Some(contact)) = (read, self.contacts.get_mut(&id)) {
+            contact.was_read(read, &mut self.store);
+        }
         self.transmit(id);
         Ok(())
     }
@@ -313,7 +313,7 @@ impl Client {
         managed.deadline = None;
         let Task::Talk(talk) = &mut managed.task else { return };
         talk.ping_at = now + PING_INTERVAL;
-        let (is_open, generation) = (matches!(talk.phase, Phase::Open), talk.generation);
+        let (is_open, generation, side) = (matches!(talk.phase, Phase::Open), talk.generation, talk.side);
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         let before = contact.talk.replace(key).filter(|before| *before != key);
         contact.search = Search::new(now);
@@ -333,6 +333,10 @@ impl Client {
         }
         if let Some(before) = before {
             self.drop_circuit(before);
+        }
+        if side == Side::Host {
+            // It is the other who waits for this circuit's end.
+            self.stop_looking_for(id);
         }
         self.offer_points(id);
         if !is_open {
@@ -509,13 +513,15 @@ impl Client {
 
     /// The person has read all that has come from a contact.
     pub(super) fn read(&mut self, id: ContactId) {
-        let receipts = !self.profile.no_receipts;
+        if self.profile.no_receipts {
+            // Nor is it told later, when receipts are on again.
+            return;
+        }
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         let Some(newest) = contact.newest.filter(|newest| contact.record.read != Some(*newest)) else { return };
         contact.record.read = Some(newest);
         contact.put(&mut self.store);
         if let Some(key) = contact.talk
-            && receipts
             && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
         {
             self.send_frame(key, &Frame::Read(newest));
@@ -621,6 +627,9 @@ impl Client {
         if self.contacts.get(&id).is_some_and(|contact| contact.talk == Some(key)) {
             self.contact_lost(id);
             self.fall_back(id, talk);
+        } else if talk.side == Side::Visitor {
+            // Whoever came where this client waited has not become the contact's circuit.
+            self.fallback_lost(id);
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Whoever comes back after having been away is soon joined to their contacts again, whoever of the two invited the other.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use allium_shared::client::api::{Event, Progress};
+use allium_shared::client::api::{Command, ContactState, Event, Progress};
 use allium_tests::artifacts;
 use allium_tests::sim::seeds::for_seeds;
 use allium_tests::sim::{Sim, Weather};
 
-use crate::people::{ALICE, BOB, LONG, both_connected, contacts_in, received, send};
+use crate::people::{ALICE, BOB, LONG, both_connected, contacts_in, ready, received, send};
 
 /// Whether a client is ready in its present life.
 fn is_ready(sim: &Sim, n: usize) -> bool {
@@ -74,4 +75,49 @@ fn whoever_comes_back_is_joined_at_once() {
             assert!(median <= usual && longest <= most, "{what}");
         }
     }
+}
+
+/// How many contacts a client knows to be there, in its present life.
+fn there(sim: &Sim, n: usize) -> usize {
+    let mut states = BTreeMap::new();
+    for event in sim.lives(n).last().into_iter().flatten() {
+        if let Event::Contact { id, state, .. } = event {
+            states.insert(*id, *state);
+        }
+    }
+    states.values().filter(|state| **state == ContactState::Connected).count()
+}
+
+/// Many more than circuits may be under construction at once.
+const MANY: usize = 30;
+
+#[test]
+fn whoever_has_many_contacts_is_soon_joined_to_all_of_them() {
+    for_seeds(0..2, |seed| {
+        let mut sim = ready(seed, 12, MANY + 1);
+        sim.command(ALICE, Command::Invite { reusable: true, expires_in: None, note: String::new() });
+        let link = |sim: &Sim| {
+            sim.events(ALICE).iter().find_map(|event| match event {
+                Event::Invite { fragment, .. } => Some(fragment.clone()),
+                _ => None,
+            })
+        };
+        assert!(sim.run_until(LONG, |sim| link(sim).is_some()), "seed {seed}: no invite");
+        let link = link(&sim).unwrap();
+        for n in 1..=MANY {
+            sim.command(n, Command::add(link.clone(), "Alice", Some(&format!("Guest {n}"))));
+            sim.run_for(Duration::from_millis(700));
+        }
+        assert!(sim.run_until(LONG, |sim| there(sim, ALICE) == MANY), "seed {seed}: {} of {MANY}", there(&sim, ALICE));
+        sim.kill_client(ALICE);
+        sim.run_for(Duration::from_secs(30));
+        sim.start_client(ALICE);
+        assert!(sim.run_until(LONG, |sim| is_ready(sim, ALICE)), "seed {seed}: not ready");
+        let begin = sim.now();
+        let all = |sim: &Sim| there(sim, ALICE) == MANY;
+        assert!(sim.run_until(LONG, all), "seed {seed}: {} of {MANY}", there(&sim, ALICE));
+        let took = sim.now().saturating_since(begin);
+        assert!(took < Duration::from_secs(5), "seed {seed}: {took:?}");
+        println!("seed {seed}: joined to {MANY} contacts after {took:?}");
+    });
 }
