@@ -154,10 +154,12 @@ fn contacts_see_one_safety_number_and_nobody_else_does() {
     assert_eq!(safety(&pair.inviter, &pair.visitor_name), (number.clone(), true), "it stays, and so does the number");
     assert!(!safety(&pair.visitor, &pair.inviter_name).1, "what one has compared says nothing about the other");
 
-    let cid = Chat::open("Cid", &network.url());
-    cid.add(&pair.inviter.invite(), "Ada", Some("Cid"));
+    let mark = pair.inviter.mark();
     pair.inviter.say(&json!({"do": "safety", "name": "Nobody"}));
     pair.inviter.await_error(mark, "safety");
+
+    let cid = Chat::open("Cid", &network.url());
+    cid.add(&pair.inviter.invite(), "Ada", Some("Cid"));
     let mark = pair.inviter.mark();
     pair.inviter.approve(mark);
     let name = pair.inviter.await_contact(mark, ContactState::Connected);
