@@ -67,7 +67,7 @@ pub fn App(props: &Props) -> Html {
             html! { <Network state={store.state()} /> }
         }
         Phase::Starting | Phase::Running => html! { <Messenger state={store.state()} /> },
-        Phase::Elsewhere => html! { <Elsewhere /> },
+        Phase::Elsewhere { silent } => html! { <Elsewhere silent={*silent} /> },
         Phase::Locked(attempt) => html! { <Unlock attempt={attempt.clone()} /> },
         Phase::Locking => html! { <PutAway done=false /> },
         Phase::PutAway => html! { <PutAway done=true /> },

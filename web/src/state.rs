@@ -34,10 +34,14 @@ pub struct State {
     pub starts: u32,
     /// Whether another tab runs the engine.
     pub follows: bool,
+    /// Whether that tab does not answer.
+    pub silent: bool,
     /// The conversation on the screen.
     pub open: Option<ContactId>,
     /// The invite that the person is making or handing over.
     pub invite: Invite,
+    /// Counts the invites that were made for other tabs: the list of open ones is to be asked for anew.
+    pub made: u32,
     /// The contact that the person is adding.
     pub adding: Option<Adding>,
     /// Whom the person has just taken as a contact.
@@ -79,7 +83,10 @@ pub enum Phase {
     /// The engine runs.
     Running,
     /// Another tab has it, and this one cannot share it.
-    Elsewhere,
+    Elsewhere {
+        /// Whether the other one says nothing at all.
+        silent: bool,
+    },
     /// The profile waits for its passphrase.
     Locked(Attempt),
     /// The person has locked the profile; what is not on disk yet is on its way there.
@@ -135,10 +142,20 @@ pub struct Contact {
 pub struct Safety {
     /// Whose.
     pub contact: ContactId,
-    /// The number; nothing until the contact has answered.
-    pub number: Option<Rc<str>>,
-    /// Whether the person has found it the same.
-    pub verified: bool,
+    /// The number.
+    pub number: SafetyNumber,
+}
+
+/// A safety number, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SafetyNumber {
+    /// The engine has not said yet.
+    #[default]
+    Unknown,
+    /// There is none until the contact has answered.
+    NotYet,
+    /// This.
+    Known(Rc<str>),
 }
 
 /// Somebody who asks for contact.
@@ -207,6 +224,8 @@ pub enum Place {
     Send,
     /// Under the state of the connection.
     Network,
+    /// On top of the page: the tab that runs the engine does not answer.
+    Tabs,
     /// On top of the page: what is written is at risk.
     Storage,
     /// On top of the page.
@@ -269,7 +288,7 @@ impl State {
                 self.settings = None;
                 self.safety = None;
             }
-            Action::OpenSafety(contact) => self.safety = Some(Safety { contact, number: None, verified: false }),
+            Action::OpenSafety(contact) => self.safety = Some(Safety { contact, number: SafetyNumber::default() }),
             Action::CloseSafety => self.safety = None,
             Action::Offer(link) => {
                 self.problems.remove(&Place::AddLink);
@@ -321,7 +340,9 @@ impl State {
     fn started(&mut self, follows: bool) {
         self.starts += 1;
         self.follows = follows;
-        if self.phase != Phase::Locking {
+        self.silent(false);
+        // Whoever is asked for the passphrase is led on by what comes of that.
+        if matches!(self.phase, Phase::Starting | Phase::Elsewhere { .. }) {
             self.phase = Phase::Running;
         }
         self.progress = self.was_ready.then_some(Progress::FetchingDirectory);
@@ -332,13 +353,20 @@ impl State {
         }
     }
 
+    /// The tab that runs the engine does not answer, or does so again.
+    fn silent(&mut self, silent: bool) {
+        self.silent = silent;
+        if silent {
+            self.problems.insert(Place::Tabs, strings::TABS_SILENT.into());
+        } else {
+            self.problems.remove(&Place::Tabs);
+        }
+    }
+
     /// All there is. Whatever is not in it is not there any more; what the person is doing goes on.
     fn whole(&mut self, history: Vec<HistoryEntry>, events: Vec<Event>) {
         self.history(history);
         self.typing.clear();
-        if self.invite == Invite::Preparing {
-            self.invite = Invite::None;
-        }
         let (mut contacts, mut requests) = (BTreeSet::new(), BTreeSet::new());
         for event in &events {
             match event {
@@ -390,7 +418,8 @@ impl State {
                 }
             }
             Notice::PutAway => *self = Self { phase: Phase::PutAway, ..Self::default() },
-            Notice::Elsewhere => self.phase = Phase::Elsewhere,
+            Notice::Elsewhere { silent } => self.phase = Phase::Elsewhere { silent },
+            Notice::Silent(silent) => self.silent(silent),
             Notice::Failed(reason) => self.phase = Phase::Failed(reason.into()),
             Notice::OtherAuthorities { kept, named } => {
                 self.phase = Phase::OtherAuthorities(kept.into(), named.into());
@@ -440,15 +469,17 @@ impl State {
                     self.problems.remove(&Place::Network);
                 }
             }
+            // One that was made for another tab is among the open invites here.
+            Event::Invite { .. } if self.invite != Invite::Preparing => self.made += 1,
             Event::Invite { id, fragment } => {
                 self.invite = Invite::Ready { id, fragment: fragment.into() };
                 self.problems.remove(&Place::Invite);
             }
             Event::Contact { id, name, state, verified } => self.contact(id, name.into(), state, verified),
-            Event::Safety { contact, number, verified } => {
+            Event::Safety { contact, number, verified: _ } => {
                 // Of the contact that the person looks at.
                 if let Some(safety) = self.safety.as_mut().filter(|safety| safety.contact == contact) {
-                    *safety = Safety { contact, number: number.map(Rc::from), verified };
+                    safety.number = number.map_or(SafetyNumber::NotYet, |number| SafetyNumber::Known(number.into()));
                 }
             }
             Event::Invites { list } => {
@@ -460,7 +491,8 @@ impl State {
                 self.invites = list.into();
             }
             Event::Request { id, name, note, invite_note, asked_at } => {
-                if matches!(self.invite, Invite::Ready { .. }) {
+                // One that is told again, after another tab has taken over, has not come by this invite.
+                if matches!(self.invite, Invite::Ready { .. }) && !self.requests.contains_key(&id) {
                     self.invite = Invite::Taken { by: id };
                 }
                 let (name, note, invite_note) = (name.into(), note.into(), invite_note.into());
@@ -544,6 +576,14 @@ impl State {
                 self.adding = None;
                 Place::AddLink
             }
+            // What was asked for is not done.
+            "tabs" => {
+                if self.invite == Invite::Preparing {
+                    self.invite = Invite::None;
+                }
+                self.adding = None;
+                Place::Tabs
+            }
             "send" | "block" | "verify" => Place::Send,
             "directory" | "network" => Place::Network,
             "storage" => Place::Storage,
@@ -610,6 +650,6 @@ impl State {
 
     /// Whether everything works.
     pub fn is_ready(&self) -> bool {
-        self.phase == Phase::Running && self.progress == Some(Progress::Ready)
+        self.phase == Phase::Running && !self.silent && self.progress == Some(Progress::Ready)
     }
 }

@@ -87,6 +87,8 @@ pub const INVITE_REUSABLE: &str = "Many people may use it";
 pub const INVITE_EXPIRES: &str = "Ends";
 pub const INVITE_NOTE: &str = "Note for yourself (optional)";
 pub const INVITE_NOTE_PLACEHOLDER: &str = "Whom is it for?";
+pub const INVITE_LOST: &str =
+    "The tab that was making this invite has gone. If it is not among the open ones under Options, create it again.";
 pub const INVITES_OPEN: &str = "Open invites";
 pub const INVITE_WITHDRAW: &str = "Withdraw";
 pub const INVITE_UNNAMED: &str = "Invite";
@@ -279,10 +281,15 @@ pub fn bytes_left(left: usize) -> String {
 pub const ELSEWHERE_TITLE: &str = "Allium is open in another tab";
 pub const ELSEWHERE_TEXT: &str = "The two cannot work together: the other one is of another version, or this browser does not let \
     them. Close the other tab or reload it, or go on in this one.";
+pub const ELSEWHERE_SILENT: &str = "The other one does not answer: it sleeps, hangs, or is of an older version. Close it or reload it, or \
+    try to go on in this one.";
 pub const ELSEWHERE_BUTTON: &str = "Use Allium here";
-pub const TABS_BUSY: &str =
-    "The tab that does Allium's work does not answer. Close other tabs of Allium, or reload this page.";
+pub const TABS_BUSY: &str = "The tab that does Allium's work does not answer, and too much waits for it already. Close the other tabs of Allium.";
+pub const TABS_SILENT: &str = "The tab that does Allium's work does not answer. What you do here waits for it, in this tab only: leave \
+    this one open, and go to the other one or close it.";
+pub const STATUS_SILENT: &str = "Waiting for another tab";
 pub const ELSEWHERE_WAITING: &str = "The other tab is putting everything away…";
+pub const ELSEWHERE_LATE: &str = "It does not answer: close that tab.";
 
 // The settings.
 pub const SETTINGS: &str = "Settings";
@@ -296,7 +303,7 @@ pub const DEVICE: &str = "This tab and this browser";
 pub const AVAILABILITY: &str = "You can be reached while Allium is open, also behind other tabs. What others write while it is closed \
     waits on their devices, until both of you are there. Browsers may put a tab to sleep that nobody looks at, above all on phones.";
 pub const FOLLOWS: &str = "Allium is open in several tabs, and another one does the work for all of them. Close whichever you like: \
-    one that is left goes on with it.";
+    one that is left goes on with it. It may ask for your passphrase.";
 
 /// The button that unblocks somebody, for those who do not see whom it stands beside.
 pub fn unblock(name: &str) -> String {

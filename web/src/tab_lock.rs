@@ -11,16 +11,19 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use futures_channel::{mpsc, oneshot};
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
 use gloo_events::EventListener;
 use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::{Closure, wasm_bindgen};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::BroadcastChannel;
+use web_sys::{BroadcastChannel, MessageEvent};
 
 /// The lock of the profile, and the channel on which tabs ask for it.
 pub const NAME: &str = "allium-profile";
 
-/// What a tab says on the channel that wants its turn.
+/// What a tab says on the channel that wants its turn; where there are no locks, its number follows. Other builds of the page read
+/// this too: to some of them each message means that.
 const LET_GO: &str = "let-go";
 
 /// A lock, until it is dropped.
@@ -66,11 +69,31 @@ pub fn ask_others_to_let_go() {
     }
 }
 
+/// Another tab wants its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The number of that tab, if it has said so.
+    from: Option<u64>,
+}
+
+impl Ask {
+    fn read(text: &str) -> Self {
+        let number = text.strip_prefix(LET_GO).and_then(|rest| rest.strip_prefix(' '));
+        Self { from: number.and_then(|number| number.parse().ok()) }
+    }
+
+    /// Whether a tab with this number leaves it to the one that asks, if both want their first turn. Of two tabs exactly one does.
+    /// One without a number does not listen before it leads.
+    fn goes_before(self, me: u64) -> bool {
+        self.from.is_none_or(|from| from < me)
+    }
+}
+
 /// Hears other tabs ask for their turn.
 pub struct Requests {
     channel: Option<BroadcastChannel>,
     _listener: Option<EventListener>,
-    asked: mpsc::UnboundedReceiver<()>,
+    asked: mpsc::UnboundedReceiver<Ask>,
 }
 
 impl Requests {
@@ -79,16 +102,38 @@ impl Requests {
         let (ask, asked) = mpsc::unbounded();
         let channel = BroadcastChannel::new(NAME).ok();
         let listener = channel.as_ref().map(|channel| {
-            EventListener::new(channel, "message", move |_| {
-                let _ = ask.unbounded_send(());
+            EventListener::new(channel, "message", move |event| {
+                let text = event.dyn_ref::<MessageEvent>().and_then(|event| event.data().as_string());
+                let _ = ask.unbounded_send(Ask::read(&text.unwrap_or_default()));
             })
         });
         Self { channel, _listener: listener, asked }
     }
 
     /// Another tab's requests.
-    pub fn stream(&mut self) -> &mut mpsc::UnboundedReceiver<()> {
+    pub fn stream(&mut self) -> &mut mpsc::UnboundedReceiver<Ask> {
         &mut self.asked
+    }
+
+    /// Asks the others to let go where there are no locks, and waits until they have had time for it. `false` if another tab wants
+    /// its turn at the same time, and goes before this one, which is number `me`.
+    pub async fn come_first(&mut self, me: u64, mut wait: impl Future<Output = ()> + Unpin) -> bool {
+        loop {
+            // Also each time that another one asks: it may not have listened before.
+            self.ask(me);
+            match select(self.asked.next(), &mut wait).await {
+                Either::Left((Some(ask), _)) if ask.goes_before(me) => return false,
+                Either::Left((Some(_), _)) => {}
+                Either::Left((None, _)) | Either::Right(_) => return true,
+            }
+        }
+    }
+
+    fn ask(&self, me: u64) {
+        // A channel does not hear what it says itself.
+        if let Some(channel) = &self.channel {
+            let _ = channel.post_message(&format!("{LET_GO} {me}").into());
+        }
     }
 }
 
@@ -136,4 +181,39 @@ async fn request(name: &str, if_available: bool) -> Option<TabLock> {
     Reflect::set(&options, &"ifAvailable".into(), &if_available.into()).ok()?;
     let _held = locks()?.request(name, &options, &callback).ok()?;
     granted.await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join;
+    use gloo_timers::future::TimeoutFuture;
+    use wasm_bindgen_test::wasm_bindgen_test;
+
+    use super::{Ask, Requests};
+
+    #[wasm_bindgen_test]
+    fn of_two_tabs_that_want_their_turn_exactly_one_leaves_it_to_the_other() {
+        for (one, other) in [(1, 2), (u64::MAX, 0)] {
+            let leaves_it = |me: u64, to: u64| Ask::read(&format!("let-go {to}")).goes_before(me);
+            assert_ne!(leaves_it(one, other), leaves_it(other, one));
+        }
+        // An older build says no number, and leaves nothing to anybody.
+        for text in ["let-go", "let-go ", "let-go x", "", "7"] {
+            assert!(Ask::read(text).goes_before(0), "{text}");
+        }
+    }
+
+    #[wasm_bindgen_test]
+    async fn tabs_without_locks_that_begin_together_do_not_both_lead() {
+        // The second begins while the first waits already, with the lower number or the higher one.
+        for (first, second) in [(1, 2), (2, 1)] {
+            let (mut one, mut other) = (Requests::listen(), Requests::listen());
+            let later = async {
+                TimeoutFuture::new(50).await;
+                other.come_first(second, TimeoutFuture::new(200)).await
+            };
+            let come_first = join(one.come_first(first, TimeoutFuture::new(200)), later).await;
+            assert_eq!(come_first, (first < second, second < first));
+        }
+    }
 }

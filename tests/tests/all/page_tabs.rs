@@ -172,11 +172,33 @@ fn a_tab_that_hangs_and_crashes_takes_nothing_with_it() {
     let (first, second) = two_tabs(&page, &network.url());
     let follower = page.browser.renderer();
     assert_ne!(leader, follower, "both tabs are one process, and would crash together");
-    // From here on nobody takes what the follower asks for.
+    // From here on nobody takes what the follower asks for. It says so, until the leader wakes up and does all of it.
+    let burst = |prefix: &str| {
+        page.browser.script(BURST, &[json!(prefix), json!(5)]);
+        page.until("all of them", |page| (page.browser.script("return window.sent", &[]).as_u64()? == 5).then_some(()));
+    };
     process::send(leader, Signal::SIGSTOP);
-    page.browser.script(BURST, &[json!("unheard"), json!(5)]);
-    page.until("all of them", |page| (page.browser.script("return window.sent", &[]).as_u64()? == 5).then_some(()));
+    burst("asleep");
+    page.until("that nobody answers", |page| page.text("state")?.contains("another tab").then_some(()));
+    page.until("what can be done", |page| page.text("problem")?.contains("does not answer").then_some(()));
     assert_eq!(texts(&page), ["Before"], "nobody has taken them yet");
+    save_all(&page, "silent");
+    // One that comes now is told as well, and that nobody lets go.
+    page.browser.open_tab(&network.url());
+    let third = page.browser.tab();
+    page.until("that nobody answers", |page| page.text("take-over"));
+    page.click("take-over");
+    page.until("that it has to be closed", |page| page.text("take-over-status")?.contains("close").then_some(()));
+    page.browser.show_tab(&second);
+    page.browser.close_tab(&third);
+    process::send(leader, Signal::SIGCONT);
+    page.await_delivered("asleep 4");
+    page.await_ready();
+    assert_eq!(page.text("problem"), None);
+    assert_eq!(received(&ada, "asleep"), numbered("asleep", 5));
+
+    process::send(leader, Signal::SIGSTOP);
+    burst("unheard");
     page.paste_into("message-input", "a draft");
     process::send(leader, Signal::SIGKILL);
     page.await_delivered("unheard 4");
@@ -199,11 +221,12 @@ fn a_tab_that_hangs_and_crashes_takes_nothing_with_it() {
     page.await_message("While nobody was there");
     ada.await_delivered(&id);
     let mut all = vec!["Before".to_owned()];
+    all.extend(numbered("asleep", 5));
     all.extend(numbered("unheard", 5));
     all.extend(["After the crash", "Still here", "While nobody was there"].map(str::to_owned));
     assert_eq!(texts(&page), all);
     ada.assert_nothing_twice();
-    let _ = (first, second);
+    let _ = first;
 }
 
 #[test]
@@ -339,6 +362,10 @@ fn what_others_say_on_the_channel_changes_nothing_but_another_build_is_told() {
     let network = network();
     let (ada, page, _) = ada_and_a_page(&network.url());
     let (first, second) = two_tabs(&page, &network.url());
+    page.browser.open_tab(&network.url());
+    page.await_ready();
+    let third = page.browser.tab();
+    page.browser.show_tab(&second);
     let nothing: Value = json!([[]]);
     page.browser.script(STRANGER, nothing.as_array().unwrap());
     page.send("Undisturbed");
@@ -352,11 +379,22 @@ fn what_others_say_on_the_channel_changes_nothing_but_another_build_is_told() {
     page.browser.show_tab(&second);
     page.until("that another build runs", |page| page.text("take-over"));
     save_all(&page, "elsewhere");
+    // The third waited for its turn only after the second, which is given the profile first, and lets go of it again.
+    page.browser.show_tab(&third);
     page.click("take-over");
+    page.await_ready();
+    page.click("settings");
+    page.until("that this tab does the work", |page| {
+        (page.text("availability").is_some() && page.text("follows").is_none()).then_some(())
+    });
+    page.browser.show_tab(&second);
     page.await_ready();
     page.await_message("It still leads");
     page.send("From the second tab");
     page.await_delivered("From the second tab");
+    // It keeps it.
+    page.browser.show_tab(&third);
+    assert!(page.text("availability").is_some() && page.text("follows").is_none());
     // The one that has let go is of the same build after all, and follows.
     page.browser.show_tab(&first);
     page.await_message("From the second tab");

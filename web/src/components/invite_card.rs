@@ -26,6 +26,8 @@ pub struct Props {
     pub taken_by: Option<Rc<str>>,
     /// The open invites.
     pub open: Rc<[InviteInfo]>,
+    /// With each engine, and each invite of another tab, they are asked for anew.
+    pub asks: (u32, u32),
     pub problem: Option<Rc<str>>,
 }
 
@@ -36,7 +38,7 @@ pub fn InviteCard(props: &Props) -> Html {
     let ends = use_state_eq(|| 0_usize);
     let note = use_state_eq(String::new);
     // The list changes with invites that are made, used, or over.
-    use_effect_with((props.invite.clone(), props.taken_by.clone()), {
+    use_effect_with((props.invite.clone(), props.taken_by.clone(), props.asks), {
         let actions = actions.clone();
         move |_| actions.iter().for_each(|actions| actions.command(Command::Invites))
     });

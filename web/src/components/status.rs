@@ -12,13 +12,19 @@ const STEPS: u8 = 3;
 pub struct Props {
     pub step: Option<Progress>,
     pub again: bool,
+    /// Whether the tab that does the work does not answer.
+    pub silent: bool,
 }
 
 /// Says how far the client is, and draws it as a bar of three parts until it is ready.
 #[component]
 pub fn Status(props: &Props) -> Html {
-    let text = props.step.map_or(strings::STARTING, |step| strings::step_under_way(step, props.again));
-    let done = match props.step {
+    let text = match props.step {
+        Some(_) if props.silent => strings::STATUS_SILENT,
+        Some(step) => strings::step_under_way(step, props.again),
+        None => strings::STARTING,
+    };
+    let done = match props.step.filter(|_| !props.silent) {
         None | Some(Progress::FetchingDirectory) => 0,
         Some(Progress::ConnectingGuard) => 1,
         Some(Progress::BuildingCircuit) => 2,

@@ -28,6 +28,7 @@ use crate::directory;
 use crate::socket::Socket;
 use crate::storage::{Opened, Storage, StorageError, Writer};
 use crate::strings;
+use crate::tab_lock::Ask;
 
 /// The store's records that are messages.
 const MESSAGE_PREFIX: &str = "message/";
@@ -50,7 +51,7 @@ pub(super) enum End {
 /// Runs the engine until another tab wants its turn, the profile is to be locked, or the page goes.
 pub(super) async fn run(
     Inbox { jobs, locks }: &mut Inbox,
-    others: &mut mpsc::UnboundedReceiver<()>,
+    others: &mut mpsc::UnboundedReceiver<Ask>,
     tab: &Rc<Tab>,
 ) -> Result<End, Stop> {
     let tell = &Callback::from({
@@ -220,12 +221,20 @@ impl Run {
     }
 
     fn handle(&mut self, input: Input, asker: Option<Asker>) {
+        let is_command = matches!(input, Input::Command(_));
         let persisted = match input {
             Input::Persisted(batch) => Some(batch),
             _ => None,
         };
         self.engine.handle(self.clock.now(), input);
-        let events = self.take_outputs(asker);
+        let mut events = self.take_outputs(asker);
+        if is_command {
+            // What is wrong with a command is said where it was given.
+            let errors: Vec<_> = events.extract_if(.., |event| matches!(event, Event::Error { .. })).collect();
+            if !errors.is_empty() {
+                self.tab.answer(asker, Notice::Events(errors));
+            }
+        }
         tell_events(events, |notice| self.tab.tell(notice));
         while let Some((_, asker)) = self.unconfirmed.pop_front_if(|(batch, _)| Some(*batch) <= persisted) {
             self.tab.done(asker);

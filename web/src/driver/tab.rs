@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use allium_shared::client::api::Command;
 use futures_channel::mpsc;
 use gloo_events::EventListener;
 use js_sys::{Object, Reflect};
@@ -10,16 +11,16 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent, MessagePort};
 
-use super::tabs::{Act, Asker, Following, Leading, Message, Order, TabId};
+use super::tabs::{self, Act, Asker, Following, Leading, Message, Order, TabId};
 use super::{LockRequest, Notice, Request, port};
 use crate::tab_lock::{self, TabLock};
 
+/// The channel of all tabs. What is for one tab is said on a channel of its own, where no other tab hears it.
 const CHANNEL: &str = "allium-tabs";
 
 // What stands on the envelope of a message. Other builds of the page read these too, whatever is inside.
 const BUILD: &str = "build";
 const FROM: &str = "from";
-const TO: &str = "to";
 const LEADS: &str = "leads";
 const TEXT: &str = "text";
 
@@ -98,7 +99,8 @@ impl Tab {
             role: RefCell::new(Role::Following(Following::default())),
             signals,
         });
-        if let Some(channel) = &tab.channel {
+        let own = tab.channel.as_ref().and_then(|_| BroadcastChannel::new(&channel_name(tab.id)).ok());
+        for channel in tab.channel.iter().chain(&own) {
             let hearer = Rc::clone(&tab);
             EventListener::new(channel, "message", move |event| {
                 if let Some(event) = event.dyn_ref::<MessageEvent>().and_then(|event| hearer.open(&event.data())) {
@@ -109,6 +111,11 @@ impl Tab {
             .forget();
         }
         tab
+    }
+
+    /// The number of this tab.
+    pub(super) const fn id(&self) -> u64 {
+        self.id.0
     }
 
     /// The name of the lock that this tab holds as long as it lives.
@@ -133,16 +140,20 @@ impl Tab {
         self.act(acts);
     }
 
-    /// Whether this tab follows another one.
-    pub(super) fn has_leader(&self) -> bool {
-        matches!(&*self.role.borrow(), Role::Following(following) if following.has_leader())
+    /// Looks, once a second, whether the tab that leads is still there.
+    pub(super) fn look(self: &Rc<Self>) {
+        let acts = match &mut *self.role.borrow_mut() {
+            Role::Following(following) => following.look(),
+            Role::Leading(..) | Role::Retired => Vec::new(),
+        };
+        self.act(acts);
     }
 
     /// Leads from now on.
     pub(super) fn lead(self: &Rc<Self>) -> Inbox {
         let (jobs, inbox) = mpsc::unbounded();
         let (locks, lock_requests) = mpsc::unbounded();
-        let (leading, acts) = Leading::begin(self.id);
+        let (mut leading, mut acts) = Leading::begin(self.id);
         let desk = Desk { jobs, locks };
         let following = match &mut *self.role.borrow_mut() {
             Role::Following(following) => std::mem::take(following),
@@ -150,7 +161,13 @@ impl Tab {
         };
         let asked = following.asked();
         let left = following.lead(self.id);
+        if left.invite_lost {
+            acts.push(Act::Tell(tabs::invite_lost()));
+        }
         for order in left.orders {
+            if matches!(order.command, Command::Invite { .. }) {
+                leading.make_invite();
+            }
             let _ = desk.jobs.unbounded_send(Job::Order(order));
         }
         for request in left.locks {
@@ -163,8 +180,8 @@ impl Tab {
 
     /// Leads no more. What the page has asked for and was not begun is kept for whoever leads next.
     pub(super) fn step_down(&self, mut inbox: Inbox) {
-        let asked = match &*self.role.borrow() {
-            Role::Leading(_, _, asked) => *asked,
+        let (makes_invite, asked) = match &*self.role.borrow() {
+            Role::Leading(leading, _, asked) => (leading.makes_invite(), *asked),
             Role::Following(_) | Role::Retired => return,
         };
         let is_own = |order: &Order| order.asker.is_none_or(|asker| asker.tab == self.id);
@@ -175,6 +192,10 @@ impl Tab {
                 // Those of others have kept theirs.
                 Job::Order(_) | Job::Collect(..) | Job::Forget(_) => {}
             }
+        }
+        // One that the engine was making when it ended.
+        if makes_invite && !left.iter().any(Request::is_invite) {
+            self.tell_page(&tabs::invite_lost());
         }
         self.role.replace(Role::Following(Following::again(asked, left)));
     }
@@ -200,6 +221,11 @@ impl Tab {
     /// Tells the page of this tab, and those of all that follow.
     pub(super) fn tell(self: &Rc<Self>, notice: Notice) {
         self.lead_with(|leading| leading.tell(notice));
+    }
+
+    /// Tells the page of the tab that has asked, and no other.
+    pub(super) fn answer(self: &Rc<Self>, asker: Option<Asker>, notice: Notice) {
+        self.lead_with(|leading| leading.answer(asker, notice));
     }
 
     /// Tells those that follow that the profile is put away.
@@ -295,22 +321,30 @@ impl Tab {
         let Some(channel) = &self.channel else { return };
         let leads = matches!(&*self.role.borrow(), Role::Leading(..));
         let envelope = Object::new();
-        let Ok(text) = serde_json::to_string(message) else { return };
-        let entries: [(&str, JsValue); 5] = [
+        let Some(text) = port::write(message) else { return };
+        let entries: [(&str, JsValue); 4] = [
             (BUILD, self.build.as_str().into()),
             (FROM, self.id.to_string().into()),
-            (TO, to.map_or(JsValue::NULL, |to| to.to_string().into())),
             (LEADS, leads.into()),
-            (TEXT, text.into()),
+            (TEXT, text.as_str().into()),
         ];
         // None of this fails: it is a fresh object, and texts can always be copied.
         for (name, value) in entries {
             let _ = Reflect::set(&envelope, &name.into(), &value);
         }
-        let _ = channel.post_message(&envelope);
+        match to {
+            None => drop(channel.post_message(&envelope)),
+            // All channels of a tab keep one order.
+            Some(to) => {
+                if let Ok(channel) = BroadcastChannel::new(&channel_name(to)) {
+                    let _ = channel.post_message(&envelope);
+                    channel.close();
+                }
+            }
+        }
     }
 
-    /// Reads the envelope, and what is in it if that is for this tab. What cannot be read is nothing.
+    /// Reads the envelope, and what is in it if it is of the same build. What cannot be read is nothing.
     fn open(&self, envelope: &JsValue) -> Option<Event> {
         let part = |name: &str| Reflect::get(envelope, &name.into()).ok();
         let text = |name| part(name).and_then(|part| part.as_string());
@@ -318,12 +352,13 @@ impl Tab {
             return Some(Event::Stranger { leads: part(LEADS)?.as_bool()? });
         }
         let from = text(FROM)?.parse().ok()?;
-        if text(TO).is_some_and(|to| to != self.id.to_string()) {
-            return None;
-        }
-        let message = serde_json::from_slice(text(TEXT)?.as_bytes()).ok()?;
+        let message = port::read(text(TEXT)?).ok()?;
         Some(Event::Heard(from, message))
     }
+}
+
+fn channel_name(tab: TabId) -> String {
+    format!("{CHANNEL}-{tab}")
 }
 
 fn lock_name(tab: TabId) -> String {

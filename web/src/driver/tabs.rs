@@ -10,7 +10,11 @@
 //!
 //! What a follower's page asks for is numbered, and kept until the leader has confirmed it. A leader confirms a command once
 //! what it has changed is on disk. Together with that change it writes down how far it has come with which tab. So whoever leads
-//! next, after a crash at any moment, knows which of the unconfirmed requests were done, and does the others.
+//! next, after a crash at any moment, knows which of the unconfirmed requests were done, and does the others. An invite takes longer
+//! than that: one that a leader was asked for and has not told of when it goes is lost, and the page is told so.
+//!
+//! A leader that hangs keeps the browser's lock. So a follower that is owed an answer says [`Message::Knock`], which a leader answers
+//! whatever its engine is doing, and tells its page when nothing comes back.
 //!
 //! # Layout
 //!
@@ -25,12 +29,13 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use allium_shared::client::api::{Command, Write};
+use allium_shared::client::api::{Command, Event, Write};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::follow::Following;
 pub(super) use self::lead::Leading;
 use super::{LockRequest, Notice, Request};
+use crate::strings;
 
 /// Names a tab, or rather its worker: drawn at its start, never used again. Shown as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,7 +59,7 @@ impl FromStr for TabId {
 /// What tabs say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// To all or one: whoever says this leads, and can be followed.
+    /// To all: whoever says this leads, and can be followed.
     Leads,
     /// To all: the sender wants to follow whoever leads.
     Join {
@@ -91,6 +96,12 @@ pub(super) enum Message {
         /// Which.
         number: u64,
     },
+    /// A follower to its leader: say that you are there.
+    Knock,
+    /// The leader to one: it is there.
+    Here,
+    /// The leader to one: it is not known as a follower, or the whole could not be collected. It is to join once more.
+    JoinAgain,
 }
 
 /// What a state machine wants to have done.
@@ -160,7 +171,27 @@ pub(super) fn take_records(records: &mut Vec<(String, Vec<u8>)>) -> Vec<Asker> {
     taken
 }
 
+/// Whether the engine tells by this what became of an invite that was asked for.
+fn ends_invite(notice: &Notice) -> bool {
+    let ends = |event: &Event| match event {
+        Event::Invite { .. } => true,
+        Event::Error { about, .. } => about == "invite",
+        _ => false,
+    };
+    matches!(notice, Notice::Events(events) if events.iter().any(ends))
+}
+
+/// Whoever was making the invite makes it no more.
+pub(super) fn invite_lost() -> Notice {
+    Notice::Events(vec![Event::Error { about: "invite".into(), message: strings::INVITE_LOST.into() }])
+}
+
 impl Request {
+    /// Whether this asks for an invite.
+    pub(super) const fn is_invite(&self) -> bool {
+        matches!(self, Self::Command(Command::Invite { .. }))
+    }
+
     /// Whether it must not get lost. What is asked again by itself, or means nothing a moment later, need not be kept.
     fn is_kept(&self) -> bool {
         let passing = matches!(

@@ -72,7 +72,8 @@ fn notices() -> Vec<Notice> {
     ];
     vec![
         Notice::Started { follows: true },
-        Notice::Elsewhere,
+        Notice::Elsewhere { silent: true },
+        Notice::Silent(true),
         Notice::Whole {
             history: vec![entry.clone(), HistoryEntry { outgoing: None, ..entry }],
             events: events.clone(),

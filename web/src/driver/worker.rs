@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_channel::mpsc;
 use futures_util::StreamExt as _;
-use futures_util::future::{Either, pending, select};
+use futures_util::future::{Either, select};
 use gloo_timers::future::TimeoutFuture;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
@@ -17,8 +17,8 @@ use crate::storage::StorageError;
 use crate::strings;
 use crate::tab_lock::{self, Requests, TabLock};
 
-/// How long whoever leads may take to welcome a follower. A build from before tabs worked together never does.
-const WELCOME_MILLIS: u32 = 6_000;
+/// How often a follower looks whether its leader is there, and asks it to let go if the person wants that.
+const FOLLOW_MILLIS: u32 = 1_000;
 
 /// How long a tab without locks waits for the others to let go.
 const LET_GO_MILLIS: u32 = 500;
@@ -46,7 +46,7 @@ pub fn drive(page: MessagePort) {
         let _listener = listener;
         // By it others see that this tab is there.
         let presence = TabLock::take(&tab.lock_name()).await;
-        take_turns(&tab, inbox).await;
+        take_turns(&tab, inbox, presence.is_some()).await;
         tab.retire();
         drop(presence);
     });
@@ -54,19 +54,24 @@ pub fn drive(page: MessagePort) {
 
 /// Whose turn it is.
 enum Turn {
-    /// This tab's.
-    Own(TabLock),
+    /// This tab's, which hears from now on what others ask of it.
+    Own(TabLock, Requests),
     /// Nobody's any more.
     Over,
     /// This page is given no lock at all.
     Never,
 }
 
-async fn take_turns(tab: &Rc<Tab>, mut signals: mpsc::UnboundedReceiver<Signal>) {
+async fn take_turns(tab: &Rc<Tab>, mut signals: mpsc::UnboundedReceiver<Signal>, is_present: bool) {
     let mut has_let_go = false;
     loop {
-        let lock = match take_turn(tab, &mut signals, has_let_go).await {
-            Turn::Own(lock) => lock,
+        let turn = if TabLock::is_supported() {
+            take_turn(tab, &mut signals, is_present).await
+        } else {
+            take_turn_by_asking(tab, &mut signals, has_let_go).await
+        };
+        let (lock, mut others) = match turn {
+            Turn::Own(lock, others) => (lock, others),
             Turn::Over => return,
             // As to pages that may not store anything.
             Turn::Never => {
@@ -75,7 +80,6 @@ async fn take_turns(tab: &Rc<Tab>, mut signals: mpsc::UnboundedReceiver<Signal>)
             }
         };
         let mut inbox = tab.lead();
-        let mut others = Requests::listen();
         // Where it fails, other tabs get their turn, and see for themselves whether they fare better.
         match run::run(&mut inbox, others.stream(), tab).await {
             Ok(End::LetGo) => {
@@ -92,52 +96,68 @@ async fn take_turns(tab: &Rc<Tab>, mut signals: mpsc::UnboundedReceiver<Signal>)
     }
 }
 
-/// Waits until this tab may run the profile, and follows another one meanwhile.
-async fn take_turn(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, has_let_go: bool) -> Turn {
-    if !TabLock::is_supported() {
-        return take_turn_by_asking(tab, signals, has_let_go).await;
-    }
+/// Waits until this tab may run the profile, and follows another one meanwhile, if others can see that it is present.
+async fn take_turn(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, is_present: bool) -> Turn {
     if let Some(lock) = TabLock::try_take(tab_lock::NAME).await {
-        return Turn::Own(lock);
+        return Turn::Own(lock, Requests::listen());
     }
-    tab.join();
+    if is_present {
+        tab.join();
+    } else {
+        tab.tell_page(&Notice::Elsewhere { silent: false });
+    }
+    if forget_take_overs(signals) == Some(Signal::Stop) {
+        return Turn::Over;
+    }
+    let mut wants_it = false;
     let mut turn = Box::pin(TabLock::take(tab_lock::NAME));
-    let mut patience = Some(TimeoutFuture::new(WELCOME_MILLIS));
+    let mut look = TimeoutFuture::new(FOLLOW_MILLIS);
     loop {
-        let late = match &mut patience {
-            Some(patience) => Either::Left(patience),
-            None => Either::Right(pending()),
-        };
-        match select(turn, select(signals.next(), late)).await {
-            Either::Left((lock, _)) => return lock.map_or(Turn::Never, Turn::Own),
-            Either::Right((Either::Left((signal, _)), waiting)) => {
-                match signal {
-                    Some(Signal::TakeOver) => tab_lock::ask_others_to_let_go(),
-                    Some(Signal::Stop) | None => return Turn::Over,
-                }
-                turn = waiting;
+        let waiting = match select(turn, select(signals.next(), &mut look)).await {
+            Either::Left((Some(lock), _)) => return Turn::Own(lock, Requests::listen()),
+            Either::Left((None, _)) => return Turn::Never,
+            Either::Right((Either::Left((Some(Signal::TakeOver), _)), waiting)) => {
+                wants_it = true;
+                tab_lock::ask_others_to_let_go();
+                waiting
             }
+            Either::Right((Either::Left((Some(Signal::Stop) | None, _)), _)) => return Turn::Over,
             Either::Right((Either::Right(((), _)), waiting)) => {
-                patience = None;
-                if !tab.has_leader() {
-                    tab.tell_page(&Notice::Elsewhere);
+                // Others may be before this one in the queue, and each has to be asked once it leads.
+                if wants_it {
+                    tab_lock::ask_others_to_let_go();
                 }
-                turn = waiting;
+                tab.look();
+                look = TimeoutFuture::new(FOLLOW_MILLIS);
+                waiting
             }
-        }
+        };
+        turn = waiting;
     }
 }
 
 /// The same without locks: the others are asked to let go, and are taken at their word. A tab that has let go itself waits until
 /// the person wants it back.
 async fn take_turn_by_asking(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, has_let_go: bool) -> Turn {
-    if has_let_go {
-        tab.tell_page(&Notice::Elsewhere);
-        while signals.next().await != Some(Signal::TakeOver) {}
+    let mut has_to_wait = has_let_go;
+    loop {
+        if has_to_wait {
+            tab.tell_page(&Notice::Elsewhere { silent: false });
+            if forget_take_overs(signals) == Some(Signal::Stop) || signals.next().await != Some(Signal::TakeOver) {
+                return Turn::Over;
+            }
+        }
+        let mut others = Requests::listen();
+        if others.come_first(tab.id(), TimeoutFuture::new(LET_GO_MILLIS)).await {
+            return Turn::Own(TabLock::unsupported(), others);
+        }
+        has_to_wait = true;
     }
-    tab_lock::ask_others_to_let_go();
-    TimeoutFuture::new(LET_GO_MILLIS).await;
-    Turn::Own(TabLock::unsupported())
+}
+
+/// Forgets what the person wanted of an earlier turn. Whether there was more than that.
+fn forget_take_overs(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Option<Signal> {
+    std::iter::from_fn(|| signals.try_recv().ok()).find(|signal| *signal != Signal::TakeOver)
 }
 
 /// The page is loaded anew, and this worker goes with it and with all that it remembers. Before that, those that follow do the

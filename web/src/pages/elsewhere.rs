@@ -1,34 +1,63 @@
 //! Another tab runs the profile.
 
+use gloo_timers::callback::Timeout;
 use yew::prelude::*;
 
 use crate::components::{Bloom, Logo};
 use crate::hooks::use_actions;
 use crate::strings;
 
+/// How long the other tab may take to put everything away.
+const PATIENCE_MILLIS: u32 = 5_000;
+
+#[derive(PartialEq, Properties)]
+pub struct Props {
+    /// Whether the other tab says nothing at all.
+    pub silent: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Not,
+    Waiting,
+    Late,
+}
+
 /// Says so, and offers to go on in this tab; it does so by itself once the other tab is closed.
 #[component]
-pub fn Elsewhere() -> Html {
+pub fn Elsewhere(props: &Props) -> Html {
     let actions = use_actions();
-    let asked = use_state(|| false);
+    let asked = use_state_eq(|| Asked::Not);
     let take_over = {
         let asked = asked.setter();
         Callback::from(move |_: MouseEvent| {
-            asked.set(true);
+            asked.set(Asked::Waiting);
             if let Some(actions) = &actions {
                 actions.take_over();
             }
         })
     };
+    use_effect_with(*asked, {
+        let asked = asked.setter();
+        move |now| {
+            let late = (*now == Asked::Waiting).then(|| Timeout::new(PATIENCE_MILLIS, move || asked.set(Asked::Late)));
+            move || drop(late)
+        }
+    });
+    let hint = match *asked {
+        Asked::Not => "",
+        Asked::Waiting => strings::ELSEWHERE_WAITING,
+        Asked::Late => strings::ELSEWHERE_LATE,
+    };
     html! {
         <main class="lone">
             <Logo class="lone-logo" bloom={Bloom::Full} />
             <h1>{ strings::ELSEWHERE_TITLE }</h1>
-            <p>{ strings::ELSEWHERE_TEXT }</p>
+            <p>{ if props.silent { strings::ELSEWHERE_SILENT } else { strings::ELSEWHERE_TEXT } }</p>
             <button class="button primary" type="button" onclick={take_over} data-testid="take-over">
                 { strings::ELSEWHERE_BUTTON }
             </button>
-            <p class="hint" role="status">{ if *asked { strings::ELSEWHERE_WAITING } else { "" } }</p>
+            <p class="hint" role="status" data-testid="take-over-status">{ hint }</p>
         </main>
     }
 }

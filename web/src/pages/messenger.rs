@@ -79,15 +79,19 @@ pub fn Messenger(props: &Props) -> Html {
                 path={state.path(contact.id).map(<[String]>::to_vec)}
                 typing={state.is_typing(contact.id)}
                 safety={state.safety.clone().filter(|safety| safety.contact == contact.id)}
+                starts={state.starts}
                 problem={state.problems.get(&Place::Send).cloned()}
             />
         },
-        (None, None) if !state.is_ready() => html! { <Start step={state.progress} again={state.was_ready} /> },
+        (None, None) if !state.is_ready() && !state.silent => {
+            html! { <Start step={state.progress} again={state.was_ready} /> }
+        }
         (None, None) => html! { <Welcome {no_contacts} offered={state.offered.is_some()} /> },
     };
     html! {
         <div class={classes!("app", stage_is_in_use.then_some("in-conversation"))}>
             <div class="banners">
+                <Problem place={Place::Tabs} text={state.problems.get(&Place::Tabs).cloned()} />
                 <Problem place={Place::Storage} text={state.problems.get(&Place::Storage).cloned()} />
                 <Problem place={Place::General} text={state.problems.get(&Place::General).cloned()} />
             </div>
@@ -95,7 +99,7 @@ pub fn Messenger(props: &Props) -> Html {
                 <header class="brand">
                     <Logo class="brand-logo" bloom={Bloom::of(state.progress)} />
                     <h1>{ strings::APP_NAME }</h1>
-                    <Status step={state.progress} again={state.was_ready} />
+                    <Status step={state.progress} again={state.was_ready} silent={state.silent} />
                     <div class="brand-buttons">
                         <RouteLink to={Route::Network} class="icon-button" label={strings::NETWORK_LINK}
                             testid="network-link">
@@ -123,6 +127,7 @@ pub fn Messenger(props: &Props) -> Html {
                         invite={state.invite.clone()}
                         taken_by={state.invite_taken_by()}
                         open={Rc::clone(&state.invites)}
+                        asks={(state.starts, state.made)}
                         problem={state.problems.get(&Place::Invite).cloned()}
                     />
                     <AddContact

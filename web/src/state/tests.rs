@@ -6,7 +6,7 @@ use allium_shared::client::api::{
 };
 use allium_shared::time::UnixTime;
 
-use super::{Action, Attempt, Invite, Phase, Place, Privacy, State};
+use super::{Action, Attempt, Invite, Phase, Place, Privacy, SafetyNumber, State};
 use crate::driver::Notice;
 use crate::storage::{Protection, StorageError};
 #[cfg(target_arch = "wasm32")]
@@ -168,6 +168,7 @@ fn who_writes_is_shown_until_they_stop() {
 #[test]
 fn an_invite_that_is_over_is_not_handed_over() {
     let mut state = running();
+    state.apply(Action::InviteRequested);
     events(&mut state, [Event::Invite { id: InviteId(1), fragment: "x".into() }, Event::Invites { list: Vec::new() }]);
     assert_eq!(state.invite, Invite::None);
 }
@@ -249,7 +250,7 @@ fn another_engine_is_a_reconnection_and_leaves_the_page_where_it_is() {
     assert_eq!(texts(&state, BOB), ["message 1", "message 2", "message 4"]);
     assert_eq!((state.conversation(BOB).unread_count(), state.is_typing(BOB)), (1, false));
     assert!(state.offered.is_some());
-    assert_eq!(state.invite, Invite::None, "it can be made again");
+    assert_eq!(state.invite, Invite::Preparing, "whether it is lost is told apart");
     // What the engine had told before it was asked for the whole comes after it.
     events(&mut state, [outgoing(BOB, 2, DeliveryState::Sent), incoming(BOB, 4, 9)]);
     assert_eq!(texts(&state, BOB), ["message 1", "message 2", "message 4"]);
@@ -278,6 +279,7 @@ fn a_profile_that_another_engine_finds_locked_is_not_shown() {
     state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
     state.apply(Action::Open(BOB));
     state.apply(Action::Notice(Notice::Started { follows: false }));
+    assert_eq!(state.phase, Phase::Running);
     state.apply(Action::Notice(Notice::Locked));
     assert!(state.contacts().is_empty() && texts(&state, BOB).is_empty() && state.protection.is_none());
     state.apply(Action::PassphraseEntered);
@@ -413,4 +415,92 @@ fn a_page_that_is_put_away_knows_nothing_any_more() {
     assert_eq!(state.phase, Phase::Locking, "what the engine still says shows nothing");
     state.apply(Action::Notice(Notice::PutAway));
     assert_eq!(state, State { phase: Phase::PutAway, ..State::default() });
+}
+
+#[test]
+fn a_request_that_is_told_again_has_not_come_by_the_new_invite() {
+    let mut state = running();
+    events(&mut state, [request(BOB, "Bob")]);
+    state.apply(Action::InviteRequested);
+    events(&mut state, [Event::Invite { id: InviteId(2), fragment: "y".into() }]);
+    let ready = Invite::Ready { id: InviteId(2), fragment: "y".into() };
+    state.apply(Action::Notice(Notice::Started { follows: false }));
+    whole(&mut state, Vec::new(), [request(BOB, "Bob")]);
+    assert_eq!(state.invite, ready);
+    whole(&mut state, Vec::new(), [request(BOB, "Bob"), request(CAROL, "Carol")]);
+    assert_eq!(state.invite, Invite::Taken { by: CAROL });
+}
+
+#[test]
+fn an_invite_is_shown_in_the_tab_that_has_asked_for_it() {
+    let mut state = running();
+    events(&mut state, [Event::Invite { id: InviteId(1), fragment: "x".into() }]);
+    assert_eq!((&state.invite, state.made), (&Invite::None, 1));
+    state.apply(Action::InviteRequested);
+    events(&mut state, [Event::Invite { id: InviteId(2), fragment: "y".into() }]);
+    let ready = Invite::Ready { id: InviteId(2), fragment: "y".into() };
+    assert_eq!((&state.invite, state.made), (&ready, 1));
+    events(&mut state, [Event::Invite { id: InviteId(3), fragment: "z".into() }]);
+    assert_eq!((&state.invite, state.made), (&ready, 2));
+}
+
+#[test]
+fn a_page_whose_engine_is_silent_is_not_ready_and_says_why() {
+    let mut state = running();
+    events(&mut state, [Event::Progress { step: Progress::Ready }]);
+    state.apply(Action::Notice(Notice::Silent(true)));
+    assert!(!state.is_ready() && state.problems.contains_key(&Place::Tabs));
+    state.apply(Action::Notice(Notice::Silent(false)));
+    assert!(state.is_ready() && state.problems.is_empty());
+    // Another engine is not the one that was silent.
+    state.apply(Action::Notice(Notice::Silent(true)));
+    state.apply(Action::Notice(Notice::Started { follows: false }));
+    events(&mut state, [Event::Progress { step: Progress::Ready }]);
+    assert!(state.is_ready() && state.problems.is_empty());
+}
+
+#[test]
+fn what_too_many_requests_leave_undone_can_be_asked_for_again() {
+    let mut state = running();
+    state.apply(Action::InviteRequested);
+    state.apply(Action::AddRequested("Bob".into()));
+    events(&mut state, [Event::Error { about: "tabs".into(), message: "It does not answer.".into() }]);
+    assert_eq!((&state.invite, &state.adding), (&Invite::None, &None));
+    assert!(state.problems.contains_key(&Place::Tabs));
+}
+
+#[test]
+fn the_page_that_asks_for_the_passphrase_stays_while_another_tab_takes_over() {
+    let mut state = running();
+    state.apply(Action::Notice(Notice::Locked));
+    state.apply(Action::PassphraseEntered);
+    state.apply(Action::Notice(Notice::Started { follows: false }));
+    assert_eq!(state.phase, Phase::Locked(Attempt::Typing), "it can be typed again");
+    state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
+    assert_eq!(state.phase, Phase::Running);
+    // One that only waited for its turn goes on.
+    for silent in [false, true] {
+        state.apply(Action::Notice(Notice::Elsewhere { silent }));
+        assert_eq!(state.phase, Phase::Elsewhere { silent });
+        state.apply(Action::Notice(Notice::Started { follows: true }));
+        assert_eq!(state.phase, Phase::Running);
+    }
+}
+
+#[test]
+fn a_safety_number_is_known_or_not_there_yet_or_not_asked_for_yet() {
+    let mut state = running();
+    let safety = |number: Option<&str>| Event::Safety { contact: BOB, number: number.map(Into::into), verified: false };
+    let number = |state: &State| state.safety.as_ref().map(|safety| safety.number.clone());
+    state.apply(Action::OpenSafety(BOB));
+    assert_eq!(number(&state), Some(SafetyNumber::Unknown));
+    events(&mut state, [safety(None)]);
+    assert_eq!(number(&state), Some(SafetyNumber::NotYet));
+    events(&mut state, [safety(Some("1 2"))]);
+    assert_eq!(number(&state), Some(SafetyNumber::Known("1 2".into())));
+    events(&mut state, [Event::Safety { contact: CAROL, number: None, verified: true }]);
+    assert_eq!(number(&state), Some(SafetyNumber::Known("1 2".into())), "that is another contact's");
+    state.apply(Action::CloseSafety);
+    events(&mut state, [safety(None)]);
+    assert_eq!(number(&state), None);
 }

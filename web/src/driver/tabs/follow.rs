@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 
 use allium_shared::client::api::Event;
 
-use super::{Act, Asker, Message, Order, TabId};
+use super::{Act, Asker, Message, Order, TabId, ends_invite, invite_lost};
 use crate::driver::{LockRequest, Notice, Request};
 use crate::strings;
 
 /// How many requests may wait for a leader.
 pub(super) const MAX_WAITING: usize = 1_000;
+
+/// At how many looks in a row a leader may be silent.
+pub(super) const PATIENCE: u8 = 6;
 
 /// A tab that follows.
 #[derive(Debug, Default)]
@@ -20,6 +23,12 @@ pub(in crate::driver) struct Following {
     /// What the page has asked for and no leader has confirmed, in its order.
     unconfirmed: VecDeque<(u64, Request)>,
     asked: u64,
+    /// The last invite that a leader was asked for and has not told of, and which leader that is.
+    invite: Option<(TabId, u64)>,
+    /// Whether the page has asked for something since the leader's last word.
+    owed: bool,
+    /// At how many looks the leader was silent although it owed an answer.
+    silence: u8,
 }
 
 /// How far the tab has come with its leader.
@@ -41,6 +50,8 @@ enum Standing {
 pub(in crate::driver) struct Left {
     pub(in crate::driver) orders: Vec<Order>,
     pub(in crate::driver) locks: Vec<LockRequest>,
+    /// Whether an invite has gone with the leader.
+    pub(in crate::driver) invite_lost: bool,
 }
 
 impl Following {
@@ -48,6 +59,7 @@ impl Following {
     pub(in crate::driver) fn join(&mut self) -> Vec<Act> {
         self.leader = None;
         self.round += 1;
+        self.silence = 0;
         self.standing = Standing::Joining;
         vec![Act::Post(None, Message::Join { round: self.round })]
     }
@@ -70,35 +82,102 @@ impl Following {
             self.unconfirmed.push_back((number, request.clone()));
         }
         match self.leader {
-            Some(leader) if self.has_leader() => vec![Act::Post(Some(leader), Message::Ask { number, request })],
+            Some(leader) if self.has_leader() => {
+                self.owed = true;
+                if request.is_invite() {
+                    self.invite = Some((leader, number));
+                }
+                vec![Act::Post(Some(leader), Message::Ask { number, request })]
+            }
             _ => Vec::new(),
         }
+    }
+
+    /// Looks, once a second, whether whoever leads is still there.
+    pub(in crate::driver) fn look(&mut self) -> Vec<Act> {
+        match self.standing {
+            Standing::Apart => Vec::new(),
+            Standing::Joining => {
+                self.silence = self.silence.saturating_add(1);
+                let is_silent = self.silence == PATIENCE;
+                is_silent.then_some(Act::Tell(Notice::Elsewhere { silent: true })).into_iter().collect()
+            }
+            Standing::Holding(_) | Standing::With => {
+                if !self.owed && self.unconfirmed.is_empty() {
+                    return Vec::new();
+                }
+                self.silence = self.silence.saturating_add(1);
+                let is_silent = self.silence == PATIENCE;
+                let mut acts = vec![Act::Post(self.leader, Message::Knock)];
+                acts.extend(is_silent.then_some(Act::Tell(Notice::Silent(true))));
+                acts
+            }
+        }
+    }
+
+    /// The leader has said something.
+    fn word(&mut self) -> Option<Act> {
+        let was_silent = std::mem::take(&mut self.silence) >= PATIENCE;
+        self.owed = false;
+        was_silent.then_some(Act::Tell(Notice::Silent(false)))
+    }
+
+    /// Nobody makes an invite any more that this leader was not asked for. Whether there was one.
+    fn lose_invite(&mut self, leader: Option<TabId>) -> bool {
+        let Some((_, last)) = self.invite.take_if(|(of, _)| leader != Some(*of)) else { return false };
+        // If it was made after all, it is among the open ones, and is not to be made twice.
+        self.unconfirmed.retain(|(number, request)| *number > last || !request.is_invite());
+        true
     }
 
     /// Another tab says something.
     pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Act> {
         let is_leader = self.leader == Some(from);
+        let mut acts: Vec<_> = if is_leader { self.word().into_iter().collect() } else { Vec::new() };
+        acts.extend(self.obey(from, is_leader, message));
+        acts
+    }
+
+    fn obey(&mut self, from: TabId, is_leader: bool, message: Message) -> Vec<Act> {
         match (message, &mut self.standing) {
             // What it has said already is not for this tab to hear again.
-            (Message::Leads, Standing::With) if is_leader => Vec::new(),
+            (Message::Leads, Standing::Holding(_) | Standing::With) if is_leader => Vec::new(),
+            (Message::JoinAgain, Standing::Holding(_)) if is_leader => self.join(),
+            // The engine that it followed may have ended, and another run in the same tab.
+            (Message::JoinAgain, Standing::With) if is_leader => {
+                let lost = self.lose_invite(None).then(|| Act::Tell(invite_lost()));
+                lost.into_iter().chain(self.join()).collect()
+            }
             (Message::Leads, _) => self.join(),
             (Message::Welcome { round, said, runs }, Standing::Joining) if round == self.round => {
                 self.leader = Some(from);
                 self.standing = if runs { Standing::Holding(Vec::new()) } else { Standing::With };
-                let said = [Notice::Started { follows: true }].into_iter().chain(said).map(Act::Tell);
+                self.silence = 0;
+                let mut told = vec![Notice::Started { follows: true }];
+                told.extend(said);
+                if self.lose_invite(Some(from)) {
+                    told.push(invite_lost());
+                }
+                if let Some((number, _)) = self.unconfirmed.iter().rfind(|(_, request)| request.is_invite()) {
+                    self.invite = Some((from, *number));
+                }
                 let asks = self.unconfirmed.iter().map(|(number, request)| {
                     Act::Post(Some(from), Message::Ask { number: *number, request: request.clone() })
                 });
-                said.chain(asks).collect()
+                told.into_iter().map(Act::Tell).chain(asks).collect()
             }
             (Message::Told(Notice::PutAway), Standing::Holding(_) | Standing::With) if is_leader => {
                 vec![Act::Tell(Notice::PutAway), Act::Stop]
             }
             (Message::Told(notice), Standing::Holding(held)) if is_leader => {
+                self.invite.take_if(|_| ends_invite(&notice));
                 held.push(notice);
                 Vec::new()
             }
-            (Message::Told(notice), Standing::With) if is_leader => vec![Act::Tell(notice)],
+            (Message::Told(notice), Standing::With) if is_leader => {
+                self.invite.take_if(|_| ends_invite(&notice));
+                vec![Act::Tell(notice)]
+            }
             (Message::Whole { round, whole }, Standing::Holding(held)) if is_leader && round == self.round => {
                 let held = std::mem::take(held);
                 self.standing = Standing::With;
@@ -120,12 +199,12 @@ impl Following {
         }
         self.leader = None;
         self.standing = Standing::Apart;
-        vec![Act::Tell(Notice::Elsewhere)]
+        vec![Act::Tell(Notice::Elsewhere { silent: false })]
     }
 
     /// This tab leads from now on, as `me`: what the page still waits for.
-    pub(in crate::driver) fn lead(self, me: TabId) -> Left {
-        let mut left = Left::default();
+    pub(in crate::driver) fn lead(mut self, me: TabId) -> Left {
+        let mut left = Left { invite_lost: self.lose_invite(None), ..Left::default() };
         for (number, request) in self.unconfirmed {
             match request {
                 Request::Command(command) => {

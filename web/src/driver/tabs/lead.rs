@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allium_shared::client::api::{Command, Event, Progress};
 
-use super::{Act, Asker, Message, Order, TabId};
+use super::{Act, Asker, Message, Order, TabId, ends_invite};
 use crate::driver::{Notice, Request};
 
 /// The tab that leads.
@@ -17,6 +17,8 @@ pub(in crate::driver) struct Leading {
     /// The last request of each tab that the engine was given.
     given: BTreeMap<TabId, u64>,
     said: Said,
+    /// Whether the page of this tab has asked for an invite that is not made yet.
+    makes_invite: bool,
     /// Whether the engine runs.
     runs: bool,
     /// Whether the profile is put away, and nobody is to follow any more.
@@ -40,6 +42,7 @@ impl Leading {
             watching: BTreeSet::new(),
             given: BTreeMap::new(),
             said: Said::default(),
+            makes_invite: false,
             runs: false,
             is_over: false,
         };
@@ -66,7 +69,10 @@ impl Leading {
     /// The page of this tab asks for something.
     pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Act> {
         match request {
-            Request::Command(command) => self.order(self.me, None, command),
+            Request::Command(command) => {
+                self.makes_invite |= matches!(command, Command::Invite { .. });
+                self.order(self.me, None, command)
+            }
             Request::Lock(request) => vec![Act::Lock(request)],
             Request::TakeOver => Vec::new(),
         }
@@ -89,7 +95,10 @@ impl Leading {
                 acts
             }
             // It was taken for gone.
-            Message::Ask { .. } if !self.followers.contains(&from) => vec![Act::Post(Some(from), Message::Leads)],
+            Message::Ask { .. } | Message::Knock if !self.followers.contains(&from) => {
+                vec![Act::Post(Some(from), Message::JoinAgain)]
+            }
+            Message::Knock => vec![Act::Post(Some(from), Message::Here)],
             Message::Ask { number, request } => match request {
                 Request::Command(command) => self.order(from, Some(Asker { tab: from, number }), command),
                 // Done once more, they do no harm.
@@ -103,7 +112,9 @@ impl Leading {
             | Message::Welcome { .. }
             | Message::Whole { .. }
             | Message::Told(_)
-            | Message::Done { .. } => Vec::new(),
+            | Message::Done { .. }
+            | Message::Here
+            | Message::JoinAgain => Vec::new(),
         }
     }
 
@@ -143,6 +154,7 @@ impl Leading {
     /// Tells the page of this tab, and those of all that follow.
     pub(in crate::driver) fn tell(&mut self, notice: Notice) -> Vec<Act> {
         self.said.remember(&notice);
+        self.makes_invite &= !ends_invite(&notice);
         let mut acts = Vec::new();
         let (notice, network) = apart(notice);
         if let Some(network) = network {
@@ -163,6 +175,27 @@ impl Leading {
         acts
     }
 
+    /// Tells the page of one tab only: of the one that has asked, or of this tab.
+    pub(in crate::driver) fn answer(&mut self, asker: Option<Asker>, notice: Notice) -> Vec<Act> {
+        match asker.map(|asker| asker.tab).filter(|tab| *tab != self.me) {
+            Some(tab) => vec![Act::Post(Some(tab), Message::Told(notice))],
+            None => {
+                self.makes_invite &= !ends_invite(&notice);
+                vec![Act::Tell(notice)]
+            }
+        }
+    }
+
+    /// Whether the page of this tab waits for an invite.
+    pub(in crate::driver) const fn makes_invite(&self) -> bool {
+        self.makes_invite
+    }
+
+    /// The page of this tab has asked for an invite while it followed.
+    pub(in crate::driver) const fn make_invite(&mut self) {
+        self.makes_invite = true;
+    }
+
     /// The profile is put away: those that follow are told so.
     pub(in crate::driver) fn put_away(&mut self) -> Vec<Act> {
         self.is_over = true;
@@ -171,7 +204,7 @@ impl Leading {
 
     /// The whole is collected that a follower waits for; or it could not be, and the follower is to ask once more.
     pub(in crate::driver) fn whole(&self, to: TabId, round: u64, whole: Option<Notice>) -> Vec<Act> {
-        let message = whole.map_or(Message::Leads, |whole| Message::Whole { round, whole });
+        let message = whole.map_or(Message::JoinAgain, |whole| Message::Whole { round, whole });
         vec![Act::Post(Some(to), message)]
     }
 

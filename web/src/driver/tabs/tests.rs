@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, MessageId, NetworkView, Progress};
+use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, InviteId, MessageId, NetworkView, Progress};
 use allium_shared::time::UnixTime;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use super::{Act, Asker, Following, Leading, Message, Order, TabId, take_records};
+use super::follow::PATIENCE;
+use super::{Act, Asker, Following, Leading, Message, Order, TabId, invite_lost, take_records};
 use crate::driver::{LockRequest, Notice, Passphrase, Request};
 use crate::storage::{Protection, StorageError};
 
 const A: TabId = TabId(1);
 const B: TabId = TabId(2);
 const C: TabId = TabId(u64::MAX);
+
+const ELSEWHERE: Notice = Notice::Elsewhere { silent: false };
 
 /// A tab: what it is, and what its page was told.
 #[derive(Default)]
@@ -80,6 +83,14 @@ impl Browser {
                 };
                 self.act(id, acts);
             }
+        }
+    }
+
+    /// Looks that often, while the tab that leads hears nothing.
+    fn look_in_silence(&mut self, id: TabId, times: u8) {
+        for _ in 0..times {
+            let acts = self.tab(id).following.look();
+            self.act(id, acts);
         }
     }
 
@@ -452,7 +463,7 @@ fn answers_to_an_earlier_attempt_are_not_taken_for_those_to_a_later() {
         following.hear(A, Message::Whole { round: 2, whole: whole(2) }),
         [Act::Tell(whole(2)), Act::Tell(typing(true))]
     );
-    // A leader that could not collect the whole, or that has taken the tab for gone, says that it leads.
+    // It leads already, and says so to others.
     assert_eq!(following.hear(A, Message::Leads), []);
     assert_eq!(following.hear(B, Message::Leads), [Act::Post(None, Message::Join { round: 3 })]);
 }
@@ -462,12 +473,12 @@ fn tabs_of_other_builds_are_told_apart() {
     let mut following = Following::default();
     following.join();
     assert_eq!(following.hear_stranger(false), [], "it looks for a leader too");
-    assert_eq!(following.hear_stranger(true), [Act::Tell(Notice::Elsewhere)]);
+    assert_eq!(following.hear_stranger(true), [Act::Tell(ELSEWHERE)]);
     // The lock has gone on to one of this build.
     assert_eq!(following.hear(A, Message::Leads).len(), 1);
     following.hear(A, Message::Welcome { round: 2, said: Vec::new(), runs: false });
     assert!(following.has_leader());
-    assert_eq!(following.hear_stranger(true), [Act::Tell(Notice::Elsewhere)]);
+    assert_eq!(following.hear_stranger(true), [Act::Tell(ELSEWHERE)]);
     assert!(!following.has_leader());
     let (leading, _) = Leading::begin(A);
     assert_eq!(leading.hear_stranger(), [Act::Post(None, Message::Leads)]);
@@ -484,4 +495,158 @@ fn records_are_taken_out_and_nothing_else() {
     records.push(("page/asked/nobody".to_owned(), b"1".to_vec()));
     assert_eq!(take_records(&mut records), [one, two]);
     assert_eq!(records, [("profile".to_owned(), vec![1])]);
+}
+
+#[test]
+fn a_leader_that_hangs_is_told_once_something_waits_for_it() {
+    let mut browser = two();
+    browser.told(B);
+    browser.look_in_silence(B, 2 * PATIENCE);
+    assert!(browser.channel.is_empty() && browser.told(B).is_empty(), "there is nothing to wait for");
+    browser.ask(B, send("one"));
+    browser.look_in_silence(B, PATIENCE - 1);
+    assert!(browser.told(B).is_empty());
+    browser.look_in_silence(B, PATIENCE);
+    assert_eq!(browser.told(B), [Notice::Silent(true)], "said once");
+    // Its first word takes that back, and what has waited is done.
+    browser.settle();
+    assert_eq!(browser.told(B), [Notice::Silent(false)]);
+    browser.work(A, true);
+    assert_eq!(browser.done, [send("one")]);
+
+    // What is not kept is owed an answer as well.
+    browser.ask(B, Command::Circuits);
+    browser.look_in_silence(B, PATIENCE);
+    assert_eq!(browser.told(B), [Notice::Silent(true)]);
+    // Whoever leads next tells the whole, and with it that it is there.
+    browser.channel.clear();
+    browser.tabs.remove(&A);
+    browser.lead(B);
+    assert_eq!(browser.told(B), [started(false), whole(0)]);
+}
+
+#[test]
+fn a_leader_whose_engine_takes_long_is_not_taken_for_one_that_hangs() {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.begin(A);
+    browser.open(B);
+    browser.join(B);
+    browser.ask(B, send("one"));
+    browser.told(B);
+    for _ in 0..3 * PATIENCE {
+        browser.look_in_silence(B, 1);
+        browser.settle();
+    }
+    assert!(browser.told(B).is_empty() && browser.tab(B).following.has_leader());
+}
+
+#[test]
+fn whoever_is_not_welcomed_is_told_that_nobody_answers_and_is_welcome_later() {
+    let mut browser = Browser::default();
+    browser.open(A);
+    browser.lead(A);
+    browser.open(B);
+    let acts = browser.tab(B).following.join();
+    browser.act(B, acts);
+    browser.look_in_silence(B, PATIENCE - 1);
+    assert!(browser.told(B).is_empty());
+    browser.look_in_silence(B, PATIENCE);
+    assert_eq!(browser.told(B), [Notice::Elsewhere { silent: true }]);
+    browser.settle();
+    assert_eq!(browser.told(B), [started(true)]);
+    // One of another build answers, and there is nothing more to wait for.
+    let acts = browser.tab(B).following.hear_stranger(true);
+    browser.act(B, acts);
+    browser.look_in_silence(B, 2 * PATIENCE);
+    assert_eq!(browser.told(B), [ELSEWHERE]);
+}
+
+#[test]
+fn a_tab_that_was_taken_for_gone_joins_once_more_and_loses_nothing() {
+    let mut browser = two();
+    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
+    browser.act(A, acts);
+    browser.told(B);
+    browser.ask(B, send("one"));
+    browser.settle();
+    browser.collect(A, &whole(2));
+    assert_eq!(browser.told(B), [started(true), whole(2)]);
+    browser.work(A, true);
+    assert_eq!(browser.done, [send("one")]);
+    // It also does if it only knocks; and if the whole could not be collected.
+    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
+    browser.act(A, acts);
+    browser.ask(B, Command::Typing { contact: ContactId(1), typing: true });
+    browser.channel.clear();
+    browser.look_in_silence(B, 1);
+    browser.settle();
+    assert_eq!(browser.told(B), [started(true)]);
+    let (to, round) = browser.collect.pop().unwrap();
+    let acts = browser.tab(A).leading.as_ref().unwrap().whole(to, round, None);
+    browser.act(A, acts);
+    browser.settle();
+    browser.collect(A, &whole(3));
+    assert_eq!(browser.told(B), [started(true), whole(3)]);
+}
+
+#[test]
+fn an_invite_that_a_leader_was_making_is_lost_with_it_and_told_to_whom_has_asked() {
+    // Whether the leader that goes has begun it, and has confirmed that.
+    for (begun, confirmed) in [(false, false), (true, false), (true, true)] {
+        let mut browser = two();
+        browser.open(C);
+        browser.join(C);
+        browser.ask(B, Command::invite());
+        browser.ask(B, send("one"));
+        browser.settle();
+        if begun {
+            browser.work(A, confirmed);
+        }
+        browser.tabs.remove(&A);
+        browser.told(B);
+        browser.told(C);
+        browser.lead(C);
+        browser.collect(C, &whole(2));
+        assert_eq!(browser.told(B), [started(true), invite_lost(), whole(2)]);
+        assert_eq!(browser.told(C), [started(false), whole(0)]);
+        // It is not made a second time, and nothing else is lost.
+        let left: Vec<_> = browser.orders.iter().map(|order| order.command.clone()).collect();
+        assert_eq!(left, [send("one")]);
+        // The next is made by whoever leads now.
+        browser.ask(B, Command::invite());
+        browser.settle();
+        browser.tell(C, Notice::Events(vec![Event::Invite { id: InviteId(1), fragment: "x".into() }]));
+        browser.told(B);
+        browser.tabs.remove(&C);
+        browser.lead(B);
+        assert_eq!(browser.told(B), [started(false), whole(0)]);
+    }
+}
+
+#[test]
+fn an_invite_that_no_leader_was_asked_for_is_made_by_the_next() {
+    let mut browser = Browser::default();
+    browser.open(B);
+    browser.ask(B, Command::invite());
+    browser.lead(B);
+    assert_eq!(browser.told(B), [started(false), whole(0)]);
+    assert_eq!(browser.orders.pop_front().unwrap().command, Command::invite());
+}
+
+#[test]
+fn what_is_wrong_with_a_command_is_told_to_whom_has_given_it() {
+    let mut browser = two();
+    for id in [A, B] {
+        browser.told(id);
+    }
+    let error = Notice::Events(vec![Event::Error { about: "add".into(), message: "This is no invite.".into() }]);
+    for (asker, told, other) in
+        [(Some(Asker { tab: B, number: 1 }), B, A), (Some(Asker { tab: A, number: 1 }), A, B), (None, A, B)]
+    {
+        let acts = browser.tab(A).leading.as_mut().unwrap().answer(asker, error.clone());
+        browser.act(A, acts);
+        browser.settle();
+        assert_eq!((browser.told(told), browser.told(other)), (vec![error.clone()], vec![]));
+    }
 }
