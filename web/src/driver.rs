@@ -45,7 +45,12 @@ pub enum Notice {
         follows: bool,
     },
     /// Another tab runs the profile, and this one cannot follow it: it waits for its turn.
-    Elsewhere,
+    Elsewhere {
+        /// Whether the other one says nothing at all.
+        silent: bool,
+    },
+    /// Whoever runs the engine does not answer, or does so again.
+    Silent(bool),
     /// All there is, in the place of all that was told before.
     Whole {
         /// The stored conversations.

@@ -12,7 +12,7 @@ use super::message_list::MessageList;
 use super::path::Path;
 use super::problem::Problem;
 use super::safety::SafetyPanel;
-use crate::hooks::use_actions;
+use crate::hooks::{take_lost_focus, use_actions};
 use crate::state::{Action, Contact, Conversation, Place, Safety};
 use crate::strings;
 
@@ -23,12 +23,14 @@ pub struct Props {
     pub path: Option<Vec<String>>,
     pub typing: bool,
     pub safety: Option<Safety>,
+    /// How many engines the page has had to do with.
+    pub starts: u32,
     pub problem: Option<Rc<str>>,
 }
 
 #[component]
 pub fn ConversationView(props: &Props) -> Html {
-    let Props { contact, conversation, path, problem, typing, safety } = props;
+    let Props { contact, conversation, path, problem, typing, safety, starts } = props;
     let actions = use_actions();
     let is_blocked = contact.state == ContactState::Blocked;
     let block = {
@@ -43,13 +45,20 @@ pub fn ConversationView(props: &Props) -> Html {
         let (contact, is_open, actions) = (contact.id, safety.is_some(), actions.clone());
         Callback::from(move |_: MouseEvent| match &actions {
             Some(actions) if is_open => actions.act(Action::CloseSafety),
-            Some(actions) => {
-                actions.act(Action::OpenSafety(contact));
-                actions.command(Command::Safety { contact });
-            }
+            Some(actions) => actions.act(Action::OpenSafety(contact)),
             None => {}
         })
     };
+    // Whoever has closed the panel goes on at the button that opens it.
+    let shield = use_node_ref();
+    use_effect_with(safety.is_some(), {
+        let shield = shield.clone();
+        move |is_open| {
+            if !is_open {
+                take_lost_focus(&shield);
+            }
+        }
+    });
     let back = Callback::from(move |_: MouseEvent| {
         if let Some(actions) = &actions {
             actions.act(Action::Close);
@@ -70,9 +79,9 @@ pub fn ConversationView(props: &Props) -> Html {
                     </p>
                 </div>
                 <button class={classes!("icon-button", "shield", contact.verified.then_some("verified"))} type="button"
-                    data-testid="contact-safety" onclick={compare} aria-expanded={safety.is_some().to_string()}
+                    ref={shield} data-testid="contact-safety" onclick={compare} aria-expanded={safety.is_some().to_string()}
                     aria-label={strings::SAFETY} title={strings::safety_title(contact.verified)}>
-                    <Icon glyph={Glyph::Shield} />
+                    <Icon glyph={if contact.verified { Glyph::ShieldCheck } else { Glyph::Shield }} />
                 </button>
                 <button class="button quiet block" type="button" data-testid="contact-block" onclick={block}
                     title={(!is_blocked).then_some(strings::BLOCK_HINT)}>
@@ -81,7 +90,7 @@ pub fn ConversationView(props: &Props) -> Html {
                 <Path hops={path.clone()} contact={Rc::clone(name)} />
             </header>
             if let Some(safety) = safety {
-                <SafetyPanel name={Rc::clone(name)} safety={safety.clone()} />
+                <SafetyPanel contact={contact.clone()} number={safety.number.clone()} starts={*starts} />
             }
             <MessageList contact={contact.id} name={Rc::clone(name)} conversation={Rc::clone(conversation)} />
             if let Some(apart) = strings::contact_apart(contact.state, name) {

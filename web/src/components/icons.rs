@@ -17,6 +17,7 @@ pub enum Glyph {
     Send,
     Settings,
     Shield,
+    ShieldCheck,
     Warning,
 }
 
@@ -47,7 +48,8 @@ pub fn Icon(props: &Props) -> Html {
             "M2 5h5.2M10.8 5H14M2 11h2.2M7.8 11H14M9 3.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 0 0 0-3.6ZM6 9.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 \
              0 0 0-3.6Z",
         ),
-        Glyph::Shield => (16, "M8 1.8 3 3.6v4c0 3.2 2.1 5.4 5 6.6 2.9-1.2 5-3.4 5-6.6v-4zM5.6 8l1.7 1.7 3.1-3.4"),
+        Glyph::Shield => (16, "M8 1.8 3 3.6v4c0 3.2 2.1 5.4 5 6.6 2.9-1.2 5-3.4 5-6.6v-4z"),
+        Glyph::ShieldCheck => (16, "M8 1.8 3 3.6v4c0 3.2 2.1 5.4 5 6.6 2.9-1.2 5-3.4 5-6.6v-4zM5.6 8l1.7 1.7 3.1-3.4"),
         Glyph::Warning => (16, "M8 2 1.8 13.2h12.4zM8 6.5v3m0 2v.1"),
     };
     html! {

@@ -1,30 +1,42 @@
 //! The safety number of a contact, to be compared with what the contact sees.
 
-use std::rc::Rc;
-
 use allium_shared::client::api::Command;
 use yew::prelude::*;
 
 use super::icons::{Glyph, Icon};
-use crate::hooks::use_actions;
-use crate::state::{Action, Safety};
+use crate::hooks::{take_lost_focus, use_actions};
+use crate::state::{Action, Contact, SafetyNumber};
 use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    pub name: Rc<str>,
-    pub safety: Safety,
+    pub contact: Contact,
+    pub number: SafetyNumber,
+    /// How many engines the page has had to do with: each has to be asked.
+    pub starts: u32,
 }
 
 #[component]
 pub fn SafetyPanel(props: &Props) -> Html {
-    let Props { name, safety } = props;
+    let Props { contact, number, starts } = props;
+    let (id, name, verified) = (contact.id, &contact.name, contact.verified);
     let actions = use_actions();
+    // There is a number once the contact has answered, and it may be another one than before.
+    use_effect_with((id, contact.state, verified, *starts), {
+        let actions = actions.clone();
+        move |_| actions.iter().for_each(|actions| actions.command(Command::Safety { contact: id }))
+    });
+    // The button that was pressed is not there any more.
+    let heading = use_node_ref();
+    use_effect_with(verified, {
+        let heading = heading.clone();
+        move |_| take_lost_focus(&heading)
+    });
     let verify = {
-        let (contact, verified, actions) = (safety.contact, !safety.verified, actions.clone());
+        let actions = actions.clone();
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
-                actions.command(Command::Verify { contact, verified });
+                actions.command(Command::Verify { contact: id, verified: !verified });
             }
         })
     };
@@ -33,33 +45,52 @@ pub fn SafetyPanel(props: &Props) -> Html {
             actions.act(Action::CloseSafety);
         }
     });
-    html! {
-        <section class="safety" data-testid="safety" aria-label={strings::SAFETY}>
-            <div class="safety-head">
-                <h3>{ strings::SAFETY }</h3>
-                <button class="icon-button" type="button" aria-label={strings::CLOSE} onclick={close}>
-                    <Icon glyph={Glyph::Close} />
-                </button>
-            </div>
-            if let Some(number) = &safety.number {
+    // Two buttons, in two places: whoever presses the first one twice does not take it back.
+    let button = if verified {
+        html! {
+            <button key="undo" class="button quiet undo" type="button" data-testid="safety-verify" onclick={verify}>
+                { strings::SAFETY_UNDO }
+            </button>
+        }
+    } else {
+        html! {
+            <button key="same" class="button primary" type="button" data-testid="safety-verify" onclick={verify}>
+                { strings::SAFETY_SAME }
+            </button>
+        }
+    };
+    let body = match number {
+        SafetyNumber::Unknown => Html::default(),
+        SafetyNumber::NotYet => html! { <p class="hint">{ strings::safety_later(name) }</p> },
+        SafetyNumber::Known(number) => html! {
+            <>
                 <p class="hint">{ strings::safety_hint(name) }</p>
                 <p class="safety-number" data-testid="safety-number">
                     { for number.split(' ').map(|group| html! { <span>{ group }{ " " }</span> }) }
                 </p>
                 <div class="safety-answer">
-                    if safety.verified {
-                        <p class="verified" data-testid="verified">
-                            <Icon glyph={Glyph::Shield} />{ strings::verified(name) }
-                        </p>
-                    }
-                    <button class={classes!("button", if safety.verified { "quiet" } else { "primary" })} type="button"
-                        data-testid="safety-verify" onclick={verify}>
-                        { if safety.verified { strings::SAFETY_UNDO } else { strings::SAFETY_SAME } }
-                    </button>
+                    { button }
+                    // Stays, for screen readers to announce what changes in it.
+                    <div key="answer" role="status">
+                        if verified {
+                            <p class="verified" data-testid="verified">
+                                <Icon glyph={Glyph::ShieldCheck} />{ strings::verified(name) }
+                            </p>
+                        }
+                    </div>
                 </div>
-            } else {
-                <p class="hint">{ strings::safety_later(name) }</p>
-            }
+            </>
+        },
+    };
+    html! {
+        <section class="safety" data-testid="safety" aria-label={strings::SAFETY}>
+            <div class="safety-head">
+                <h3 ref={heading} tabindex="-1">{ strings::SAFETY }</h3>
+                <button class="icon-button" type="button" aria-label={strings::CLOSE} onclick={close}>
+                    <Icon glyph={Glyph::Close} />
+                </button>
+            </div>
+            { body }
         </section>
     }
 }

@@ -6,7 +6,7 @@ use allium_shared::client::api::{BlockedInfo, Command, ContactState};
 use yew::prelude::*;
 
 use crate::components::contact_list::Avatar;
-use crate::hooks::use_actions;
+use crate::hooks::{take_lost_focus, use_actions};
 use crate::strings;
 
 #[derive(PartialEq, Properties)]
@@ -23,6 +23,18 @@ pub fn Blocked(props: &Props) -> Html {
     use_effect_with(props.starts, {
         let actions = actions.clone();
         move |_| actions.iter().for_each(|actions| actions.command(Command::Blocked))
+    });
+    // Whoever was unblocked is not in the list any more, and neither is the button.
+    let heading = use_node_ref();
+    let length = props.list.as_ref().map(|list| list.len());
+    let before = use_mut_ref(|| length);
+    use_effect_with(length, {
+        let heading = heading.clone();
+        move |now| {
+            if before.replace(*now) > *now {
+                take_lost_focus(&heading);
+            }
+        }
     });
     let Some(list) = &props.list else { return Html::default() };
     let row = |blocked: &BlockedInfo| {
@@ -48,7 +60,7 @@ pub fn Blocked(props: &Props) -> Html {
     };
     html! {
         <section class="settings-part">
-            <h3>{ strings::BLOCKED }</h3>
+            <h3 ref={heading} tabindex="-1">{ strings::BLOCKED }</h3>
             if list.is_empty() {
                 <p data-testid="blocked-none">{ strings::BLOCKED_NONE }</p>
             } else {
