@@ -8,6 +8,6 @@ mod store;
 
 pub use self::attention::{use_attention, use_document_title, use_interval_while_visible};
 pub use self::back::use_back_closes;
-pub use self::focus::take_lost_focus;
+pub use self::focus::use_focus_after;
 pub use self::route::{Routes, use_route, use_routes};
 pub use self::store::{Actions, Store, use_actions};

@@ -12,7 +12,7 @@ use super::message_list::MessageList;
 use super::path::Path;
 use super::problem::Problem;
 use super::safety::SafetyPanel;
-use crate::hooks::{take_lost_focus, use_actions};
+use crate::hooks::{use_actions, use_focus_after};
 use crate::state::{Action, Contact, Conversation, Place, Safety};
 use crate::strings;
 
@@ -51,14 +51,7 @@ pub fn ConversationView(props: &Props) -> Html {
     };
     // Whoever has closed the panel goes on at the button that opens it.
     let shield = use_node_ref();
-    use_effect_with(safety.is_some(), {
-        let shield = shield.clone();
-        move |is_open| {
-            if !is_open {
-                take_lost_focus(&shield);
-            }
-        }
-    });
+    use_focus_after(&shield, safety.is_some(), |was_open, is_open| *was_open && !is_open);
     let back = Callback::from(move |_: MouseEvent| {
         if let Some(actions) = &actions {
             actions.act(Action::Close);

@@ -4,7 +4,7 @@ use allium_shared::client::api::Command;
 use yew::prelude::*;
 
 use super::icons::{Glyph, Icon};
-use crate::hooks::{take_lost_focus, use_actions};
+use crate::hooks::{use_actions, use_focus_after};
 use crate::state::{Action, Contact, SafetyNumber};
 use crate::strings;
 
@@ -28,10 +28,7 @@ pub fn SafetyPanel(props: &Props) -> Html {
     });
     // The button that was pressed is not there any more.
     let heading = use_node_ref();
-    use_effect_with(verified, {
-        let heading = heading.clone();
-        move |_| take_lost_focus(&heading)
-    });
+    use_focus_after(&heading, verified, |before, now| before != now);
     let verify = {
         let actions = actions.clone();
         Callback::from(move |_: MouseEvent| {

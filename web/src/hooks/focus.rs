@@ -3,14 +3,29 @@
 use web_sys::HtmlElement;
 use yew::prelude::*;
 
-/// Gives an element the focus if nothing has it: what had it was just taken off the page, and the keyboard would begin at the top.
-pub fn take_lost_focus(element: &NodeRef) {
+/// Gives an element the focus when a value has changed so that `is_lost` holds of it before and now, and nothing has the focus: what
+/// had it was just taken off the page, and the keyboard would begin at the top.
+#[hook]
+pub fn use_focus_after<T: Clone + PartialEq + 'static>(element: &NodeRef, value: T, is_lost: fn(&T, &T) -> bool) {
+    let last = use_mut_ref(|| value.clone());
+    use_effect_with(value, {
+        let element = element.clone();
+        move |now| {
+            let before = last.replace(now.clone());
+            if is_lost(&before, now)
+                && nothing_has_it()
+                && let Some(element) = element.cast::<HtmlElement>()
+            {
+                let _ = element.focus();
+            }
+        }
+    });
+}
+
+fn nothing_has_it() -> bool {
     let document = web_sys::window().and_then(|window| window.document());
-    let is_lost = document.is_some_and(|document| {
+    document.is_some_and(|document| {
         let (focus, body) = (document.active_element(), document.body());
         focus.is_none_or(|focus| body.is_some_and(|body| *body == focus))
-    });
-    if let Some(element) = element.cast::<HtmlElement>().filter(|_| is_lost) {
-        let _ = element.focus();
-    }
+    })
 }

@@ -6,7 +6,7 @@ use allium_shared::client::api::{BlockedInfo, Command, ContactState};
 use yew::prelude::*;
 
 use crate::components::contact_list::Avatar;
-use crate::hooks::{take_lost_focus, use_actions};
+use crate::hooks::{use_actions, use_focus_after};
 use crate::strings;
 
 #[derive(PartialEq, Properties)]
@@ -26,16 +26,7 @@ pub fn Blocked(props: &Props) -> Html {
     });
     // Whoever was unblocked is not in the list any more, and neither is the button.
     let heading = use_node_ref();
-    let length = props.list.as_ref().map(|list| list.len());
-    let before = use_mut_ref(|| length);
-    use_effect_with(length, {
-        let heading = heading.clone();
-        move |now| {
-            if before.replace(*now) > *now {
-                take_lost_focus(&heading);
-            }
-        }
-    });
+    use_focus_after(&heading, props.list.as_ref().map(|list| list.len()), |before, now| before > now);
     let Some(list) = &props.list else { return Html::default() };
     let row = |blocked: &BlockedInfo| {
         let (id, actions) = (blocked.id, actions.clone());
