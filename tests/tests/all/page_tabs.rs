@@ -269,14 +269,20 @@ fn a_page_that_nobody_sees_takes_what_comes_and_counts_it() {
     let tab = page.browser.tab();
     page.browser.script(
         "window.seen = [];
-        addEventListener('visibilitychange', () => window.seen.push([document.visibilityState, document.title]), true);",
+        addEventListener('visibilitychange', () => window.seen.push([document.visibilityState, document.title]), true);
+        new MutationObserver(() => localStorage.setItem('title', document.title))
+            .observe(document.querySelector('title'), {childList: true, characterData: true, subtree: true});",
         &[],
     );
-    page.browser.open_tab("about:blank");
+    // In front of it, a document of the same origin that is no page, and can be asked what the page has come to say.
+    page.browser.open_tab(&format!("{}/worker.js", network.url()));
     for number in 0..3 {
         let id = ada.send(&ben, &format!("hidden {number}"));
         ada.await_delivered(&id);
     }
+    page.until("a title that counts them", |page| {
+        (page.browser.script("return localStorage.getItem('title')", &[]) == "(3) Allium").then_some(())
+    });
     page.browser.show_tab(&tab);
     let seen = page.until("that it is seen again", |page| {
         let seen = page.browser.script("return window.seen", &[]);
