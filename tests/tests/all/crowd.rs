@@ -268,9 +268,12 @@ fn check_way(people: &[Person], from: usize, to: usize) -> usize {
     printed.len()
 }
 
-/// What is on a client's disk once it has ended: for each way the ids with their numbers, in order.
-fn on_disk(person: &Person) -> BTreeMap<(usize, usize), Vec<([u8; 16], u64)>> {
-    let mut ways: BTreeMap<_, Vec<_>> = BTreeMap::new();
+/// For each way, from whom to whom, the ids of its messages with their numbers, in order.
+type Ways = BTreeMap<(usize, usize), Vec<([u8; 16], u64)>>;
+
+/// What is on a client's disk once it has ended.
+fn on_disk(person: &Person) -> Ways {
+    let mut ways = Ways::new();
     for (key, value) in profile::records(&person.chat.profile()) {
         let Some(entry) = history_entry(&key, &value) else { continue };
         let outgoing = entry.outgoing.is_some();
