@@ -26,7 +26,7 @@ pub(super) fn write(value: &impl Serialize) -> Option<Zeroizing<String>> {
     String::from_utf8(std::mem::take(&mut *text)).ok().map(Zeroizing::new)
 }
 
-/// Reads what [`write`] has written, and wipes the text.
+/// Reads what [`write()`] has written, and wipes the text.
 pub(super) fn read<T: DeserializeOwned>(text: String) -> Result<T, serde_json::Error> {
     // From bytes, as all records are read: the page carries one parser of JSON, not two.
     serde_json::from_slice(Zeroizing::new(text).as_bytes())
