@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rand_core::CryptoRng;
+
 use super::api::{CircuitInfo, ContactId, LinkId, Purpose};
 use super::requests::Request;
 use crate::cell::DestroyReason;
@@ -15,7 +17,7 @@ use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
-use crate::rendezvous::{Invitation, Point, SharedSecret};
+use crate::rendezvous::{Invitation, Point, SharedSecret, service_identity};
 use crate::time::Instant;
 
 /// Names a circuit for its whole life, whatever its link.
@@ -75,6 +77,39 @@ pub(super) struct Wait {
     pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
     /// How introductions are brought; not at all, while the contact is there, and this is for the case that it is lost.
     pub(super) seeking: Option<Seeking>,
+}
+
+impl Wait {
+    /// Waits for a contact with a fresh cookie, and brings no introductions yet.
+    pub(super) fn new(
+        rng: &mut impl CryptoRng,
+        contact: ContactId,
+        relay: RelayIdentity,
+        generation: u64,
+        (their_key, verification): ([u8; 32], [u8; 32]),
+    ) -> Self {
+        let mut cookie = [0; 20];
+        rng.fill_bytes(&mut cookie);
+        Self {
+            contact,
+            invitation: Invitation { relay, cookie: Cookie(cookie), generation },
+            service: (ServerPublic { identity: service_identity(&their_key), onion_key: their_key }, verification),
+            handshakes: Vec::new(),
+            established: false,
+            answer: Assembler::default(),
+            places: VecDeque::new(),
+            seeking: None,
+        }
+    }
+
+    /// One more introduction for it, with a handshake of its own.
+    pub(super) fn introduction(&mut self, rng: &mut impl CryptoRng) -> Option<[u8; INTRODUCTION_LEN]> {
+        let (server, verification) = &self.service;
+        let begun = ClientHandshake::introduce(rng, server, verification, &self.invitation.encode());
+        let (handshake, introduction) = begun.ok()?;
+        self.handshakes.push(handshake);
+        Some(introduction)
+    }
 }
 
 /// Bringing introductions for a wait.

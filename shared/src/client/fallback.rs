@@ -4,10 +4,8 @@
 //! it in advance, on that circuit. When the circuit is lost the host comes there at once, whether the visitor has noticed or
 //! not. If nobody comes, the same wait goes on with introductions at the contact's points.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
-
-use rand_core::Rng as _;
 
 use super::Client;
 use super::api::ContactId;
@@ -15,12 +13,8 @@ use super::circuits::{Caller, CircuitKey, Fallback, Given, Managed, Phase, Seeki
 use super::contacts::Contact;
 use super::meetings::{ANSWER_TIME, PLACE_TIME};
 use super::relays::End;
-use crate::cell::fragment::Assembler;
-use crate::cell::message::Cookie;
 use crate::circuit::Side;
-use crate::crypto::handshake::{ClientHandshake, ServerPublic};
 use crate::messaging::frame::Frame;
-use crate::rendezvous::{Invitation, service_identity};
 use crate::time::Instant;
 
 /// Conversations for which a circuit waits, at most; whoever has more meets again by an introduction in the others.
@@ -74,18 +68,7 @@ impl Client {
         // What is to be there when that relay is lost cannot lead over it.
         let (link, path) =
             (0..PATHS).find_map(|_| self.path(End::Own(relay)).ok().filter(|(_, path)| !path.contains(&meets_at)))?;
-        let mut cookie = [0; 20];
-        self.rng.fill_bytes(&mut cookie);
-        let wait = Wait {
-            contact: id,
-            invitation: Invitation { relay, cookie: Cookie(cookie), generation },
-            service: (ServerPublic { identity: service_identity(&their_key), onion_key: their_key }, verification),
-            handshakes: Vec::new(),
-            established: false,
-            answer: Assembler::default(),
-            places: VecDeque::new(),
-            seeking: None,
-        };
+        let wait = Wait::new(&mut self.rng, id, relay, generation, (their_key, verification));
         self.build(link, &path, Task::Wait(Box::new(wait)))
     }
 
@@ -99,10 +82,7 @@ impl Client {
             return self.drop_circuit(key);
         };
         let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
-        let (server, verification) = &wait.service;
-        let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
-        let Ok((handshake, introduction)) = begun else { return };
-        wait.handshakes.push(handshake);
+        let Some(introduction) = wait.introduction(&mut self.rng) else { return };
         self.send_frame(talk, &Frame::Fallback(Box::new(introduction)));
     }
 

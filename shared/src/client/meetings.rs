@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use rand_core::Rng as _;
-
 use super::api::{ContactId, ContactState};
 use super::circuits::{Bring, Caller, CircuitKey, Come, Managed, Phase, Secrets, Seeking, Talk, Task, Wait};
 use super::contacts::{Contact, Search, Stage};
@@ -13,14 +11,12 @@ use super::relays::{End, NoPath};
 use super::talks::PING_TIME;
 use super::{Client, HOP_TIME};
 use crate::cell::DestroyReason;
-use crate::cell::fragment::{Assembler, Fragment, split};
+use crate::cell::fragment::{Fragment, split};
 use crate::cell::introduction::{Introduction, IntroductionId, MAX_WORK_BITS};
-use crate::cell::message::{Cookie, RelayMessage};
+use crate::cell::message::RelayMessage;
 use crate::circuit::Side;
 use crate::contact::invite::{Invite, InviteError};
-use crate::crypto::handshake::{
-    CircuitKeys, ClientHandshake, KeyStream, SERVER_MESSAGE_LEN, ServerHandshake, ServerPublic,
-};
+use crate::crypto::handshake::{CircuitKeys, KeyStream, SERVER_MESSAGE_LEN, ServerHandshake};
 use crate::crypto::keys::RelayIdentity;
 use crate::rendezvous::{Invitation, Role, service_identity};
 use crate::time::Instant;
@@ -140,21 +136,10 @@ impl Client {
             Some((_, relay)) => relay,
             None => *self.relays.meeting_places(&mut self.rng, now, 1, &[]).first().ok_or(NoPath::TooFew)?,
         };
-        let mut cookie = [0; 20];
-        self.rng.fill_bytes(&mut cookie);
-        let invitation = Invitation { relay, cookie: Cookie(cookie), generation };
-        let server = ServerPublic { identity: service_identity(&their_key), onion_key: their_key };
-        let until = now + self.relays.stretch(ANSWER_TIME);
-        let task = Task::Wait(Box::new(Wait {
-            contact: id,
-            invitation,
-            service: (server, verification),
-            handshakes: Vec::new(),
-            established: false,
-            answer: Assembler::default(),
-            places: places.into(),
-            seeking: Some(Seeking::new(now, until)),
-        }));
+        let mut wait = Wait::new(&mut self.rng, id, relay, generation, (their_key, verification));
+        wait.places = places.into();
+        wait.seeking = Some(Seeking::new(now, now + self.relays.stretch(ANSWER_TIME)));
+        let task = Task::Wait(Box::new(wait));
         let key = match spare {
             Some((key, _)) => {
                 if let Some(managed) = self.circuits.get_mut(&key) {
@@ -249,10 +234,7 @@ impl Client {
             wait.places.push_back((relay, id));
             return false;
         };
-        let (server, verification) = &wait.service;
-        let begun = ClientHandshake::introduce(&mut self.rng, server, verification, &wait.invitation.encode());
-        let Ok((handshake, message)) = begun else { return true };
-        wait.handshakes.push(handshake);
+        let Some(message) = wait.introduction(&mut self.rng) else { return true };
         let introduction = Introduction { id, nonce: 0, handshake: message };
         let bring = Bring { wait: key, contact: wait.contact, introduction, sent: None, work: None, rounds: 0 };
         // If that fails after all, the next place is tried soon.

@@ -2,7 +2,7 @@
 
 mod picture;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::cell::OnceCell;
 use std::cmp::Ordering;

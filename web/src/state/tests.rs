@@ -6,6 +6,7 @@ use allium_shared::client::api::{
 };
 use allium_shared::time::UnixTime;
 
+use super::network::tests::about;
 use super::{Action, Attempt, Invite, Phase, Place, Privacy, SafetyNumber, State};
 use crate::driver::Notice;
 use crate::storage::{Protection, StorageError};
@@ -330,18 +331,7 @@ fn a_worker_that_has_ended_is_told() {
 
 #[test]
 fn a_list_of_relays_is_shown_once_it_is_whole_and_outlasts_a_change_of_turns() {
-    let about = |digest: &str, relays| NetworkView {
-        network: String::new(),
-        digest: digest.to_owned(),
-        valid_after: 1,
-        fresh_until: 2,
-        valid_until: 3,
-        rule_set: 1,
-        quorum: 1,
-        authorities: Vec::new(),
-        parameters: [].into(),
-        relays,
-    };
+    let about = |digest: &str, relays| NetworkView { digest: digest.to_owned(), ..about(relays) };
     let relay = |n: u8| RelayView {
         identity: [n; 32].into(),
         nickname: format!("relay{n}").parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, InviteId, MessageId, NetworkView, Progress};
+use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, InviteId, MessageId, Progress};
 use allium_shared::time::UnixTime;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -10,6 +10,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use super::follow::PATIENCE;
 use super::{Act, Asker, Following, Leading, Message, Order, TabId, invite_lost, take_records};
 use crate::driver::{LockRequest, Notice, Passphrase, Request};
+use crate::state::network::tests::about;
 use crate::storage::{Protection, StorageError};
 
 const A: TabId = TabId(1);
@@ -394,19 +395,7 @@ fn the_list_of_relays_goes_to_those_who_look_at_it() {
     for id in [A, B, C] {
         browser.told(id);
     }
-    let network = NetworkView {
-        network: String::new(),
-        digest: String::new(),
-        valid_after: 1,
-        fresh_until: 2,
-        valid_until: 3,
-        rule_set: 1,
-        quorum: 1,
-        authorities: Vec::new(),
-        parameters: [].into(),
-        relays: 0,
-    };
-    let list = Event::Network { network: Box::new(network) };
+    let list = Event::Network { network: Box::new(about(0)) };
     let ready = Event::Progress { step: Progress::Ready };
     browser.ask(B, Command::Network { watch: true });
     browser.settle();

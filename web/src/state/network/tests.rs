@@ -10,7 +10,8 @@ use super::{Arriving, Bar, Network, Order, Query, Tint};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-fn about(relays: usize) -> NetworkView {
+/// What is told of a list of so many relays before they come.
+pub fn about(relays: usize) -> NetworkView {
     NetworkView {
         network: String::new(),
         digest: String::new(),
