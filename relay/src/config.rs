@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use allium_shared::netdir::{DEFAULT_WEIGHT, ExitPolicy, ExitRule, LinkUrl, Nickname, RegistryConfig, Role, Roles};
+use allium_shared::netdir::{
+    DEFAULT_WEIGHT, ExitPolicy, ExitRule, LinkUrl, Nickname, RegistryConfig, RelayRole, Roles,
+};
 use allium_shared::relay::onion_keys::KeyTimes;
 use allium_shared::wire::DecodeError;
 use clap::Args;
@@ -20,7 +22,7 @@ use thiserror::Error;
 pub use toml_file::FileError;
 
 /// The roles that this version can play.
-pub const OFFERED_ROLES: [Role; 3] = [Role::Guard, Role::Middle, Role::Rendezvous];
+pub const OFFERED_ROLES: [RelayRole; 3] = [RelayRole::Guard, RelayRole::Middle, RelayRole::Rendezvous];
 
 /// The longest that any interval may be: a week.
 const MAX_INTERVAL: u64 = 7 * 24 * 60 * 60;
@@ -60,7 +62,7 @@ pub enum ConfigError {
     NoSecureUrl,
     /// A role that this version does not have.
     #[error("the role {0} is not offered yet")]
-    RoleNotOffered(Role),
+    RoleNotOffered(RelayRole),
     /// Strangers would read what is for the operator.
     #[error(
         "admin-listen {0} is not on this machine or a private network: \
@@ -151,7 +153,7 @@ pub struct RelayOptions {
     pub data: Option<PathBuf>,
     /// What the relay may be used for, separated by commas [default: guard,middle,rendezvous]
     #[arg(long, value_name = "ROLES", value_delimiter = ',')]
-    pub roles: Option<Vec<Role>>,
+    pub roles: Option<Vec<RelayRole>>,
     /// A JSON file with the authorities' nicknames, keys and addresses
     #[arg(long, value_name = "FILE")]
     pub authorities: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use allium_shared::relay::circuits::Note;
+use allium_shared::relay::circuits::LinkEvent;
 use allium_shared::relay::handshakes::{HandshakeQueue, Request};
 
 use crate::random;
@@ -91,7 +91,7 @@ impl Shared {
     }
 }
 
-fn send((link, note): (LinkHandle, Note<LinkHandle>)) {
+fn send((link, note): (LinkHandle, LinkEvent<LinkHandle>)) {
     // When the link is gone, nobody waits for the answer.
-    let _ = link.send(Item::Note(Box::new(note)));
+    let _ = link.send(Item::LinkEvent(Box::new(note)));
 }

@@ -313,7 +313,7 @@ where
 fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
     match item {
         Item::Cells(cells) => link.handle_forwarded(now, &cells, line),
-        Item::Note(note) => link.handle_note(now, *note, line),
+        Item::LinkEvent(note) => link.handle_note(now, *note, line),
     }
 }
 
@@ -321,7 +321,7 @@ fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>
 fn refuse_rest(inbox: &mut mpsc::UnboundedReceiver<Item>, switchboard: &Arc<Switchboard>) {
     inbox.close();
     while let Ok(item) = inbox.try_recv() {
-        if let Item::Note(note) = item {
+        if let Item::LinkEvent(note) = item {
             switchboard.refuse(*note, DestroyReason::ConnectFailed);
         }
     }

@@ -12,7 +12,7 @@ use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{CELL_LEN, Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
-use allium_shared::relay::circuits::Note;
+use allium_shared::relay::circuits::LinkEvent;
 use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::link::{LinkKeys, Switch};
@@ -56,7 +56,7 @@ pub(crate) enum Item {
     /// Cells to send.
     Cells(Vec<Cell>),
     /// Something to do.
-    Note(Box<Note<LinkHandle>>),
+    LinkEvent(Box<LinkEvent<LinkHandle>>),
 }
 
 /// A link, as the relay's other links know it.
@@ -211,16 +211,19 @@ impl Switchboard {
     }
 
     /// Hands a note to the owner of a link; one that opens a circuit comes back as a failure when the link is gone.
-    pub(crate) fn tell(&self, link: &LinkHandle, note: Note<LinkHandle>) {
-        let Err(mpsc::error::SendError(Item::Note(note))) = link.items.send(Item::Note(Box::new(note))) else { return };
+    pub(crate) fn tell(&self, link: &LinkHandle, note: LinkEvent<LinkHandle>) {
+        let Err(mpsc::error::SendError(Item::LinkEvent(note))) = link.items.send(Item::LinkEvent(Box::new(note)))
+        else {
+            return;
+        };
         self.refuse(*note, DestroyReason::LinkClosed);
     }
 
     /// Says to whoever wanted a circuit opened that it cannot be.
-    pub(crate) fn refuse(&self, note: Note<LinkHandle>, reason: DestroyReason) {
+    pub(crate) fn refuse(&self, note: LinkEvent<LinkHandle>, reason: DestroyReason) {
         if let Some((origin, failure)) = note.into_failure(reason) {
             // When the origin is gone too, nobody is left to tell.
-            let _ = origin.items.send(Item::Note(Box::new(failure)));
+            let _ = origin.items.send(Item::LinkEvent(Box::new(failure)));
         }
     }
 
@@ -238,10 +241,10 @@ impl Switchboard {
         if self.warned.swap(second, Ordering::Relaxed) != second {
             tracing::warn!(cells = self.memory.queued(), "more cells wait than may: circuits end");
         }
-        self.tell(&link, Note::Shed);
+        self.tell(&link, LinkEvent::Shed);
     }
 
-    fn connect(self: &Arc<Self>, relay: RelayIdentity, note: Note<LinkHandle>) {
+    fn connect(self: &Arc<Self>, relay: RelayIdentity, note: LinkEvent<LinkHandle>) {
         // Held until the new link is there: two who want the same relay want one link.
         let mut relays = lock(&self.relays);
         if let Some(link) = relays.get(&relay).and_then(|links| links.first()).cloned() {
@@ -306,11 +309,11 @@ impl Switch for Line<'_> {
         let _ = link.items.send(Item::Cells(cells));
     }
 
-    fn tell(&mut self, link: &LinkHandle, note: Note<LinkHandle>) {
+    fn tell(&mut self, link: &LinkHandle, note: LinkEvent<LinkHandle>) {
         self.0.tell(link, note);
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: Note<LinkHandle>) {
+    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<LinkHandle>) {
         self.0.connect(relay, note);
     }
 

@@ -17,9 +17,9 @@ use allium_shared::crypto::keys::{IdentityKeypair, LinkSecret, OnionSecret, Rela
 use allium_shared::link::{CELL_LEN, Initiator, Link, LinkHandshakeError, LinkStep, RelayAddressee, Responder};
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, MAX_RELAYS, Mirror,
-    RelayEntry, Role, Roles, Validity,
+    RelayEntry, RelayRole, Roles, Validity,
 };
-use allium_shared::services::{MAX_RECORD_LEN, Publication, WORK_BITS};
+use allium_shared::services::{MAX_RECORD_LEN, PUBLISH_EFFORT, Publication};
 use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -43,10 +43,10 @@ pub struct Case {
     pub name: String,
     /// How many bytes of cells it processes.
     pub bytes: Option<usize>,
-    work: Work,
+    work: ProofOfWork,
 }
 
-enum Work {
+enum ProofOfWork {
     /// May be repeated as it is.
     Repeat(Box<dyn FnMut()>),
     /// Uses inputs up: the first prepares as many as it is told, the second uses one.
@@ -84,14 +84,14 @@ impl Case {
     /// How long so many repetitions take, in the clock's unit.
     pub fn time(&mut self, repetitions: u64, clock: impl Fn() -> f64) -> f64 {
         match &mut self.work {
-            Work::Repeat(work) => {
+            ProofOfWork::Repeat(work) => {
                 let start = clock();
                 for _ in 0..repetitions {
                     work();
                 }
                 clock() - start
             }
-            Work::Consume(work) => {
+            ProofOfWork::Consume(work) => {
                 let (mut left, mut time) = (repetitions, 0.0);
                 while left > 0 {
                     let inputs = left.min(PREPARED);
@@ -129,7 +129,7 @@ pub fn all() -> Vec<Case> {
 }
 
 fn repeat(group: &'static str, name: &str, bytes: Option<usize>, work: impl FnMut() + 'static) -> Case {
-    Case { group, name: name.to_owned(), bytes, work: Work::Repeat(Box::new(work)) }
+    Case { group, name: name.to_owned(), bytes, work: ProofOfWork::Repeat(Box::new(work)) }
 }
 
 fn consume<I: 'static>(
@@ -139,7 +139,7 @@ fn consume<I: 'static>(
     make: impl FnMut() -> Option<I> + 'static,
     using: impl FnMut(I) + 'static,
 ) -> Case {
-    let work = Work::Consume(Box::new(Prepared { inputs: Vec::new(), make, using }));
+    let work = ProofOfWork::Consume(Box::new(Prepared { inputs: Vec::new(), make, using }));
     Case { group, name: name.to_owned(), bytes, work }
 }
 
@@ -275,7 +275,7 @@ fn open(relay: bool, cells: usize) -> Option<Case> {
 
 /// The proof of work of a user's key, as long as it takes on average.
 fn work() -> Case {
-    const NONCES: u64 = 1 << WORK_BITS;
+    const NONCES: u64 = 1 << PUBLISH_EFFORT;
     let work = Publication::work(20_000, &[7; MAX_RECORD_LEN]);
     let mut from = 0;
     repeat("proof of work", "65,536 nonces", None, move || {
@@ -298,7 +298,7 @@ fn paths() -> Option<Vec<Case>> {
     let now = Now { instant: Instant::from_millis(0), unix: UnixTime::from_millis(0) };
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let mut relays = Relays::new(Vec::new(), Vec::new(), false);
-    relays.keep_up(&consensus, &mut rng, now);
+    relays.update(&consensus, &mut rng, now);
     for guard in relays.primary_guards(&mut rng, now.instant, |_| false) {
         relays.link_opened(guard, &mut rng, now);
     }
@@ -307,7 +307,7 @@ fn paths() -> Option<Vec<Case>> {
     });
     let mut rng = ChaCha20Rng::seed_from_u64(6);
     let takes_up = repeat("paths", "new list of 10,000 relays", None, move || {
-        black_box(Relays::new(Vec::new(), Vec::new(), false)).keep_up(&consensus, &mut rng, now);
+        black_box(Relays::new(Vec::new(), Vec::new(), false)).update(&consensus, &mut rng, now);
     });
     Some(vec![chooses, takes_up])
 }
@@ -320,7 +320,7 @@ fn largest_consensus() -> Option<Consensus> {
     let relays = (0..MAX_RELAYS as u32).map(|n| {
         let key = |kind: u8| std::array::from_fn(|index| n.to_be_bytes().get(index).copied().unwrap_or(kind));
         let [a, b] = (n as u16).to_be_bytes();
-        let roles: Roles = [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect();
+        let roles: Roles = [RelayRole::Guard, RelayRole::Middle, RelayRole::Rendezvous].into_iter().collect();
         let url = format!("ws://{}.{b}.0.1:9001/link", 1 + a).parse().ok()?;
         let nickname = format!("relay{n}").parse().ok()?;
         let mut relay = RelayEntry::new(key(0).into(), key(1).into(), key(2).into(), roles, nickname, url);
@@ -379,7 +379,7 @@ pub fn directory() -> Option<Vec<Case>> {
     let finds = repeat("directory", DIRECTORY_TO_PATH, Some(len), move || {
         let path = Consensus::verify(black_box(&whole), &authorities, unix).ok().and_then(|consensus| {
             let mut relays = Relays::new(Vec::new(), Vec::new(), false);
-            relays.keep_up(&consensus, &mut rng, now);
+            relays.update(&consensus, &mut rng, now);
             for guard in relays.primary_guards(&mut rng, now.instant, |_| false) {
                 relays.link_opened(guard, &mut rng, now);
             }

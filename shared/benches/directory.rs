@@ -3,7 +3,7 @@
 use allium_shared::crypto::keys::IdentityKeypair;
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy, ListedAuthority, MAX_RELAYS, RelayEntry,
-    Role, Roles, SoftwareVersion, Validity,
+    RelayRole, Roles, SoftwareVersion, Validity,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -80,12 +80,12 @@ fn keypair(seed: &[u8; 32]) -> AuthorityKeypair {
 fn relay(rng: &mut ChaCha20Rng, index: usize, families: &[[u8; 32]], policy: &ExitPolicy) -> Option<RelayEntry> {
     let is_exit = index % 5 == 1;
     let roles = [
-        (Role::Guard, index % 5 != 1),
-        (Role::Middle, true),
-        (Role::Exit, is_exit),
-        (Role::Rendezvous, !index.is_multiple_of(3)),
-        (Role::Chord, index.is_multiple_of(4)),
-        (Role::Mailbox, index % 16 == 3),
+        (RelayRole::Guard, index % 5 != 1),
+        (RelayRole::Middle, true),
+        (RelayRole::Exit, is_exit),
+        (RelayRole::Rendezvous, !index.is_multiple_of(3)),
+        (RelayRole::Chord, index.is_multiple_of(4)),
+        (RelayRole::Mailbox, index % 16 == 3),
     ];
     let roles: Roles = roles.into_iter().filter(|(_, has)| *has).map(|(role, _)| role).collect();
     let [a, b, c, d] = bytes(rng);

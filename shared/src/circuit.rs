@@ -33,11 +33,11 @@ pub struct Hop {
 
 /// Which part one plays in a meeting of two circuits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum RendezvousRole {
     /// Came to the rendezvous relay when it was asked to; in the shared layer it stands where a relay stands.
-    Host,
+    Service,
     /// Asked for the meeting and waited; in the shared layer it stands where a client stands.
-    Visitor,
+    Client,
 }
 
 /// A circuit at its origin.
@@ -60,8 +60,8 @@ struct Layer {
 
 /// The layer that two joined clients share, which the rendezvous relay cannot take off.
 enum SharedLayer {
-    Host { send: RelayBackward, receive: RelayForward },
-    Visitor { send: ClientForward, receive: ClientBackward },
+    Service { send: RelayBackward, receive: RelayForward },
+    Client { send: ClientForward, receive: ClientBackward },
 }
 
 /// What a cell meant.
@@ -139,13 +139,13 @@ impl Circuit {
     }
 
     /// Puts the shared layer on: from now on the circuit reaches the other client.
-    pub fn join(&mut self, side: Side, keys: &CircuitKeys) {
+    pub fn join(&mut self, side: RendezvousRole, keys: &CircuitKeys) {
         self.shared = Some(match side {
-            Side::Host => SharedLayer::Host {
+            RendezvousRole::Service => SharedLayer::Service {
                 send: RelayBackward::new(&keys.backward),
                 receive: RelayForward::new(&keys.forward),
             },
-            Side::Visitor => SharedLayer::Visitor {
+            RendezvousRole::Client => SharedLayer::Client {
                 send: ClientForward::new(&keys.forward),
                 receive: ClientBackward::new(&keys.backward),
             },
@@ -250,8 +250,8 @@ impl Circuit {
         let mut cell = message.to_cell(self.circ, if early { Command::RelayEarly } else { Command::Relay });
         let command = cell.command as u8;
         let (tag, passed) = match &mut self.shared {
-            Some(SharedLayer::Host { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
-            Some(SharedLayer::Visitor { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
+            Some(SharedLayer::Service { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
+            Some(SharedLayer::Client { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
             None => {
                 let (last, others) = self.layers.split_last_mut()?;
                 (last.forward.originate(command, &mut cell.body), others)
@@ -287,8 +287,8 @@ impl Circuit {
                     }
                 }
                 let recognised = match &mut self.shared {
-                    Some(SharedLayer::Host { receive, .. }) => receive.process(command, &mut cell.body),
-                    Some(SharedLayer::Visitor { receive, .. }) => receive.process(command, &mut cell.body),
+                    Some(SharedLayer::Service { receive, .. }) => receive.process(command, &mut cell.body),
+                    Some(SharedLayer::Client { receive, .. }) => receive.process(command, &mut cell.body),
                     None => None,
                 };
                 let tag = recognised.ok_or(CircuitError::Unrecognised)?;

@@ -12,7 +12,7 @@
 //! - `pool`: the relays where this client takes introductions
 //! - `meetings`: introducing oneself, and coming where others say
 //! - `fallback`: where two who are joined meet again
-//! - `talks`: what joined contacts say
+//! - `channels`: what joined contacts say
 //! - `approvals`: how strangers become contacts
 //! - `directory`, `clock`: the list of relays, and what time it is
 //! - `requests`: asking relays something over circuits
@@ -32,17 +32,17 @@ use self::api::{
     BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, InviteInfo, LinkId, MAX_NOTE_LEN,
     MAX_TEXT_LEN, MessageId, Output, Progress,
 };
-use self::circuits::{Cause, CircuitKey, Managed, Task};
+use self::circuits::{Cause, CircuitEntry, CircuitKey, CircuitPurpose};
 use self::clock::{ClockRecord, NetworkClock};
 use self::contacts::{
-    Contact, ContactRecord, Introductions, InviteRecord, Invited, KeyBytes, OpenInvite, Outgoing, Stage, unique_name,
+    Contact, ContactRecord, Introductions, InviteHeld, InviteRecord, KeyBytes, OpenInvite, Outgoing, Stage, unique_name,
 };
 use self::directory::Directory;
 use self::keys::Keys;
 use self::links::Link;
-use self::pool::{Pool, Slot};
+use self::pool::{IntroPointManager, IntroPointRecord};
 use self::relays::{Guard, Relays, SecondHop};
-use self::store::{Direction, Key, MessageRecord, Store, Then};
+use self::store::{AfterPersist, Direction, Key, MessageRecord, Store};
 use crate::cell::{Cell, DestroyReason};
 use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
@@ -55,6 +55,7 @@ use crate::time::{Instant, Now, UnixTime};
 pub mod api;
 mod approvals;
 mod building;
+mod channels;
 mod circuits;
 mod clock;
 mod contacts;
@@ -68,11 +69,10 @@ mod pool;
 pub mod relays;
 mod requests;
 mod store;
-mod talks;
 
 pub use self::circuits::{CircuitCounts, CircuitLosses};
 pub use self::keys::{KEY_SERVERS, key_servers};
-pub use self::pool::POOL;
+pub use self::pool::INTRO_POINTS;
 pub use self::store::history_entry;
 
 /// Circuits that are kept ready.
@@ -141,10 +141,10 @@ pub struct Client {
     keys: Keys,
     relays: Relays,
     links: BTreeMap<LinkId, Link>,
-    circuits: BTreeMap<CircuitKey, Managed>,
+    circuits: BTreeMap<CircuitKey, CircuitEntry>,
     contacts: BTreeMap<ContactId, Contact>,
     invites: BTreeMap<u64, OpenInvite>,
-    pool: Pool,
+    pool: IntroPointManager,
     profile: Profile,
     next_link: u64,
     next_circuit: u64,
@@ -162,7 +162,7 @@ struct Profile {
     second_hops: Vec<SecondHop>,
     /// The relays where this client takes introductions.
     #[serde(default)]
-    slots: Vec<Slot>,
+    slots: Vec<IntroPointRecord>,
     next_contact: u64,
     next_invite: u64,
     /// The secret of the key by which others may know this profile.
@@ -205,7 +205,7 @@ impl Client {
             circuits: BTreeMap::new(),
             contacts: restored.contacts,
             invites: restored.invites,
-            pool: Pool::default(),
+            pool: IntroPointManager::default(),
             profile: restored.profile,
             next_link: 0,
             next_circuit: 0,
@@ -215,9 +215,9 @@ impl Client {
         };
         client.begin_identity();
         client.begin_directory();
-        let events = client.retell();
+        let events = client.snapshot();
         client.outputs.extend(events.into_iter().map(Output::Event));
-        client.settle();
+        client.drive();
         Ok(client)
     }
 
@@ -238,7 +238,7 @@ impl Client {
             Input::Persisted(batch) => self.persisted(batch),
             Input::Timeout => {}
         }
-        self.settle();
+        self.drive();
     }
 
     /// The next thing to do.
@@ -251,13 +251,13 @@ impl Client {
         let links = self.links.values().map(Link::poll_timeout);
         let circuits = self.circuits.values().filter_map(|managed| {
             let ping = match &managed.task {
-                Task::Talk(talk) => Some(talk.poll_timeout()),
+                CircuitPurpose::PeerChannel(channel) => Some(channel.poll_timeout()),
                 _ => None,
             };
             managed.deadline.into_iter().chain(ping).min()
         });
         let contacts = self.contacts.values().flat_map(|contact| {
-            let apart = contact.talk.is_none();
+            let apart = contact.channel.is_none();
             let offline =
                 (apart && contact.state == ContactState::Connecting).then(|| contact.search.since + OFFLINE_AFTER);
             // What is due already waits for a link to open, not for the time.
@@ -279,7 +279,7 @@ impl Client {
 
     /// What somebody has to hear who comes now, to know as much as those who have heard every event. Conversations are in the
     /// store; only what nobody has seen of them is told again.
-    pub fn retell(&self) -> Vec<Event> {
+    pub fn snapshot(&self) -> Vec<Event> {
         let mut events = vec![Event::Progress { step: self.progress }, self.privacy()];
         for contact in self.contacts.values().filter(|contact| contact.is_shown()) {
             events.push(contact.event());
@@ -328,12 +328,12 @@ impl Client {
                 let added = self.add(&link, &name, introduce_as, note);
                 self.report("add", added);
             }
-            Command::Approve { id } => {
-                let approved = self.approve(id);
+            Command::Accept { id } => {
+                let approved = self.accept_request(id);
                 self.report("request", approved);
             }
-            Command::Reject { id } => {
-                let rejected = self.reject(id);
+            Command::Decline { id } => {
+                let rejected = self.decline_request(id);
                 self.report("request", rejected);
             }
             Command::Block { id } => {
@@ -393,7 +393,7 @@ impl Client {
     fn privacy_changed(&mut self) {
         self.put_profile();
         let event = self.privacy();
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
         if self.profile.no_typing {
             let writing = self.contacts.values().filter(|contact| contact.typing.ours);
             let told: Vec<_> = writing.map(|contact| contact.id).collect();
@@ -444,7 +444,7 @@ impl Client {
         invite.published = true;
         self.store.put(Key::Invite(id).to_string(), &invite.record);
         let fragment = invite.invite(prefix).to_fragment();
-        self.store.then(Then::Tell(Event::Invite { id: InviteId(id), fragment }));
+        self.store.then(AfterPersist::Tell(Event::Invite { id: InviteId(id), fragment }));
     }
 
     fn tell_invites(&mut self) {
@@ -498,7 +498,7 @@ impl Client {
         };
         let key = KeyBytes::of(&OnionSecret::generate(&mut self.rng));
         let account = OlmAccount::generate();
-        let invited = Invited { invite: fragment, introduce_as, note, account, key };
+        let invited = InviteHeld { invite: fragment, introduce_as, note, account, key };
         let event = self
             .new_contact(ContactRecord {
                 name,
@@ -509,10 +509,10 @@ impl Client {
                 invite: Some(invite.key),
                 came_by: None,
                 relationship: None,
-                stage: Stage::Invited(Box::new(invited)),
+                stage: Stage::InviteHeld(Box::new(invited)),
             })
             .event();
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
         Ok(())
     }
 
@@ -520,7 +520,7 @@ impl Client {
         let Some(contact) = self.contacts.get(&id) else { return };
         let number = contact.relationship().map(|relationship| relationship.safety_number().to_string());
         let event = Event::Safety { contact: id, number, verified: contact.record.verified };
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
     }
 
     /// The person has compared a contact's safety number, or takes back that it was the same.
@@ -531,9 +531,9 @@ impl Client {
         }
         contact.record.verified = verified;
         contact.put(&mut self.store);
-        if !matches!(contact.record.stage, Stage::Asked(_)) {
+        if !matches!(contact.record.stage, Stage::RequestReceived(_)) {
             let event = contact.event();
-            self.store.then(Then::Tell(event));
+            self.store.then(AfterPersist::Tell(event));
         }
         self.tell_safety(id);
         Ok(())
@@ -552,7 +552,7 @@ impl Client {
                 let message = format!("{} is blocked. Unblock them first.", contact.record.name);
                 self.error("send", message);
             }
-            Some(Contact { record: ContactRecord { stage: Stage::Asked(_), name, .. }, .. }) => {
+            Some(Contact { record: ContactRecord { stage: Stage::RequestReceived(_), name, .. }, .. }) => {
                 let message = format!("{name} is no contact yet. Accept their request first.");
                 self.error("send", message);
             }
@@ -657,34 +657,34 @@ impl Client {
         }
     }
 
-    fn follow(&mut self, then: Then) {
+    fn follow(&mut self, then: AfterPersist) {
         match then {
-            Then::Tell(event) => self.event(event),
-            Then::Transmit { contact, session, durable } => {
+            AfterPersist::Tell(event) => self.event(event),
+            AfterPersist::Transmit { contact, session, durable } => {
                 if let Some(contact) = self.contacts.get_mut(&contact).filter(|contact| contact.session == session) {
                     contact.durable = contact.durable.max(durable);
                 }
                 self.transmit(contact);
             }
-            Then::Stored { contact, session, received, last } => {
+            AfterPersist::Stored { contact, session, received, last } => {
                 if self.contacts.get(&contact).is_some_and(|contact| contact.session == session) {
                     self.acknowledge(contact, received, last);
                 }
             }
-            Then::Greeted(key) => self.greeted(key),
-            Then::Decided(contact) => self.decided(contact),
-            Then::PointsKept(key) => self.send_frame(key, &Frame::PointsKept),
+            AfterPersist::Greeted(key) => self.greeted(key),
+            AfterPersist::Decided(contact) => self.decided(contact),
+            AfterPersist::PointsKept(key) => self.send_frame(key, &Frame::PointsKept),
         }
     }
 
     /// Brings everything to where it should be by now, and sends what is queued.
-    fn settle(&mut self) {
+    fn drive(&mut self) {
         self.check_deadlines();
-        self.keep_directory();
-        self.keep_links();
-        self.keep_circuits();
-        self.keep_clock();
-        self.keep_keys();
+        self.maintain_directory();
+        self.maintain_links();
+        self.maintain_circuits();
+        self.maintain_clock();
+        self.maintain_keys();
         if self.relays.take_changed() {
             self.put_profile();
         }
@@ -721,11 +721,11 @@ impl Client {
         for key in self.circuits_where(|managed| managed.deadline.is_some_and(|deadline| deadline <= now)) {
             self.close_circuit(key, Some(DestroyReason::Timeout));
         }
-        self.check_talks();
+        self.check_channels();
         let mut events = Vec::new();
         for contact in self.contacts.values_mut() {
             let waited = now.saturating_since(contact.search.since) >= OFFLINE_AFTER;
-            if contact.talk.is_none() && contact.state == ContactState::Connecting && waited {
+            if contact.channel.is_none() && contact.state == ContactState::Connecting && waited {
                 contact.state = ContactState::Offline;
                 events.push(contact.event());
             }
@@ -734,11 +734,11 @@ impl Client {
     }
 
     /// Opens links to the guards in use, and closes those that serve nothing any more.
-    fn keep_links(&mut self) {
+    fn maintain_links(&mut self) {
         let Some(consensus) = &self.directory.consensus else { return };
         let now = self.now.instant;
         let network_now = self.network_now();
-        let outdated = self.relays.keep_up(consensus, &mut self.rng, network_now);
+        let outdated = self.relays.update(consensus, &mut self.rng, network_now);
         let invites = &self.invites;
         let invited_to = |relay: &RelayIdentity| {
             invites.values().flat_map(|invite| &invite.record.places).any(|(place, _)| place == relay)

@@ -18,4 +18,4 @@ pub mod handshake;
 mod key_stream;
 pub mod keys;
 pub mod ntor_v3;
-pub mod work;
+pub mod proof_of_work;

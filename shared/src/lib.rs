@@ -6,6 +6,7 @@
 //! # Layout
 //!
 //! - [`time`]: the clock readings that drivers hand in
+//! - [`token_bucket`]: limits on how often something may happen
 //! - [`wire`]: reading and writing of binary formats
 //! - [`cell`]: cells, relay messages and handshake fragments
 //! - [`crypto`]: onion layers, circuit handshakes, keys
@@ -36,6 +37,7 @@ pub mod relay;
 pub mod rendezvous;
 pub mod services;
 pub mod time;
+pub mod token_bucket;
 pub mod vault;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;

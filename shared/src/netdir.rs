@@ -57,7 +57,7 @@ pub use keys::{AuthorityIdentity, AuthorityKeypair, FamilyIdentity, FamilyKeypai
 pub use misconduct::{MAX_PROOFS_LEN, Misconduct, ProofError, Proofs, Twice};
 pub use random::SharedRandom;
 pub use registry::{PublishError, Published, Registry, RegistryConfig, RelayReport};
-pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, Role, Roles, SoftwareVersion};
+pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, RelayRole, Roles, SoftwareVersion};
 pub use signatures::{MAX_SIGNATURES_LEN, SignaturesError, encode_signatures, verify_signatures};
 pub use tally::{RULE_SETS, TallyError, tally};
 pub use update::{ConsensusUpdate, Difference, MAX_MIRROR_MEMORY, MAX_UPDATE_LEN, Mirror, UpdateError};

@@ -4,7 +4,7 @@
 //! whose cells arrive on that link. The half of a circuit that moves cells away from the client lives with the link towards
 //! the client, the half that moves them back lives with the link away from it. So a cell is handled by one owner from its
 //! arrival to the queue of the link that it leaves by, and no lock is on its way. What links have to tell each other (open,
-//! destroy, join) goes as [`circuits::Note`]s; what they share is a counter of waiting cells.
+//! destroy, join) goes as [`circuits::LinkEvent`]s; what they share is a counter of waiting cells.
 //!
 //! # Layout
 //!
@@ -14,21 +14,20 @@
 //! - [`services`], [`user_keys`]: what it does, and what users have published there
 //! - [`handshakes`], [`onion_keys`]: answering those who open circuits, and the keys for that
 //! - [`counts`]: what a link has done, in numbers
-//! - [`queue`], [`turns`]: what waits to leave, and in which order
-//! - [`memory`], `rate`: what a relay gives to others at most
+//! - [`queue`], [`fair_queue`]: what waits to leave, and in which order
+//! - [`memory`]: what a relay gives to others at most
 //! - [`introductions`], [`rendezvous`]: who takes what others bring, and who waits for whom
 
 pub mod circuits;
 pub mod counts;
+pub mod fair_queue;
 pub mod handshakes;
 pub mod introductions;
 pub mod link;
 pub mod memory;
 pub mod onion_keys;
 pub mod queue;
-pub(crate) mod rate;
 pub mod rendezvous;
 pub mod services;
 pub mod streams;
-pub mod turns;
 pub mod user_keys;

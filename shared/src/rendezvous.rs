@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::cell::introduction::Lock;
+use crate::cell::introduction::IntroAuthKey;
 use crate::cell::message::{COOKIE_LEN, Cookie};
 use crate::crypto::derive::{derive, derive_short};
 use crate::crypto::handshake::PAYLOAD_LEN;
@@ -17,18 +17,18 @@ use crate::crypto::keys::RelayIdentity;
 use crate::wire::{DecodeError, Reader, Writer};
 
 /// At how many relays a client takes the introductions of one contact, at most.
-pub const POINTS: usize = 3;
+pub const INTRO_POINTS_PER_CONTACT: usize = 3;
 
 /// A relay where a client takes introductions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Point {
+pub struct IntroPoint {
     /// The relay.
     pub relay: RelayIdentity,
     /// Makes what is derived for this relay new each time that the client begins to use it.
     pub salt: [u8; 8],
 }
 
-impl Point {
+impl IntroPoint {
     /// Writes it: `relay (32) ‖ salt (8)`.
     pub fn encode(&self, writer: &mut Writer) {
         writer.raw(self.relay.as_bytes());
@@ -48,14 +48,14 @@ impl Point {
 /// Which part somebody had in the first handshake of two contacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
+pub enum RelationshipRole {
     /// Made the invite.
     Inviter,
     /// Came with it.
     Guest,
 }
 
-impl Role {
+impl RelationshipRole {
     /// The part of the other one.
     pub const fn other(self) -> Self {
         match self {
@@ -95,17 +95,17 @@ impl SharedSecret {
     }
 
     /// The lock by which whoever has this role takes the other's introductions at a point.
-    pub fn lock(&self, host: Role, point: &Point) -> Lock {
-        Lock(derive_short("introduction lock", &[&self.0, host.label(), point.relay.as_bytes(), &point.salt]))
+    pub fn auth_key(&self, host: RelationshipRole, point: &IntroPoint) -> IntroAuthKey {
+        IntroAuthKey(derive_short("introduction lock", &[&self.0, host.label(), point.relay.as_bytes(), &point.salt]))
     }
 
     /// The verification string of handshakes with whoever has this role: it acts as a pre-shared key.
-    pub fn verification(&self, host: Role) -> [u8; 32] {
+    pub fn verification(&self, host: RelationshipRole) -> [u8; 32] {
         derive("introduction verification", &[&self.0, host.label()])
     }
 
     /// Orders points alike whenever it is asked, and otherwise at random: each relationship prefers others.
-    pub fn preference(&self, point: &Point) -> [u8; 8] {
+    pub fn preference(&self, point: &IntroPoint) -> [u8; 8] {
         derive_short("introduction preference", &[&self.0, point.relay.as_bytes(), &point.salt])
     }
 }
@@ -157,26 +157,26 @@ impl Invitation {
 mod tests {
     use super::*;
 
-    fn point(relay: u8, salt: u8) -> Point {
-        Point { relay: RelayIdentity::from([relay; 32]), salt: [salt; 8] }
+    fn point(relay: u8, salt: u8) -> IntroPoint {
+        IntroPoint { relay: RelayIdentity::from([relay; 32]), salt: [salt; 8] }
     }
 
     #[test]
     fn no_two_locks_are_alike() {
         let secrets = [SharedSecret::new([7; 32]), SharedSecret::new([8; 32])];
-        let mut locks = Vec::new();
+        let mut auth_keys = Vec::new();
         for secret in &secrets {
-            for role in [Role::Inviter, Role::Guest] {
+            for role in [RelationshipRole::Inviter, RelationshipRole::Guest] {
                 for point in [point(1, 1), point(1, 2), point(2, 1)] {
-                    locks.push(secret.lock(role, &point).0);
+                    auth_keys.push(secret.auth_key(role, &point).0);
                 }
             }
-            assert_ne!(secret.verification(Role::Inviter), secret.verification(Role::Guest));
+            assert_ne!(secret.verification(RelationshipRole::Inviter), secret.verification(RelationshipRole::Guest));
         }
-        let all = locks.len();
-        locks.sort_unstable();
-        locks.dedup();
-        assert_eq!(locks.len(), all);
+        let all = auth_keys.len();
+        auth_keys.sort_unstable();
+        auth_keys.dedup();
+        assert_eq!(auth_keys.len(), all);
     }
 
     #[test]

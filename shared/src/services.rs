@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::crypto::derive::derive;
 use crate::crypto::keys::ParseKeyError;
-use crate::crypto::work::Work;
+use crate::crypto::proof_of_work::ProofOfWork;
 use crate::time::UnixTime;
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -26,7 +26,7 @@ const PUBLICATION_HEAD_LEN: usize = 8 + 4;
 
 /// Zero bits that a [`Publication`]'s proof of work takes: 65,536 hashes on average, some hundredths of a second; in a page a third
 /// of a second.
-pub const WORK_BITS: u32 = 16;
+pub const PUBLISH_EFFORT: u32 = 16;
 
 /// How many days a publication's day may be off the relay's.
 pub const MAX_DAYS_OFF: u32 = 1;
@@ -156,14 +156,14 @@ pub struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    /// The work that publishing a record takes on a day; found by [`Work::search`] with [`WORK_BITS`].
-    pub fn work(day: u32, record: &[u8]) -> Work {
-        Work::new("user key work", &[&day.to_be_bytes(), record])
+    /// The work that publishing a record takes on a day; found by [`ProofOfWork::search`] with [`PUBLISH_EFFORT`].
+    pub fn work(day: u32, record: &[u8]) -> ProofOfWork {
+        ProofOfWork::new("user key work", &[&day.to_be_bytes(), record])
     }
 
     /// Whether the work has been done.
     pub fn is_worked(&self) -> bool {
-        Self::work(self.day, self.record).zeros(self.nonce) >= WORK_BITS
+        Self::work(self.day, self.record).zeros(self.nonce) >= PUBLISH_EFFORT
     }
 
     /// The argument's bytes.
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn work_is_for_one_record_and_one_day() {
         let record = [3; MAX_RECORD_LEN];
-        let nonce = Publication::work(20_000, &record).search(WORK_BITS, 0, u64::MAX).unwrap();
+        let nonce = Publication::work(20_000, &record).search(PUBLISH_EFFORT, 0, u64::MAX).unwrap();
         let worked = Publication { nonce, day: 20_000, record: &record };
         assert!(worked.is_worked());
         assert!(!Publication { day: 20_001, ..worked.clone() }.is_worked());

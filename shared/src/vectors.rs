@@ -36,7 +36,7 @@ use crate::crypto::cgo::vectors::{Failure, Report};
 use crate::link::handshake::Kind;
 use crate::messaging::content::ContentKind;
 use crate::messaging::frame::FrameType;
-use crate::netdir::Role;
+use crate::netdir::RelayRole;
 
 /// The only scheme that files may name.
 pub const SCHEME: &str = "allium-messages-1";
@@ -117,7 +117,7 @@ fn everything() -> BTreeSet<String> {
         all("link", Kind::ALL),
         all("frame", FrameType::ALL),
         all("content", ContentKind::ALL),
-        all("role", &Role::ALL),
+        all("role", &RelayRole::ALL),
     ]
     .concat();
     for command in [RelayCommand::Extend, RelayCommand::Rendezvous1] {

@@ -8,8 +8,8 @@ use allium_shared::crypto::keys::{IdentityKeypair, SIGNATURE_LEN};
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDigest, ConsensusDraft, ConsensusSignature, Echo,
     Echoes, Extensions, FamilyKeypair, Misconduct, NetworkId, Proofs, Registry, RegistryConfig, RelayDescriptor,
-    RelayEntry, Role, Roles, SignedVote, Validity, Vote, VotedRelay, Voting, VotingConfig, encode_signatures, tally,
-    verify_signatures,
+    RelayEntry, RelayRole, Roles, SignedVote, Validity, Vote, VotedRelay, Voting, VotingConfig, encode_signatures,
+    tally, verify_signatures,
 };
 use allium_shared::time::{Instant, Now, UnixTime};
 use sha3::{Digest, Sha3_256};
@@ -70,7 +70,7 @@ impl Board {
             key.identity(),
             [0x40 + index as u8; 32].into(),
             [0x80 + index as u8; 32].into(),
-            Roles::from_iter([Role::Guard, Role::Middle, Role::Rendezvous]),
+            Roles::from_iter([RelayRole::Guard, RelayRole::Middle, RelayRole::Rendezvous]),
             format!("relay{index}").parse().expect("it is one"),
             format!("ws://127.0.0.1:{}/link", 7100 + index).parse().expect("it is one"),
         );

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use allium_shared::cell::fragment::{Assembler, Fragment, split};
-use allium_shared::cell::introduction::{Introduction, IntroductionId, LOCKS, Lock, MAX_PARTS};
+use allium_shared::cell::introduction::{AUTH_KEYS_PER_CELL, IntroAuthKey, Introduction, IntroductionId, MAX_PARTS};
 use allium_shared::cell::message::{Cookie, EndReason, PAYLOAD_LEN, RelayMessage, Service, StreamId};
 use allium_shared::cell::{BODY_LEN, Cell, CircId, Command, DestroyReason, LinkEnd};
 use allium_shared::circuit::{Circuit, Hop, Received};
@@ -25,16 +25,16 @@ use allium_shared::messaging::frame::FrameReader;
 use allium_shared::messaging::session::OlmAccount;
 use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, Difference, ExitPolicy,
-    RelayDescriptor, RelayEntry, Role, Roles, Validity,
+    RelayDescriptor, RelayEntry, RelayRole, Roles, Validity,
 };
-use allium_shared::relay::circuits::{Circuits, Note, Outlet, RelayKeys};
+use allium_shared::relay::circuits::{Circuits, LinkEvent, Outlet, RelayKeys};
 use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
 use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::services::{Document, Mirror, RelayServices};
 use allium_shared::relay::user_keys::UserKeys;
-use allium_shared::services::{Publication, UserId, WORK_BITS, day, key_answer, read_key_answer};
+use allium_shared::services::{PUBLISH_EFFORT, Publication, UserId, day, key_answer, read_key_answer};
 use allium_shared::time::{Instant, Now, UnixTime};
 use allium_shared::wire::{Reader, Writer};
 use rand_chacha::ChaCha20Rng;
@@ -362,7 +362,7 @@ impl Network {
             self.relay.identity(),
             self.link.public(),
             self.onion.public(),
-            Roles::from_iter(Role::ALL),
+            Roles::from_iter(RelayRole::ALL),
             "relay".parse().expect("it is one"),
             "ws://127.0.0.1:2/link".parse().expect("it is one"),
         );
@@ -376,7 +376,7 @@ impl Network {
     fn invite(&self) -> Invite {
         let mut network = [0; 8];
         network.copy_from_slice(&self.authorities.network().as_bytes()[..8]);
-        let places = vec![(self.relay.identity(), Lock([1; 16]).id())];
+        let places = vec![(self.relay.identity(), IntroAuthKey([1; 16]).id())];
         Invite { network, reusable: true, expires: 0, key: *self.onion.public().as_bytes(), secret: [2; 16], places }
     }
 
@@ -426,7 +426,7 @@ pub fn relay(data: &[u8]) {
     let mut now = Instant::from_millis(1000);
     let mut links = [0, 1, 2].map(|n: usize| Circuits::new(now, n as u8, ends[n], peers[n], keys.clone()));
     let (sent, notes, requests) = (Vec::new(), Vec::new(), Vec::new());
-    let introductions = IntroductionTable::new(3 * LOCKS, keys.identity, [0; 32]);
+    let introductions = IntroductionTable::new(3 * AUTH_KEYS_PER_CELL, keys.identity, [0; 32]);
     let mut hub = Hub { sent, notes, requests, cookies: RendezvousTable::new(4), introductions };
     let mut clients: Vec<(u8, Circuit)> = Vec::new();
     // What the relay wanted done before it takes an introduction.
@@ -481,9 +481,9 @@ pub fn relay(data: &[u8]) {
             let receiver = clients.iter_mut().rfind(|(on, circuit)| *on == link && circuit.circ_id() == cell.circ);
             if let Some((_, circuit)) = receiver
                 && let Ok(Received::Message(message)) = circuit.handle(&mut rng, cell, &mut Vec::new())
-                && let RelayMessage::IntroduceAck { bits: bits @ 1.., seed } = *message
+                && let RelayMessage::IntroduceAck { effort: effort @ 1.., seed } = *message
             {
-                wanted = Some((bits, seed));
+                wanted = Some((effort, seed));
             }
         }
     }
@@ -516,7 +516,7 @@ fn publications() -> &'static [Vec<u8>; 2] {
     PUBLICATIONS.get_or_init(|| {
         let day = day(UnixTime::from_millis(TIME * 1000));
         [&[1; 1][..], &[2; 256]].map(|record| {
-            let nonce = Publication::work(day, record).search(WORK_BITS, 0, u64::MAX).expect("there are enough");
+            let nonce = Publication::work(day, record).search(PUBLISH_EFFORT, 0, u64::MAX).expect("there are enough");
             Publication { nonce, day, record }.encode()
         })
     })
@@ -551,16 +551,17 @@ impl Choices<'_> {
         let mut messages = match choice % 4 {
             0 => {
                 let of = [1, 2, 4, MAX_PARTS][usize::from(choice >> 2 & 3)];
-                let locks = |part| Box::new(core::array::from_fn(|n| Lock([name ^ part ^ (n as u8 & 31); 16])));
-                (0..of).map(|part| RelayMessage::EstablishIntro { part, of, locks: locks(part) }).collect()
+                let auth_keys =
+                    |part| Box::new(core::array::from_fn(|n| IntroAuthKey([name ^ part ^ (n as u8 & 31); 16])));
+                (0..of).map(|part| RelayMessage::EstablishIntro { part, of, auth_keys: auth_keys(part) }).collect()
             }
             1 => {
                 let handshake = [self.byte(); INTRODUCTION_LEN];
-                let mut introduction = Introduction { id: Lock([name; 16]).id(), nonce: 0, handshake };
+                let mut introduction = Introduction { id: IntroAuthKey([name; 16]).id(), nonce: 0, handshake };
                 if choice & 4 != 0
-                    && let Some((bits, seed)) = wanted
+                    && let Some((effort, seed)) = wanted
                 {
-                    let found = introduction.work(&relay, &seed).search(u32::from(bits), 0, 1 << 14);
+                    let found = introduction.work(&relay, &seed).search(u32::from(effort), 0, 1 << 14);
                     introduction.nonce = found.unwrap_or_default();
                 }
                 // As many as one circuit may bring: too many for a relay that takes them for nothing.
@@ -589,27 +590,27 @@ impl Choices<'_> {
     }
 
     /// A note from another link: its circuits may be long gone.
-    fn note(&mut self) -> Note<u8> {
+    fn note(&mut self) -> LinkEvent<u8> {
         let (circ, other) = (self.circ(), (self.byte() % 3, self.circ()));
         let half = Box::new(RelayBackward::new(&[5; 80]));
         let choice = self.byte();
         match choice % 10 {
-            8 => Note::Shed,
-            9 => Note::Answered { circ, ticket: u64::from(self.byte() & 3), answer: Err(DestroyReason::ALL[0]) },
-            0 => Note::Open { origin: other, message: vec![1; CLIENT_MESSAGE_LEN] },
-            1 => Note::Opened { circ, next: other, message: self.piece().to_vec() },
-            2 => Note::OpenFailed { circ, reason: DestroyReason::ALL[0] },
-            3 => Note::Adopt { circ, half, previous: other },
-            4 => Note::Destroy { circ, reason: DestroyReason::ALL[0] },
+            8 => LinkEvent::Shed,
+            9 => LinkEvent::Answered { circ, ticket: u64::from(self.byte() & 3), answer: Err(DestroyReason::ALL[0]) },
+            0 => LinkEvent::Open { origin: other, message: vec![1; CLIENT_MESSAGE_LEN] },
+            1 => LinkEvent::Opened { circ, next: other, message: self.piece().to_vec() },
+            2 => LinkEvent::OpenFailed { circ, reason: DestroyReason::ALL[0] },
+            3 => LinkEvent::Adopt { circ, half, previous: other },
+            4 => LinkEvent::Destroy { circ, reason: DestroyReason::ALL[0] },
             5 => {
                 let fragment = Box::new(Fragment::in_cell(&self.cell()));
-                Note::Visit { circ, comer: other, fragment, half: Some(half).filter(|_| choice & 0x80 != 0) }
+                LinkEvent::Visit { circ, comer: other, fragment, half: Some(half).filter(|_| choice & 0x80 != 0) }
             }
             6 => {
                 let (id, handshake) = (IntroductionId(self.array()), [choice; INTRODUCTION_LEN]);
-                Note::Introduce { circ, introduction: Box::new(Introduction { id, nonce: 0, handshake }) }
+                LinkEvent::Introduce { circ, introduction: Box::new(Introduction { id, nonce: 0, handshake }) }
             }
-            _ => Note::Joined { circ, half },
+            _ => LinkEvent::Joined { circ, half },
         }
     }
 }
@@ -624,7 +625,7 @@ fn deliver(links: &mut Circuits<u8>, now: Instant, cells: &mut Vec<Cell>, mut at
 /// What a relay's links have done to the world.
 struct Hub {
     sent: Vec<(u8, Cell)>,
-    notes: Vec<(u8, Note<u8>)>,
+    notes: Vec<(u8, LinkEvent<u8>)>,
     requests: Vec<Request<u8>>,
     cookies: RendezvousTable<u8>,
     introductions: IntroductionTable<u8>,
@@ -655,11 +656,11 @@ impl Outlet for Port<'_> {
         self.hub.requests.push(request);
     }
 
-    fn tell(&mut self, link: &u8, note: Note<u8>) {
+    fn tell(&mut self, link: &u8, note: LinkEvent<u8>) {
         self.hub.notes.push((*link % 3, note));
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: Note<u8>) {
+    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<u8>) {
         // Two relays have links; others cannot be reached.
         match relay.as_bytes().first() {
             Some(8) => self.hub.notes.push((1, note)),
@@ -735,8 +736,8 @@ pub fn client(data: &[u8]) {
                 _ => Wish::Circuits,
             }),
             4 => ClientInput::Command(match choice >> 4 & 7 {
-                1 => Wish::Approve { id: contact },
-                2 => Wish::Reject { id: contact },
+                1 => Wish::Accept { id: contact },
+                2 => Wish::Decline { id: contact },
                 3 => Wish::Block { id: contact },
                 4 => Wish::Unblock { id: contact },
                 5 => Wish::Read { contact },

@@ -217,7 +217,7 @@ impl Chat {
 
     /// Waits until somebody asks for contact, from `mark` on, takes them, and returns their name.
     #[track_caller]
-    pub fn approve(&self, mark: Mark) -> String {
+    pub fn accept_request(&self, mark: Mark) -> String {
         let name = self.await_request(mark);
         self.say(&json!({"do": "approve", "name": name}));
         name
@@ -443,7 +443,7 @@ impl Pair {
     pub fn introduce(inviter: Chat, visitor: Chat) -> Self {
         let (here, there) = (inviter.mark(), visitor.mark());
         visitor.add(&inviter.invite(), "Ada", Some("Ben"));
-        inviter.approve(here);
+        inviter.accept_request(here);
         let inviter_name = visitor.await_contact(there, ContactState::Connected);
         let visitor_name = inviter.await_contact(here, ContactState::Connected);
         Self { inviter: Arc::new(inviter), visitor_name, visitor: Arc::new(visitor), inviter_name }

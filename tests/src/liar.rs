@@ -60,12 +60,12 @@ type Asked = (usize, &'static str);
 struct State {
     identity: IdentityKeypair,
     keypair: AuthorityKeypair,
-    work: Mutex<Work>,
+    work: Mutex<ProofOfWork>,
     ended: AtomicBool,
 }
 
 #[derive(Default)]
-struct Work {
+struct ProofOfWork {
     lie: Lie,
     /// Whom it lies to: all authorities, and at which addresses the honest ones are.
     authorities: Option<Authorities>,
@@ -164,7 +164,7 @@ impl Drop for Liar {
 }
 
 impl State {
-    fn work(&self) -> MutexGuard<'_, Work> {
+    fn work(&self) -> MutexGuard<'_, ProofOfWork> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,7 +52,7 @@ pub enum Notice {
     /// Whoever runs the engine does not answer, or does so again.
     Silent(bool),
     /// All there is, in the place of all that was told before.
-    Whole {
+    Snapshot {
         /// The stored conversations.
         history: Vec<HistoryEntry>,
         /// What the engine has to say of the rest.

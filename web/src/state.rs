@@ -364,7 +364,7 @@ impl State {
     }
 
     /// All there is. Whatever is not in it is not there any more; what the person is doing goes on.
-    fn whole(&mut self, history: Vec<HistoryEntry>, events: Vec<Event>) {
+    fn snapshot(&mut self, history: Vec<HistoryEntry>, events: Vec<Event>) {
         self.history(history);
         self.typing.clear();
         let (mut contacts, mut requests) = (BTreeSet::new(), BTreeSet::new());
@@ -425,7 +425,7 @@ impl State {
                 self.phase = Phase::OtherAuthorities(kept.into(), named.into());
             }
             Notice::Crashed => self.phase = Phase::Crashed,
-            Notice::Whole { history, events } => self.whole(history, events),
+            Notice::Snapshot { history, events } => self.snapshot(history, events),
             Notice::Events(events) => events.into_iter().for_each(|event| self.event(event)),
             Notice::Shown { contact, id } => self.shown(contact, &[id]),
             Notice::DirectoryTrouble(problem) => {
@@ -454,8 +454,8 @@ impl State {
 
     fn event(&mut self, event: Event) {
         self.tell(event);
-        if let Some(whole) = self.arriving.as_ref().and_then(Arriving::whole) {
-            self.network = Some(Rc::new(whole));
+        if let Some(snapshot) = self.arriving.as_ref().and_then(Arriving::snapshot) {
+            self.network = Some(Rc::new(snapshot));
             self.arriving = None;
         }
     }

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use allium_shared::client::api::{ContactState, DeliveryState, Progress, RelayView};
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 use allium_shared::vault::{HeaderError, RecordError, UnlockError, WrapError};
 
 use crate::state::network::Tint;
@@ -113,9 +113,9 @@ pub fn invite_kind(reusable: bool, made: &str, ends: Option<&str>) -> String {
 
 // Requests.
 pub const REQUESTS: &str = "Requests";
-pub const REQUEST_APPROVE: &str = "Accept";
-pub const REQUEST_REJECT: &str = "Decline";
-pub const REQUEST_REJECT_HINT: &str = "They are told that you have declined";
+pub const REQUEST_ACCEPT: &str = "Accept";
+pub const REQUEST_DECLINE: &str = "Decline";
+pub const REQUEST_DECLINE_HINT: &str = "They are told that you have declined";
 pub const REQUEST_BLOCK_HINT: &str = "They are told nothing";
 pub const BLOCK: &str = "Block";
 pub const UNBLOCK: &str = "Unblock";
@@ -564,26 +564,26 @@ pub fn relay_line(relay: &RelayView, share: &str) -> String {
 }
 
 /// A role in a word.
-pub fn role(role: Role) -> &'static str {
+pub fn role(role: RelayRole) -> &'static str {
     match role {
-        Role::Guard => "guard",
-        Role::Middle => "middle",
-        Role::Exit => "exit",
-        Role::Rendezvous => "meeting",
-        Role::Chord => "ring",
-        Role::Mailbox => "mailbox",
+        RelayRole::Guard => "guard",
+        RelayRole::Middle => "middle",
+        RelayRole::Exit => "exit",
+        RelayRole::Rendezvous => "meeting",
+        RelayRole::Chord => "ring",
+        RelayRole::Mailbox => "mailbox",
     }
 }
 
 /// What a role is, and how much there is of it.
-pub fn role_sum(role: Role, count: usize, share: &str) -> String {
+pub fn role_sum(role: RelayRole, count: usize, share: &str) -> String {
     let what = match role {
-        Role::Guard => "Where circuits begin: the only relays that see clients' addresses",
-        Role::Middle => "Between others",
-        Role::Exit => "Where circuits leave the network",
-        Role::Rendezvous => "Where two people meet",
-        Role::Chord => "Keep who can be found where",
-        Role::Mailbox => "Keep messages for those who are away",
+        RelayRole::Guard => "Where circuits begin: the only relays that see clients' addresses",
+        RelayRole::Middle => "Between others",
+        RelayRole::Exit => "Where circuits leave the network",
+        RelayRole::Rendezvous => "Where two people meet",
+        RelayRole::Chord => "Keep who can be found where",
+        RelayRole::Mailbox => "Keep messages for those who are away",
     };
     format!("{what}. {}, {share} of the weight", relay_count(count))
 }

@@ -2,7 +2,7 @@
 
 use allium_shared::circuit::Hop;
 use allium_shared::client::api::CONSENSUS_PATH;
-use allium_shared::netdir::{Authorities, Consensus, MAX_CONSENSUS_LEN, RelayEntry, Role};
+use allium_shared::netdir::{Authorities, Consensus, MAX_CONSENSUS_LEN, RelayEntry, RelayRole};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
@@ -30,7 +30,7 @@ impl Network {
 
     /// A guard, drawn at random.
     pub(super) fn guard(&self, rng: &mut ChaCha20Rng) -> Result<&RelayEntry, BenchError> {
-        let guards: Vec<_> = self.consensus.with_role(Role::Guard).collect();
+        let guards: Vec<_> = self.consensus.with_role(RelayRole::Guard).collect();
         draw(rng, guards).ok_or(BenchError::TooFewRelays(1))
     }
 
@@ -38,7 +38,7 @@ impl Network {
     pub(super) fn path(&self, rng: &mut ChaCha20Rng, guard: &RelayEntry, hops: u8) -> Result<Vec<Hop>, BenchError> {
         let mut path = vec![guard];
         while path.len() < usize::from(hops) {
-            let others = self.consensus.with_role(Role::Middle).filter(|relay| !path.contains(relay)).collect();
+            let others = self.consensus.with_role(RelayRole::Middle).filter(|relay| !path.contains(relay)).collect();
             path.push(draw(rng, others).ok_or(BenchError::TooFewRelays(hops))?);
         }
         Ok(path.into_iter().map(|relay| Hop { identity: relay.identity, onion_key: relay.onion_key }).collect())

@@ -42,12 +42,14 @@ pub enum Order {
         note: String,
     },
     /// Take whoever has asked as a contact.
-    Approve {
+    #[serde(alias = "approve")]
+    Accept {
         /// Their name.
         name: String,
     },
     /// Do not.
-    Reject {
+    #[serde(alias = "reject")]
+    Decline {
         /// Their name.
         name: String,
     },
@@ -346,8 +348,8 @@ mod tests {
         );
         let name = "N".to_owned();
         for (line, order) in [
-            (r#"{"do":"approve","name":"N"}"#, Order::Approve { name: name.clone() }),
-            (r#"{"do":"reject","name":"N"}"#, Order::Reject { name: name.clone() }),
+            (r#"{"do":"approve","name":"N"}"#, Order::Accept { name: name.clone() }),
+            (r#"{"do":"reject","name":"N"}"#, Order::Decline { name: name.clone() }),
             (r#"{"do":"block","name":"N"}"#, Order::Block { name: name.clone() }),
             (r#"{"do":"unblock","name":"N"}"#, Order::Unblock { name: name.clone() }),
             (r#"{"do":"safety","name":"N"}"#, Order::Safety { name: name.clone() }),

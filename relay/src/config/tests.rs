@@ -28,7 +28,7 @@ fn a_relays_file_is_read_and_flags_win() {
     assert_eq!(config.nickname.as_str(), "alpha");
     assert_eq!(config.url.as_str(), "ws://127.0.0.2:7100/link");
     assert_eq!(config.data, dir.0.join("alpha"));
-    assert_eq!(config.roles.iter().collect::<Vec<_>>(), [Role::Middle, Role::Rendezvous]);
+    assert_eq!(config.roles.iter().collect::<Vec<_>>(), [RelayRole::Middle, RelayRole::Rendezvous]);
     assert_eq!(config.trust, Trust::File(dir.0.join("authorities.json")));
     assert_eq!((config.publish_every.as_secs(), config.fetch_every.as_secs()), (5, 2));
 
@@ -144,7 +144,7 @@ fn errors_say_what_to_do() {
     assert!(error(&|options| options.nickname = None).contains("--nickname"));
     assert!(error(&|options| options.listen = None).contains("--url"));
     assert!(error(&|options| options.authorities = None).contains("--directory"));
-    assert!(error(&|options| options.roles = Some(vec![Role::Exit])).contains("exit"));
+    assert!(error(&|options| options.roles = Some(vec![RelayRole::Exit])).contains("exit"));
     assert!(error(&|options| options.fetch_every = Some(0)).contains("fetch-every"));
 
     let path = write(&dir, "nickname = \"no good\"\n");

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use allium_shared::netdir::{Nickname, Role};
+use allium_shared::netdir::{Nickname, RelayRole};
 use clap::Parser;
 use thiserror::Error;
 
@@ -189,7 +189,7 @@ fn voting(options: &NetworkOptions) -> Vec<(&'static str, u64)> {
 
 /// What the relay with this number, counted from 1, may be used for.
 fn roles(number: u16, guards: u16) -> Vec<&'static str> {
-    let allowed = |role: &Role| match (guards, *role == Role::Guard) {
+    let allowed = |role: &RelayRole| match (guards, *role == RelayRole::Guard) {
         (0, _) => true,
         (guards, guard) => (number <= guards) == guard,
     };

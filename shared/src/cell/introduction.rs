@@ -19,30 +19,30 @@ use super::fragment::{Fragment, split};
 use crate::crypto::derive::derive_short;
 use crate::crypto::handshake::INTRODUCTION_LEN;
 use crate::crypto::keys::RelayIdentity;
-use crate::crypto::work::Work;
+use crate::crypto::proof_of_work::ProofOfWork;
 
 /// Length of a lock and of an id, in bytes.
-pub const LOCK_LEN: usize = 16;
+pub const AUTH_KEY_LEN: usize = 16;
 
 /// Locks in one `EstablishIntro`.
-pub const LOCKS: usize = 30;
+pub const AUTH_KEYS_PER_CELL: usize = 30;
 
 /// Parts that a list of locks has at most.
 pub const MAX_PARTS: u8 = 16;
 
 /// The most that a relay asks of whoever brings an introduction, in zero bits.
-pub const MAX_WORK_BITS: u8 = 24;
+pub const MAX_EFFORT: u8 = 24;
 
 /// What one shows to have what comes for an id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Lock(pub [u8; LOCK_LEN]);
+pub struct IntroAuthKey(pub [u8; AUTH_KEY_LEN]);
 
-impl Lock {
+impl IntroAuthKey {
     /// A lock that nobody knows.
     pub fn random(rng: &mut impl Rng) -> Self {
-        let mut lock = [0; LOCK_LEN];
-        rng.fill_bytes(&mut lock);
-        Self(lock)
+        let mut auth_key = [0; AUTH_KEY_LEN];
+        rng.fill_bytes(&mut auth_key);
+        Self(auth_key)
     }
 
     /// Its id.
@@ -51,7 +51,7 @@ impl Lock {
     }
 }
 
-impl fmt::Debug for Lock {
+impl fmt::Debug for IntroAuthKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lock(..)")
     }
@@ -59,7 +59,7 @@ impl fmt::Debug for Lock {
 
 /// For whom an introduction is, as its relay knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IntroductionId(pub [u8; LOCK_LEN]);
+pub struct IntroductionId(pub [u8; AUTH_KEY_LEN]);
 
 impl fmt::Debug for IntroductionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,9 +104,9 @@ impl Introduction {
     }
 
     /// The work that a relay asks for while it has too much to do: with the seed that it gave, for this introduction alone.
-    pub fn work(&self, relay: &RelayIdentity, seed: &[u8; 16]) -> Work {
+    pub fn work(&self, relay: &RelayIdentity, seed: &[u8; 16]) -> ProofOfWork {
         let digest = Sha3_256::digest(self.handshake);
-        Work::new("introduction work", &[relay.as_bytes(), seed, &self.id.0, &digest])
+        ProofOfWork::new("introduction work", &[relay.as_bytes(), seed, &self.id.0, &digest])
     }
 }
 
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn only_the_lock_gives_the_id() {
-        assert_eq!(Lock([1; 16]).id(), Lock([1; 16]).id());
-        assert_ne!(Lock([1; 16]).id(), Lock([2; 16]).id());
+        assert_eq!(IntroAuthKey([1; 16]).id(), IntroAuthKey([1; 16]).id());
+        assert_ne!(IntroAuthKey([1; 16]).id(), IntroAuthKey([2; 16]).id());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use thiserror::Error;
 
 use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
-use super::introduction::{LOCK_LEN, LOCKS, Lock};
+use super::introduction::{AUTH_KEY_LEN, AUTH_KEYS_PER_CELL, IntroAuthKey};
 use super::{BODY_LEN, Cell, CircId, Command, commands};
 pub use crate::crypto::cgo::PAYLOAD_LEN;
 use crate::crypto::cgo::Tag;
@@ -170,7 +170,7 @@ pub enum RelayMessage {
         /// How many parts it has: 1 to [`MAX_PARTS`](super::introduction::MAX_PARTS).
         of: u8,
         /// The locks of this part. Who has fewer fills up with random ones.
-        locks: Box<[Lock; LOCKS]>,
+        auth_keys: Box<[IntroAuthKey; AUTH_KEYS_PER_CELL]>,
     },
     /// See [`RelayCommand::IntroEstablished`].
     IntroEstablished,
@@ -181,7 +181,7 @@ pub enum RelayMessage {
     /// See [`RelayCommand::IntroduceAck`].
     IntroduceAck {
         /// How many zero bits the relay wants to see; with none it has taken the introduction.
-        bits: u8,
+        effort: u8,
         /// What the work is to be done with.
         seed: [u8; 16],
     },
@@ -268,10 +268,10 @@ impl RelayMessage {
             Self::Drop | Self::IntroEstablished | Self::RendezvousEstablished | Self::RendezvousUnknown => {
                 (StreamId::CIRCUIT, 0)
             }
-            Self::EstablishIntro { part, of, locks } => {
-                (StreamId::CIRCUIT, put(data, &[&[*part, *of], locks.map(|lock| lock.0).as_flattened()]))
+            Self::EstablishIntro { part, of, auth_keys } => {
+                (StreamId::CIRCUIT, put(data, &[&[*part, *of], auth_keys.map(|auth_key| auth_key.0).as_flattened()]))
             }
-            Self::IntroduceAck { bits, seed } => (StreamId::CIRCUIT, put(data, &[&[*bits], seed])),
+            Self::IntroduceAck { effort, seed } => (StreamId::CIRCUIT, put(data, &[&[*effort], seed])),
             Self::EstablishRendezvous(cookie) => (StreamId::CIRCUIT, put(data, &[&cookie.0])),
             Self::Extend { relay, fragment } => {
                 let relay = relay.as_ref().map(|id| &id[..]).unwrap_or_default();
@@ -345,7 +345,7 @@ impl RelayMessage {
             RelayCommand::Introduce1 => take_plain_fragment(data)?.map(Self::Introduce1),
             RelayCommand::Introduce2 => take_plain_fragment(data)?.map(Self::Introduce2),
             RelayCommand::IntroduceAck => match data.split_first() {
-                Some((bits, seed)) => seed.try_into().ok().map(|seed| Self::IntroduceAck { bits: *bits, seed }),
+                Some((effort, seed)) => seed.try_into().ok().map(|seed| Self::IntroduceAck { effort: *effort, seed }),
                 None => None,
             },
         };
@@ -367,13 +367,13 @@ fn put(room: &mut [u8; MAX_DATA_LEN], parts: &[&[u8]]) -> usize {
     at
 }
 
-/// `part ‖ of ‖ locks`.
+/// `part ‖ of ‖ auth_keys`.
 fn take_locks(data: &[u8]) -> Option<RelayMessage> {
-    let ([part, of], locks) = data.split_first_chunk()?;
-    let (locks, rest) = locks.as_chunks::<LOCK_LEN>();
-    let locks: Vec<Lock> = locks.iter().copied().map(Lock).collect();
-    let locks = locks.into_boxed_slice().try_into().ok().filter(|_| rest.is_empty())?;
-    Some(RelayMessage::EstablishIntro { part: *part, of: *of, locks })
+    let ([part, of], auth_keys) = data.split_first_chunk()?;
+    let (auth_keys, rest) = auth_keys.as_chunks::<AUTH_KEY_LEN>();
+    let auth_keys: Vec<IntroAuthKey> = auth_keys.iter().copied().map(IntroAuthKey).collect();
+    let auth_keys = auth_keys.into_boxed_slice().try_into().ok().filter(|_| rest.is_empty())?;
+    Some(RelayMessage::EstablishIntro { part: *part, of: *of, auth_keys })
 }
 
 /// `index ‖ chunk`.
@@ -470,13 +470,17 @@ mod tests {
             (RelayMessage::Rendezvous1 { cookie: None, fragment: fragment(1) }, &[36, 0, 0, 1, 0xc8, 1, 7]),
             (RelayMessage::Rendezvous2(fragment(1)), &[37, 0, 0, 1, 0xc8, 1, 7]),
             (
-                RelayMessage::EstablishIntro { part: 1, of: 2, locks: Box::new([Lock([6; 16]); LOCKS]) },
+                RelayMessage::EstablishIntro {
+                    part: 1,
+                    of: 2,
+                    auth_keys: Box::new([IntroAuthKey([6; 16]); AUTH_KEYS_PER_CELL]),
+                },
                 &[32, 0, 0, 1, 0xe2, 1, 2, 6, 6],
             ),
             (RelayMessage::IntroEstablished, &[38, 0, 0, 0, 0, 0]),
             (RelayMessage::Introduce1(fragment(0)), &[34, 0, 0, 1, 0xc8, 0, 7]),
             (RelayMessage::Introduce2(fragment(2)), &[35, 0, 0, 1, 0xc8, 2, 7]),
-            (RelayMessage::IntroduceAck { bits: 12, seed: [9; 16] }, &[40, 0, 0, 0, 17, 12, 9, 9]),
+            (RelayMessage::IntroduceAck { effort: 12, seed: [9; 16] }, &[40, 0, 0, 0, 17, 12, 9, 9]),
             (RelayMessage::RendezvousUnknown, &[52, 0, 0, 0, 0, 0]),
         ];
         for (message, head) in cases {

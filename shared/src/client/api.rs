@@ -134,12 +134,12 @@ pub enum Command {
         note: String,
     },
     /// Take whoever has asked ([`Event::Request`]) as a contact.
-    Approve {
+    Accept {
         /// Whose request.
         id: ContactId,
     },
     /// Do not; they are told so.
-    Reject {
+    Decline {
         /// Whose request.
         id: ContactId,
     },
@@ -261,8 +261,8 @@ pub enum Event {
         /// One entry for each.
         list: Vec<InviteInfo>,
     },
-    /// Somebody has come by an invite and asks for contact; repeated after a restart until [`Command::Approve`],
-    /// [`Command::Reject`] or [`Command::Block`].
+    /// Somebody has come by an invite and asks for contact; repeated after a restart until [`Command::Accept`],
+    /// [`Command::Decline`] or [`Command::Block`].
     Request {
         /// Who, from now on.
         id: ContactId,

@@ -1,19 +1,20 @@
 //! How strangers become contacts: a guest asks with an invite, the inviter's person decides.
 
 use super::api::{BlockedInfo, ContactId, ContactState, Event};
-use super::circuits::{CircuitKey, Phase, Talk, Task};
+use super::channels::Violation;
+use super::circuits::{CircuitKey, CircuitPurpose, PeerChannel, Phase};
 use super::contacts::{
-    Asked, CameBy, Contact, ContactRecord, KeyBytes, Met, Relationship, Requested, Stage, Welcome, unique_name,
+    CameBy, Contact, ContactRecord, Established, KeyBytes, PreKeyMessage, Relationship, RequestReceived, RequestSent,
+    Stage, unique_name,
 };
-use super::store::{Key, Then};
-use super::talks::Violation;
+use super::store::{AfterPersist, Key};
 use super::{Client, MAX_CONTACTS};
 use crate::cell::DestroyReason;
-use crate::circuit::Side;
+use crate::circuit::RendezvousRole;
 use crate::crypto::keys::OnionSecret;
 use crate::messaging::frame::Frame;
 use crate::messaging::session::{OlmAccount, SessionError};
-use crate::rendezvous::{Point, Role};
+use crate::rendezvous::{IntroPoint, RelationshipRole};
 
 /// Requests that may wait for a decision.
 const MAX_REQUESTS: usize = 64;
@@ -21,16 +22,17 @@ const MAX_REQUESTS: usize = 64;
 impl Client {
     /// Guest: asks the maker of an invite for contact.
     pub(super) fn request(&mut self, key: CircuitKey, id: ContactId) {
-        let Some(secret) = self.talk(key).and_then(|talk| talk.secrets.as_ref()).map(|secrets| secrets.root.clone())
+        let Some(secret) =
+            self.channel(key).and_then(|channel| channel.secrets.as_ref()).map(|secrets| secrets.root.clone())
         else {
             return;
         };
         let points = self.points_for(&secret);
-        if let Some(talk) = self.talk(key) {
-            talk.offered = Some(points.clone());
+        if let Some(channel) = self.channel(key) {
+            channel.pending_points = Some(points.clone());
         }
         let Some(contact) = self.contacts.get(&id) else { return };
-        let Stage::Invited(invited) = &contact.record.stage else { return };
+        let Stage::InviteHeld(invited) = &contact.record.stage else { return };
         let frame = Frame::Request {
             identity: invited.account.identity(),
             one_time_key: invited.account.one_time_key(),
@@ -53,7 +55,7 @@ impl Client {
         let is_taken = |contact: &Contact| contact.record.came_by.as_ref().is_some_and(|by| by.invite == invite);
         let open = self.invites.get(&invite).ok_or(Violation)?;
         let invite_note = open.record.note.clone();
-        let asks = |contact: &&Contact| matches!(contact.record.stage, Stage::Asked(_)) && contact.is_shown();
+        let asks = |contact: &&Contact| matches!(contact.record.stage, Stage::RequestReceived(_)) && contact.is_shown();
         let waiting = self.contacts.values().filter(asks).count();
         match known {
             // Whoever is blocked hears nothing.
@@ -65,22 +67,31 @@ impl Client {
             None if self.contacts.len() >= MAX_CONTACTS && !self.forget_oldest_refused() => return Err(Violation),
             None => {}
         }
-        let Some(secrets) = self.talk(key).and_then(|talk| talk.secrets.take()) else { return Ok(()) };
+        let Some(secrets) = self.channel(key).and_then(|channel| channel.secrets.take()) else { return Ok(()) };
         let points = self.points_for(&secrets.root);
         let own = KeyBytes::of(&OnionSecret::generate(&mut self.rng));
         let own_key = *own.secret().public().as_bytes();
-        let (send, receive) = secrets.chains(Side::Host);
-        let relationship = Relationship::new(secrets.root, Role::Inviter, own, their_key, their_points, points.clone());
+        let (send, receive) = secrets.chains(RendezvousRole::Service);
+        let relationship =
+            Relationship::new(secrets.root, RelationshipRole::Inviter, own, their_key, their_points, points.clone());
         let at = self.now.unix;
-        let asked =
-            Asked { identity, one_time_key, note: printable(&note), invite_note, at, declined: false, send, receive };
+        let asked = RequestReceived {
+            identity,
+            one_time_key,
+            note: printable(&note),
+            invite_note,
+            at,
+            declined: false,
+            send,
+            receive,
+        };
         let id = match known {
             Some((id, _)) => self.requested_again(id, relationship, asked)?,
             None => self.new_request(&name, came_by, relationship, asked),
         };
-        self.drop_earlier_talks(key, invite, id);
-        if let Some(talk) = self.talk(key) {
-            talk.contact = Some(id);
+        self.drop_earlier_channels(key, invite, id);
+        if let Some(channel) = self.channel(key) {
+            channel.contact = Some(id);
         }
         self.pool_changed();
         self.store_and_say(key, Frame::Pending { key: own_key, points }, Phase::Undecided);
@@ -89,13 +100,20 @@ impl Client {
 
     /// Makes room by forgetting whoever was declined or blocked longest ago; `false` if there is nobody.
     fn forget_oldest_refused(&mut self) -> bool {
-        let refused = |contact: &&Contact| matches!(contact.record.stage, Stage::Asked(_)) && !contact.is_shown();
+        let refused =
+            |contact: &&Contact| matches!(contact.record.stage, Stage::RequestReceived(_)) && !contact.is_shown();
         let Some(oldest) = self.contacts.values().find(refused).map(|contact| contact.id) else { return false };
         self.forget(oldest);
         true
     }
 
-    fn new_request(&mut self, name: &str, came_by: CameBy, relationship: Relationship, asked: Asked) -> ContactId {
+    fn new_request(
+        &mut self,
+        name: &str,
+        came_by: CameBy,
+        relationship: Relationship,
+        asked: RequestReceived,
+    ) -> ContactId {
         let names = self.contacts.values().map(|contact| contact.record.name.as_str());
         let record = ContactRecord {
             name: unique_name(name, names),
@@ -106,11 +124,11 @@ impl Client {
             invite: None,
             came_by: Some(came_by),
             relationship: Some(relationship),
-            stage: Stage::Asked(Box::new(asked)),
+            stage: Stage::RequestReceived(Box::new(asked)),
         };
         let contact = self.new_contact(record);
         let (id, event) = (contact.id, contact.event());
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
         id
     }
 
@@ -119,15 +137,15 @@ impl Client {
         &mut self,
         id: ContactId,
         relationship: Relationship,
-        asked: Asked,
+        asked: RequestReceived,
     ) -> Result<ContactId, Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         contact.record.relationship = Some(relationship);
         let was_verified = core::mem::replace(&mut contact.record.verified, false);
         match &mut contact.record.stage {
-            Stage::Asked(before) => {
+            Stage::RequestReceived(before) => {
                 let declined = before.declined;
-                **before = Asked { declined, ..asked };
+                **before = RequestReceived { declined, ..asked };
                 contact.put(&mut self.store);
             }
             _ => {
@@ -136,7 +154,7 @@ impl Client {
                 if was_verified {
                     // There is another number to compare now.
                     let event = contact.event();
-                    self.store.then(Then::Tell(event));
+                    self.store.then(AfterPersist::Tell(event));
                 }
             }
         }
@@ -154,13 +172,15 @@ impl Client {
     }
 
     /// Inviter: whoever came before with the same invite comes too late, and what was said with earlier secrets is void.
-    fn drop_earlier_talks(&mut self, keep: CircuitKey, invite: u64, contact: ContactId) {
+    fn drop_earlier_channels(&mut self, keep: CircuitKey, invite: u64, contact: ContactId) {
         let reusable = self.invites.get(&invite).is_some_and(|invite| invite.record.reusable);
-        let is_earlier = |talk: &Talk| match talk.phase {
+        let is_earlier = |channel: &PeerChannel| match channel.phase {
             Phase::AwaitRequest { invite: by } => by == invite && !reusable,
-            _ => talk.contact == Some(contact),
+            _ => channel.contact == Some(contact),
         };
-        let earlier = self.circuits_where(|managed| matches!(&managed.task, Task::Talk(talk) if is_earlier(talk)));
+        let earlier = self.circuits_where(
+            |managed| matches!(&managed.task, CircuitPurpose::PeerChannel(channel) if is_earlier(channel)),
+        );
         earlier.into_iter().filter(|key| *key != keep).for_each(|key| self.drop_circuit(key));
     }
 
@@ -170,19 +190,20 @@ impl Client {
         key: CircuitKey,
         id: ContactId,
         their_key: [u8; 32],
-        points: Vec<Point>,
+        points: Vec<IntroPoint>,
     ) -> Result<(), Violation> {
-        let Some(talk) = self.talk(key) else { return Ok(()) };
-        let told = talk.offered.take().unwrap_or_default();
-        let secrets = talk.secrets.take().ok_or(Violation)?;
-        let (send, receive) = secrets.chains(Side::Visitor);
+        let Some(channel) = self.channel(key) else { return Ok(()) };
+        let told = channel.pending_points.take().unwrap_or_default();
+        let secrets = channel.secrets.take().ok_or(Violation)?;
+        let (send, receive) = secrets.chains(RendezvousRole::Client);
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let account = OlmAccount::generate();
-        let Stage::Invited(invited) = &mut contact.record.stage else { return Err(Violation) };
+        let Stage::InviteHeld(invited) = &mut contact.record.stage else { return Err(Violation) };
         let account = core::mem::replace(&mut invited.account, account);
         let own = invited.key.clone();
-        contact.record.relationship = Some(Relationship::new(secrets.root, Role::Guest, own, their_key, points, told));
-        contact.record.stage = Stage::Requested(Box::new(Requested { account, send, receive, declined: false }));
+        contact.record.relationship =
+            Some(Relationship::new(secrets.root, RelationshipRole::Guest, own, their_key, points, told));
+        contact.record.stage = Stage::RequestSent(Box::new(RequestSent { account, send, receive, declined: false }));
         contact.put(&mut self.store);
         self.pool_changed();
         self.store_and_say(key, Frame::Confirm, Phase::Undecided);
@@ -191,15 +212,16 @@ impl Client {
 
     /// Inviter: the guest has stored all that it needs.
     pub(super) fn confirmed(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
-        let Some(talk) = self.talk(key) else { return Ok(()) };
-        let (side, is_told) = (talk.side, talk.is_told);
-        let is_declined = |contact: &Contact| matches!(&contact.record.stage, Stage::Asked(asked) if asked.declined);
+        let Some(channel) = self.channel(key) else { return Ok(()) };
+        let (side, is_told) = (channel.side, channel.is_told);
+        let is_declined =
+            |contact: &Contact| matches!(&contact.record.stage, Stage::RequestReceived(asked) if asked.declined);
         if is_told && self.contacts.get(&id).is_some_and(is_declined) {
             // They know; nothing of them stays.
             self.forget(id);
             return Ok(());
         }
-        if side != Side::Host {
+        if side != RendezvousRole::Service {
             return Err(Violation);
         }
         self.confirm(id);
@@ -226,9 +248,9 @@ impl Client {
     }
 
     /// The person takes whoever has asked as a contact.
-    pub(super) fn approve(&mut self, id: ContactId) -> Result<(), String> {
+    pub(super) fn accept_request(&mut self, id: ContactId) -> Result<(), String> {
         let contact = self.contacts.get_mut(&id).filter(|contact| contact.is_shown()).ok_or(NO_REQUEST)?;
-        let Stage::Asked(asked) = &contact.record.stage else { return Err(NO_REQUEST.to_owned()) };
+        let Stage::RequestReceived(asked) = &contact.record.stage else { return Err(NO_REQUEST.to_owned()) };
         let Ok(met) = met(asked) else {
             self.forget(id);
             return Err("The request cannot be accepted: its keys are broken. Give them a new invite.".to_owned());
@@ -237,22 +259,22 @@ impl Client {
         contact.state = ContactState::Connecting;
         contact.search = super::contacts::Search::new(self.now.instant);
         let event = contact.event();
-        self.store.then(Then::Tell(Event::RequestClosed { id }));
-        self.store.then(Then::Tell(event));
-        self.store.then(Then::Decided(id));
+        self.store.then(AfterPersist::Tell(Event::RequestClosed { id }));
+        self.store.then(AfterPersist::Tell(event));
+        self.store.then(AfterPersist::Decided(id));
         Ok(())
     }
 
     /// The person does not: whoever has asked is told as soon as they can be.
-    pub(super) fn reject(&mut self, id: ContactId) -> Result<(), String> {
+    pub(super) fn decline_request(&mut self, id: ContactId) -> Result<(), String> {
         let contact = self.contacts.get_mut(&id).filter(|contact| contact.is_shown()).ok_or(NO_REQUEST)?;
-        let Stage::Asked(asked) = &mut contact.record.stage else { return Err(NO_REQUEST.to_owned()) };
+        let Stage::RequestReceived(asked) = &mut contact.record.stage else { return Err(NO_REQUEST.to_owned()) };
         asked.declined = true;
         contact.put(&mut self.store);
         // Whether they have confirmed or not, the invite is used.
         self.confirm(id);
-        self.store.then(Then::Tell(Event::RequestClosed { id }));
-        self.store.then(Then::Decided(id));
+        self.store.then(AfterPersist::Tell(Event::RequestClosed { id }));
+        self.store.then(AfterPersist::Decided(id));
         Ok(())
     }
 
@@ -267,9 +289,9 @@ impl Client {
         contact.state = contact.state_without(ContactState::Connecting);
         contact.search = super::contacts::Search::new(self.now.instant);
         let event = if contact.is_shown() { contact.event() } else { Event::RequestClosed { id } };
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
         let event = self.blocked();
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
         self.pool_changed();
         if blocked {
             // As if this client had gone.
@@ -284,7 +306,7 @@ impl Client {
         let info = |contact: &Contact| BlockedInfo {
             id: contact.id,
             name: contact.record.name.clone(),
-            is_request: matches!(contact.record.stage, Stage::Asked(_)),
+            is_request: matches!(contact.record.stage, Stage::RequestReceived(_)),
         };
         Event::Blocked { list: blocked.map(info).collect() }
     }
@@ -293,30 +315,34 @@ impl Client {
     pub(super) fn decided(&mut self, id: ContactId) {
         let Some(contact) = self.contacts.get(&id) else { return };
         let frame = match &contact.record.stage {
-            Stage::Asked(asked) if asked.declined => Frame::Decline,
-            Stage::Met(met) => match &met.welcome {
-                Some(Welcome { identity, pre_key }) => Frame::Welcome { identity: *identity, pre_key: pre_key.clone() },
+            Stage::RequestReceived(asked) if asked.declined => Frame::Decline,
+            Stage::Established(met) => match &met.welcome {
+                Some(PreKeyMessage { identity, pre_key }) => {
+                    Frame::PreKeyMessage { identity: *identity, pre_key: pre_key.clone() }
+                }
                 None => return,
             },
             _ => return,
         };
         // Before they have confirmed they could make nothing of a session.
         let can_take = contact.record.came_by.is_none() || frame == Frame::Decline;
-        let Some(key) = contact.talk.filter(|_| can_take) else { return };
-        let Some(talk @ Talk { phase: Phase::Undecided, is_told: false, .. }) = self.talk(key) else { return };
-        talk.is_told = true;
+        let Some(key) = contact.channel.filter(|_| can_take) else { return };
+        let Some(channel @ PeerChannel { phase: Phase::Undecided, is_told: false, .. }) = self.channel(key) else {
+            return;
+        };
+        channel.is_told = true;
         self.send_frame(key, &frame);
     }
 
     /// Guest: the inviter does not want us as a contact.
     pub(super) fn declined(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        let Stage::Requested(requested) = &mut contact.record.stage else { return Err(Violation) };
+        let Stage::RequestSent(requested) = &mut contact.record.stage else { return Err(Violation) };
         requested.declined = true;
         contact.put(&mut self.store);
         contact.state = ContactState::Declined;
         let event = contact.event();
-        self.store.then(Then::Tell(event));
+        self.store.then(AfterPersist::Tell(event));
         // The inviter ends the circuit then.
         self.store_and_say(key, Frame::Confirm, Phase::Undecided);
         Ok(())
@@ -324,10 +350,10 @@ impl Client {
 
     /// Ends all circuits of somebody, for a reason that travels to the other end.
     fn drop_circuits_of(&mut self, id: ContactId, reason: DestroyReason) {
-        let of_them = |task: &Task| match task {
-            Task::Talk(talk) => talk.contact == Some(id),
-            Task::Wait(wait) => wait.contact == id,
-            Task::Come(come) => come.caller == super::circuits::Caller::Contact(id),
+        let of_them = |task: &CircuitPurpose| match task {
+            CircuitPurpose::PeerChannel(channel) => channel.contact == Some(id),
+            CircuitPurpose::ClientRendezvous(wait) => wait.contact == id,
+            CircuitPurpose::ServiceRendezvous(come) => come.caller == super::circuits::Caller::Contact(id),
             _ => false,
         };
         let keys = self.circuits_where(|managed| of_them(&managed.task));
@@ -342,7 +368,7 @@ impl Client {
             self.pool_changed();
             if contact.record.blocked {
                 let event = self.blocked();
-                self.store.then(Then::Tell(event));
+                self.store.then(AfterPersist::Tell(event));
             }
         }
     }
@@ -351,11 +377,11 @@ impl Client {
 const NO_REQUEST: &str = "There is no such request.";
 
 /// Begins the session that takes whoever has asked as a contact.
-fn met(asked: &Asked) -> Result<Met, SessionError> {
+fn met(asked: &RequestReceived) -> Result<Established, SessionError> {
     let account = OlmAccount::generate();
     let (session, pre_key) = account.begin(asked.identity, asked.one_time_key, b"")?;
-    let welcome = Some(Welcome { identity: account.identity(), pre_key });
-    Ok(Met::new(session, asked.send.clone(), asked.receive.clone(), welcome))
+    let welcome = Some(PreKeyMessage { identity: account.identity(), pre_key });
+    Ok(Established::new(session, asked.send.clone(), asked.receive.clone(), welcome))
 }
 
 /// A note without what could upset its display.

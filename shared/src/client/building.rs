@@ -1,7 +1,7 @@
 //! Building circuits, giving them their tasks, and what becomes of them.
 
 use super::api::LinkId;
-use super::circuits::{CircuitKey, Managed, Task};
+use super::circuits::{CircuitEntry, CircuitKey, CircuitPurpose};
 use super::links::Link;
 use super::relays::{End, NoPath, hop, hops};
 use super::{Client, HOP_TIME, SPARES};
@@ -9,7 +9,7 @@ use crate::cell::DestroyReason;
 use crate::cell::message::RelayMessage;
 use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::Role;
+use crate::netdir::RelayRole;
 
 /// Circuits that may be under construction at once.
 const MAX_BUILDING: usize = 16;
@@ -24,14 +24,14 @@ pub(super) enum Way {
 
 impl Client {
     /// Builds what is missing.
-    pub(super) fn keep_circuits(&mut self) {
-        self.keep_pool();
-        self.keep_looking();
-        self.keep_fallbacks();
-        let spares = self.circuits.values().filter(|managed| matches!(managed.task, Task::Spare)).count();
+    pub(super) fn maintain_circuits(&mut self) {
+        self.maintain_intro_points();
+        self.maintain_introductions();
+        self.maintain_fallbacks();
+        let spares = self.circuits.values().filter(|managed| matches!(managed.task, CircuitPurpose::Spare)).count();
         for _ in spares..SPARES {
             let Ok((link, path)) = self.path(End::Any) else { break };
-            if self.build(link, &path, Task::Spare).is_none() {
+            if self.build(link, &path, CircuitPurpose::Spare).is_none() {
                 break;
             }
         }
@@ -53,16 +53,17 @@ impl Client {
 
     /// Drops circuits that are kept ready and would not be built like this today.
     pub(super) fn drop_outdated_spares(&mut self) {
-        let is_kept_ready = |task: &Task| match task {
-            Task::Spare => true,
-            Task::Wait(wait) => wait.seeking.is_none(),
+        let is_kept_ready = |task: &CircuitPurpose| match task {
+            CircuitPurpose::Spare => true,
+            CircuitPurpose::ClientRendezvous(wait) => wait.seeking.is_none(),
             _ => false,
         };
-        let outdated = |managed: &Managed| is_kept_ready(&managed.task) && !self.relays.stands(managed.circuit.path());
+        let outdated =
+            |managed: &CircuitEntry| is_kept_ready(&managed.task) && !self.relays.stands(managed.circuit.path());
         self.circuits_where(outdated).into_iter().for_each(|key| self.drop_circuit(key));
     }
 
-    pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: Task) -> Option<CircuitKey> {
+    pub(super) fn build(&mut self, link: LinkId, path: &[RelayIdentity], task: CircuitPurpose) -> Option<CircuitKey> {
         let hops = hops(self.directory.consensus.as_ref()?, path)?;
         let circ = self.links.get_mut(&link)?.new_circ_id();
         let mut cells = Vec::new();
@@ -72,13 +73,13 @@ impl Client {
         self.links.get_mut(&link)?.circuits.insert(circ, key);
         self.send_cells(link, &cells);
         let deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
-        self.circuits.insert(key, Managed { circuit, link, task, deadline });
+        self.circuits.insert(key, CircuitEntry { circuit, link, task, deadline });
         Some(key)
     }
 
     /// Whether a circuit is there for whoever needs one. One whose link has just been lost is not, though it may still be listed.
-    pub(super) fn is_ready_spare(&self, managed: &Managed) -> bool {
-        matches!(managed.task, Task::Spare)
+    pub(super) fn is_ready_spare(&self, managed: &CircuitEntry) -> bool {
+        matches!(managed.task, CircuitPurpose::Spare)
             && managed.circuit.is_open()
             && self.links.get(&managed.link).is_some_and(Link::is_open)
     }
@@ -89,13 +90,13 @@ impl Client {
         self.circuits.iter().find_map(|(key, managed)| {
             let last = managed.circuit.path().last()?.identity;
             let fits = self.is_ready_spare(managed)
-                && consensus.relay(&last).is_some_and(|relay| relay.roles.contains(Role::Rendezvous));
+                && consensus.relay(&last).is_some_and(|relay| relay.roles.contains(RelayRole::Rendezvous));
             fits.then_some((*key, last))
         })
     }
 
     /// Gives a task to a circuit that leads to a relay that somebody else has chosen.
-    pub(super) fn lead_to(&mut self, relay: RelayIdentity, task: Task) -> Result<CircuitKey, NoPath> {
+    pub(super) fn lead_to(&mut self, relay: RelayIdentity, task: CircuitPurpose) -> Result<CircuitKey, NoPath> {
         let way = self.way_to(relay)?;
         self.go(way, task)
     }
@@ -115,7 +116,7 @@ impl Client {
     }
 
     /// Goes a way that was just found, with a task.
-    pub(super) fn go(&mut self, way: Way, task: Task) -> Result<CircuitKey, NoPath> {
+    pub(super) fn go(&mut self, way: Way, task: CircuitPurpose) -> Result<CircuitKey, NoPath> {
         let (key, next) = match way {
             Way::New(link, path) => return self.build(link, &path, task).ok_or(NoPath::NotYet),
             Way::Spare(key, next) => (key, next),
@@ -134,7 +135,7 @@ impl Client {
     }
 
     /// The circuits of which something holds.
-    pub(super) fn circuits_where(&self, holds: impl Fn(&Managed) -> bool) -> Vec<CircuitKey> {
+    pub(super) fn circuits_where(&self, holds: impl Fn(&CircuitEntry) -> bool) -> Vec<CircuitKey> {
         self.circuits.iter().filter(|(_, managed)| holds(managed)).map(|(key, _)| *key).collect()
     }
 
@@ -155,8 +156,8 @@ impl Client {
             Received::Open => self.circuit_open(key),
             Received::Message(message) => self.relay_message(key, *message),
             Received::Data(stream, data) => match self.circuits.get(&key).map(|managed| &managed.task) {
-                Some(Task::Ask(_)) => self.request_data(key, stream, &data),
-                _ => self.talk_data(key, stream, &data),
+                Some(CircuitPurpose::Ask(_)) => self.request_data(key, stream, &data),
+                _ => self.channel_data(key, stream, &data),
             },
             Received::Ended(_, reason) => self.request_ended(key, reason),
             Received::Destroyed(_) => self.close_circuit(key, None),
@@ -169,12 +170,12 @@ impl Client {
         self.bring_held_up();
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         match &managed.task {
-            Task::Spare | Task::Talk(_) => managed.deadline = None,
-            Task::Point(_) => self.point_reached(key),
-            Task::Wait(_) => self.establish(key),
-            Task::Bring(_) => self.bring(key),
-            Task::Come(_) => self.arrive(key),
-            Task::Ask(_) => self.begin_request(key),
+            CircuitPurpose::Spare | CircuitPurpose::PeerChannel(_) => managed.deadline = None,
+            CircuitPurpose::IntroPoint(_) => self.point_reached(key),
+            CircuitPurpose::ClientRendezvous(_) => self.establish(key),
+            CircuitPurpose::Introduce(_) => self.bring(key),
+            CircuitPurpose::ServiceRendezvous(_) => self.arrive(key),
+            CircuitPurpose::Ask(_) => self.begin_request(key),
         }
     }
 
@@ -182,13 +183,19 @@ impl Client {
     fn relay_message(&mut self, key: CircuitKey, message: RelayMessage) {
         let Some(managed) = self.circuits.get(&key) else { return };
         match (&managed.task, message) {
-            (Task::Point(_), RelayMessage::IntroEstablished) => self.point_established(key),
-            (Task::Point(_), RelayMessage::Introduce2(fragment)) => self.introduction_fragment(key, &fragment),
-            (Task::Wait(_), RelayMessage::RendezvousEstablished) => self.established(key),
-            (Task::Wait(_), RelayMessage::Rendezvous2(fragment)) => self.answer_fragment(key, &fragment),
-            (Task::Bring(_), RelayMessage::IntroduceAck { bits, seed }) => self.brought(key, bits, seed),
+            (CircuitPurpose::IntroPoint(_), RelayMessage::IntroEstablished) => self.point_established(key),
+            (CircuitPurpose::IntroPoint(_), RelayMessage::Introduce2(fragment)) => {
+                self.introduction_fragment(key, &fragment)
+            }
+            (CircuitPurpose::ClientRendezvous(_), RelayMessage::RendezvousEstablished) => self.established(key),
+            (CircuitPurpose::ClientRendezvous(_), RelayMessage::Rendezvous2(fragment)) => {
+                self.answer_fragment(key, &fragment)
+            }
+            (CircuitPurpose::Introduce(_), RelayMessage::IntroduceAck { effort, seed }) => {
+                self.brought(key, effort, seed)
+            }
             // Whoever asked for this has given up meanwhile.
-            (Task::Talk(_), RelayMessage::RendezvousUnknown) => self.drop_circuit(key),
+            (CircuitPurpose::PeerChannel(_), RelayMessage::RendezvousUnknown) => self.drop_circuit(key),
             _ => self.close_circuit(key, Some(DestroyReason::Protocol)),
         }
     }
@@ -200,9 +207,9 @@ impl Client {
         let now = self.now.instant;
         let building = !managed.circuit.is_open();
         let refused = match &managed.task {
-            Task::Point(point) => point.unconfirmed > 0,
-            Task::Wait(wait) => !wait.established,
-            Task::Bring(_) => true,
+            CircuitPurpose::IntroPoint(point) => point.unconfirmed > 0,
+            CircuitPurpose::ClientRendezvous(wait) => !wait.established,
+            CircuitPurpose::Introduce(_) => true,
             _ => false,
         };
         if blame && (building || refused) {
@@ -221,12 +228,12 @@ impl Client {
             }
         }
         match managed.task {
-            Task::Spare | Task::Point(_) => {}
-            Task::Wait(wait) => self.wait_lost(key, &wait),
-            Task::Bring(bring) => self.bring_lost(&bring),
-            Task::Come(come) => self.come_lost(*come),
-            Task::Talk(talk) => self.talk_lost(key, &talk),
-            Task::Ask(request) => self.request_lost(*request),
+            CircuitPurpose::Spare | CircuitPurpose::IntroPoint(_) => {}
+            CircuitPurpose::ClientRendezvous(wait) => self.wait_lost(key, &wait),
+            CircuitPurpose::Introduce(bring) => self.bring_lost(&bring),
+            CircuitPurpose::ServiceRendezvous(come) => self.come_lost(*come),
+            CircuitPurpose::PeerChannel(channel) => self.channel_lost(key, &channel),
+            CircuitPurpose::Ask(request) => self.request_lost(*request),
         }
     }
 }

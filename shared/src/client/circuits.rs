@@ -11,13 +11,13 @@ use crate::cell::DestroyReason;
 use crate::cell::fragment::Assembler;
 use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::Cookie;
-use crate::circuit::{Circuit, Side};
+use crate::circuit::{Circuit, RendezvousRole};
 use crate::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, KeyStream, SERVER_MESSAGE_LEN, ServerPublic};
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
-use crate::rendezvous::{Invitation, Point, SharedSecret, service_identity};
+use crate::rendezvous::{IntroPoint, Invitation, SharedSecret, service_identity};
 use crate::time::Instant;
 
 /// Names a circuit for its whole life, whatever its link.
@@ -25,35 +25,35 @@ use crate::time::Instant;
 pub(super) struct CircuitKey(pub(super) u64);
 
 /// A circuit with its task.
-pub(super) struct Managed {
+pub(super) struct CircuitEntry {
     pub(super) circuit: Circuit,
     pub(super) link: LinkId,
-    pub(super) task: Task,
+    pub(super) task: CircuitPurpose,
     /// When the step that is under way has taken too long.
     pub(super) deadline: Option<Instant>,
 }
 
 /// What a circuit is for.
-pub(super) enum Task {
+pub(super) enum CircuitPurpose {
     /// Ready for whoever needs it next.
     Spare,
     /// Takes introductions.
-    Point(Box<PointTask>),
+    IntroPoint(Box<IntroPointCircuit>),
     /// Waits at a rendezvous relay for somebody who has been sent an introduction.
-    Wait(Box<Wait>),
+    ClientRendezvous(Box<ClientRendezvous>),
     /// Brings an introduction.
-    Bring(Box<Bring>),
+    Introduce(Box<Introduce>),
     /// Goes where somebody's introduction says.
-    Come(Box<Come>),
+    ServiceRendezvous(Box<ServiceRendezvous>),
     /// Joined to another client's.
-    Talk(Box<Talk>),
+    PeerChannel(Box<PeerChannel>),
     /// Asks its last hop something.
     Ask(Box<Request>),
 }
 
 /// Taking introductions at one relay.
-pub(super) struct PointTask {
-    pub(super) point: Point,
+pub(super) struct IntroPointCircuit {
+    pub(super) point: IntroPoint,
     /// The ids that the relay was given last, without those that only fill up; none while it was given no list.
     pub(super) sent: Option<Vec<IntroductionId>>,
     /// How many lists it has not confirmed yet.
@@ -63,7 +63,7 @@ pub(super) struct PointTask {
 }
 
 /// Waiting for somebody who has been sent an introduction.
-pub(super) struct Wait {
+pub(super) struct ClientRendezvous {
     pub(super) contact: ContactId,
     pub(super) invitation: Invitation,
     /// With whom: the key and the verification string.
@@ -76,10 +76,10 @@ pub(super) struct Wait {
     /// Where no introduction has been brought yet.
     pub(super) places: VecDeque<(RelayIdentity, IntroductionId)>,
     /// How introductions are brought; not at all, while the contact is there, and this is for the case that it is lost.
-    pub(super) seeking: Option<Seeking>,
+    pub(super) seeking: Option<IntroduceAttempts>,
 }
 
-impl Wait {
+impl ClientRendezvous {
     /// Waits for a contact with a fresh cookie, and brings no introductions yet.
     pub(super) fn new(
         rng: &mut impl CryptoRng,
@@ -113,7 +113,7 @@ impl Wait {
 }
 
 /// Bringing introductions for a wait.
-pub(super) struct Seeking {
+pub(super) struct IntroduceAttempts {
     /// Whether any place was tried.
     pub(super) tried: bool,
     /// When to bring one to the next place.
@@ -128,7 +128,7 @@ pub(super) struct Seeking {
     pub(super) until: Instant,
 }
 
-impl Seeking {
+impl IntroduceAttempts {
     /// The first is to be brought at `next`.
     pub(super) const fn new(next: Instant, until: Instant) -> Self {
         Self { tried: false, next, sent: None, round: None, held: None, until }
@@ -136,7 +136,7 @@ impl Seeking {
 }
 
 /// Bringing an introduction.
-pub(super) struct Bring {
+pub(super) struct Introduce {
     /// The circuit that waits for the answer.
     pub(super) wait: CircuitKey,
     pub(super) contact: ContactId,
@@ -150,7 +150,7 @@ pub(super) struct Bring {
 }
 
 /// Going where somebody's introduction says.
-pub(super) struct Come {
+pub(super) struct ServiceRendezvous {
     pub(super) caller: Caller,
     pub(super) cookie: Cookie,
     pub(super) generation: u64,
@@ -177,9 +177,9 @@ pub(super) enum Caller {
 }
 
 /// Talking to somebody.
-pub(super) struct Talk {
+pub(super) struct PeerChannel {
     pub(super) contact: Option<ContactId>,
-    pub(super) side: Side,
+    pub(super) side: RendezvousRole,
     /// The number of this circuit among those of the two.
     pub(super) generation: u64,
     /// Fresh ones, for the first thing that begins on this circuit: a relationship, or a new session.
@@ -187,7 +187,7 @@ pub(super) struct Talk {
     pub(super) phase: Phase,
     pub(super) reader: FrameReader,
     /// Where the contact has been told to find us, and has not said yet that it keeps that.
-    pub(super) offered: Option<Vec<Point>>,
+    pub(super) pending_points: Option<Vec<IntroPoint>>,
     /// Whether a decision has been told.
     pub(super) is_told: bool,
     pub(super) fallback: Fallback,
@@ -250,10 +250,10 @@ impl Secrets {
     }
 
     /// The chains to send and to receive with, for one side.
-    pub(super) fn chains(&self, side: Side) -> (Chain, Chain) {
+    pub(super) fn chains(&self, side: RendezvousRole) -> (Chain, Chain) {
         match side {
-            Side::Host => (self.to_visitor.clone(), self.to_host.clone()),
-            Side::Visitor => (self.to_host.clone(), self.to_visitor.clone()),
+            RendezvousRole::Service => (self.to_visitor.clone(), self.to_host.clone()),
+            RendezvousRole::Client => (self.to_host.clone(), self.to_visitor.clone()),
         }
     }
 }
@@ -284,7 +284,7 @@ pub struct CircuitLosses {
 
 impl CircuitCounts {
     /// Counts a circuit that ended; nothing if the client itself had no more use for it.
-    pub(super) fn ended(&mut self, managed: &Managed, cause: Cause) {
+    pub(super) fn ended(&mut self, managed: &CircuitEntry, cause: Cause) {
         let losses = if managed.circuit.is_open() { &mut self.lost } else { &mut self.failed };
         *match cause {
             Cause::Said(Some(DestroyReason::Requested | DestroyReason::LinkClosed)) => return,
@@ -305,26 +305,26 @@ pub(super) enum Cause {
     Link,
 }
 
-impl Managed {
+impl CircuitEntry {
     /// What to tell people about the circuit; nothing while it is being built.
     pub(super) fn info(&self, nickname: impl Fn(&RelayIdentity) -> Option<String>) -> Option<CircuitInfo> {
         if !self.circuit.is_open() {
             return None;
         }
         let (purpose, contact) = match &self.task {
-            Task::Spare => (Purpose::Spare, None),
-            Task::Point(_) => (Purpose::Introduction, None),
-            Task::Wait(wait) => (Purpose::Meeting, Some(wait.contact)),
-            Task::Bring(bring) => (Purpose::Meeting, Some(bring.contact)),
-            Task::Come(come) => match come.caller {
+            CircuitPurpose::Spare => (Purpose::Spare, None),
+            CircuitPurpose::IntroPoint(_) => (Purpose::Introduction, None),
+            CircuitPurpose::ClientRendezvous(wait) => (Purpose::Meeting, Some(wait.contact)),
+            CircuitPurpose::Introduce(bring) => (Purpose::Meeting, Some(bring.contact)),
+            CircuitPurpose::ServiceRendezvous(come) => match come.caller {
                 Caller::Contact(contact) => (Purpose::Meeting, Some(contact)),
                 Caller::Invite(_) => (Purpose::Invite, None),
             },
-            Task::Talk(talk) => match talk.contact {
+            CircuitPurpose::PeerChannel(channel) => match channel.contact {
                 Some(contact) => (Purpose::Conversation, Some(contact)),
                 None => (Purpose::Invite, None),
             },
-            Task::Ask(request) => (request.purpose(), None),
+            CircuitPurpose::Ask(request) => (request.purpose(), None),
         };
         let path = self.circuit.path().iter().map(|hop| nickname(&hop.identity)).collect::<Option<_>>()?;
         Some(CircuitInfo { purpose, contact, path })

@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Asks for the time when it is due.
-    pub(super) fn keep_clock(&mut self) {
+    pub(super) fn maintain_clock(&mut self) {
         let now = self.now.instant;
         if !self.has_circuits() && self.clock.round.is_none() {
             return;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{ContactId, ContactState, DeliveryState, Event, MAX_NAME_LEN, MessageId};
 use super::circuits::CircuitKey;
-use super::store::{Direction, Key, MessageRecord, Sealed, Store, Then};
-use crate::cell::introduction::{IntroductionId, Lock};
+use super::store::{AfterPersist, Direction, Key, MessageRecord, Sealed, Store};
+use crate::cell::introduction::{IntroAuthKey, IntroductionId};
 use crate::cell::message::Cookie;
 use crate::contact::invite::Invite;
 use crate::contact::safety::SafetyNumber;
@@ -15,9 +15,9 @@ use crate::crypto::keys::{IdentityKeypair, OnionSecret, RelayIdentity};
 use crate::messaging::content::{content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::messaging::session::{OlmAccount, OlmSession, SessionError};
-use crate::relay::rate::Rate;
-use crate::rendezvous::{Point, Role, SharedSecret};
+use crate::rendezvous::{IntroPoint, RelationshipRole, SharedSecret};
 use crate::time::{Instant, UnixTime};
+use crate::token_bucket::TokenBucket;
 
 /// Introductions of one contact, or for one invite, that are looked at each second, and how many at once.
 const INTRODUCTION_RATE: (u32, u32) = (1, 12);
@@ -68,36 +68,40 @@ pub(super) struct CameBy {
 pub(super) struct Relationship {
     pub(super) secret: SharedSecret,
     /// Our part in it.
-    pub(super) role: Role,
+    pub(super) role: RelationshipRole,
     /// Our key for introductions.
     pub(super) key: KeyBytes,
     /// Theirs.
     pub(super) their_key: [u8; 32],
     /// Where they take introductions.
-    pub(super) their_points: Vec<Point>,
+    pub(super) their_points: Vec<IntroPoint>,
     /// Where they know that we do.
-    pub(super) told: Vec<Point>,
+    #[serde(rename = "told")]
+    pub(super) acknowledged: Vec<IntroPoint>,
     /// How many circuits the two have had.
     pub(super) generation: u64,
 }
 
 /// How far two people have come with each other.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub(super) enum Stage {
     /// We hold their invite.
-    Invited(Box<Invited>),
+    #[serde(rename = "invited")]
+    InviteHeld(Box<InviteHeld>),
     /// They have our request, and have not decided yet.
-    Requested(Box<Requested>),
+    #[serde(rename = "requested")]
+    RequestSent(Box<RequestSent>),
     /// We have their request, and have not decided yet, or against it.
-    Asked(Box<Asked>),
+    #[serde(rename = "asked")]
+    RequestReceived(Box<RequestReceived>),
     /// We share an Olm session.
-    Met(Box<Met>),
+    #[serde(rename = "met")]
+    Established(Box<Established>),
 }
 
 /// The holder of an invite.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Invited {
+pub(super) struct InviteHeld {
     /// The invite's fragment.
     pub(super) invite: String,
     /// What the inviter is to call us.
@@ -110,7 +114,7 @@ pub(super) struct Invited {
 
 /// Whoever waits for a decision.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Requested {
+pub(super) struct RequestSent {
     pub(super) account: OlmAccount,
     pub(super) send: Chain,
     pub(super) receive: Chain,
@@ -121,7 +125,7 @@ pub(super) struct Requested {
 
 /// Whoever has to decide.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct RequestReceived {
     /// Their Olm identity key.
     pub(super) identity: [u8; 32],
     pub(super) one_time_key: [u8; 32],
@@ -138,7 +142,7 @@ pub(super) struct Asked {
 
 /// A session that two contacts share.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Met {
+pub(super) struct Established {
     pub(super) session: OlmSession,
     pub(super) send: Chain,
     pub(super) receive: Chain,
@@ -147,32 +151,32 @@ pub(super) struct Met {
     pub(super) last: Option<MessageId>,
     /// What begins the session at the other side, until it has confirmed that it has it.
     #[serde(default)]
-    pub(super) welcome: Option<Welcome>,
+    pub(super) welcome: Option<PreKeyMessage>,
 }
 
-impl Met {
+impl Established {
     /// A session in which nothing has been said yet.
-    pub(super) const fn new(session: OlmSession, send: Chain, receive: Chain, welcome: Option<Welcome>) -> Self {
+    pub(super) const fn new(session: OlmSession, send: Chain, receive: Chain, welcome: Option<PreKeyMessage>) -> Self {
         Self { session, send, receive, last: None, welcome }
     }
 }
 
 /// What begins a session at the other side.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Welcome {
+pub(super) struct PreKeyMessage {
     pub(super) identity: [u8; 32],
     pub(super) pre_key: Vec<u8>,
 }
 
-impl core::fmt::Debug for Invited {
+impl core::fmt::Debug for InviteHeld {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Invited(..)")
+        f.write_str("InviteHeld(..)")
     }
 }
 
-impl core::fmt::Debug for Requested {
+impl core::fmt::Debug for RequestSent {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Requested(..)")
+        f.write_str("RequestSent(..)")
     }
 }
 
@@ -230,7 +234,7 @@ pub(super) struct Contact {
     /// The contact's messages below this sequence number are on disk, and which was the last of them.
     pub(super) stored: (u64, Option<MessageId>),
     pub(super) state: ContactState,
-    pub(super) talk: Option<CircuitKey>,
+    pub(super) channel: Option<CircuitKey>,
     pub(super) search: Search,
     pub(super) introductions: Introductions,
     pub(super) typing: Typing,
@@ -260,7 +264,7 @@ impl Search {
 /// What is remembered of introductions by one contact, or for one invite.
 #[derive(Debug)]
 pub(super) struct Introductions {
-    rate: Rate,
+    rate: TokenBucket,
     /// The beginnings of the handshakes that came last: they are random.
     seen: VecDeque<[u8; 32]>,
     /// The cookies of the meetings that were asked for last.
@@ -270,7 +274,7 @@ pub(super) struct Introductions {
 impl Introductions {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            rate: Rate::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now),
+            rate: TokenBucket::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now),
             seen: VecDeque::new(),
             cookies: VecDeque::new(),
         }
@@ -312,7 +316,7 @@ pub(super) struct Typing {
     /// Whether the contact has been told that the person is.
     pub(super) ours: bool,
     /// How often that may change.
-    pub(super) rate: Option<Rate>,
+    pub(super) rate: Option<TokenBucket>,
 }
 
 /// One's own message on its way.
@@ -328,7 +332,7 @@ pub(super) struct Outgoing {
 impl Contact {
     pub(super) fn new(id: ContactId, record: ContactRecord, now: Instant) -> Self {
         let (durable, stored) = match &record.stage {
-            Stage::Met(met) => (met.send.next(), (met.receive.next(), met.last)),
+            Stage::Established(met) => (met.send.next(), (met.receive.next(), met.last)),
             _ => (0, (0, None)),
         };
         let mut contact = Self {
@@ -344,7 +348,7 @@ impl Contact {
             durable,
             stored,
             state: ContactState::Connecting,
-            talk: None,
+            channel: None,
             search: Search::new(now),
             introductions: Introductions::new(now),
             typing: Typing::default(),
@@ -357,8 +361,8 @@ impl Contact {
     pub(super) const fn state_without(&self, otherwise: ContactState) -> ContactState {
         match &self.record.stage {
             _ if self.record.blocked => ContactState::Blocked,
-            Stage::Requested(requested) if requested.declined => ContactState::Declined,
-            Stage::Requested(_) => ContactState::Requested,
+            Stage::RequestSent(requested) if requested.declined => ContactState::Declined,
+            Stage::RequestSent(_) => ContactState::Requested,
             _ => otherwise,
         }
     }
@@ -366,7 +370,7 @@ impl Contact {
     /// What the person is told of the contact: nothing of whoever has only asked to be one is in it but the request.
     pub(super) fn event(&self) -> Event {
         match &self.record.stage {
-            Stage::Asked(asked) => Event::Request {
+            Stage::RequestReceived(asked) => Event::Request {
                 id: self.id,
                 name: self.record.name.clone(),
                 note: asked.note.clone(),
@@ -385,15 +389,15 @@ impl Contact {
     /// Whether it is there for the person: somebody who was declined is only kept to be told, and whoever was blocked before
     /// they were a contact to be known again.
     pub(super) fn is_shown(&self) -> bool {
-        !matches!(&self.record.stage, Stage::Asked(asked) if asked.declined || self.record.blocked)
+        !matches!(&self.record.stage, Stage::RequestReceived(asked) if asked.declined || self.record.blocked)
     }
 
     /// Whether there is anything to look for the contact for.
     pub(super) fn is_wanted(&self) -> bool {
         let decided = match &self.record.stage {
-            Stage::Invited(_) | Stage::Met(_) => true,
-            Stage::Requested(requested) => !requested.declined,
-            Stage::Asked(_) => false,
+            Stage::InviteHeld(_) | Stage::Established(_) => true,
+            Stage::RequestSent(requested) => !requested.declined,
+            Stage::RequestReceived(_) => false,
         };
         decided && !self.record.blocked
     }
@@ -402,16 +406,16 @@ impl Contact {
         self.record.relationship.as_ref()
     }
 
-    pub(super) fn met(&self) -> Option<&Met> {
+    pub(super) fn met(&self) -> Option<&Established> {
         match &self.record.stage {
-            Stage::Met(met) => Some(met),
+            Stage::Established(met) => Some(met),
             _ => None,
         }
     }
 
-    pub(super) fn met_mut(&mut self) -> Option<&mut Met> {
+    pub(super) fn met_mut(&mut self) -> Option<&mut Established> {
         match &mut self.record.stage {
-            Stage::Met(met) => Some(met),
+            Stage::Established(met) => Some(met),
             _ => None,
         }
     }
@@ -431,12 +435,12 @@ impl Contact {
         self.outbox.push_back(outgoing);
         self.seal(store);
         self.put(store);
-        store.then(Then::Tell(event));
+        store.then(AfterPersist::Tell(event));
     }
 
     /// Encrypts all messages that are not yet, if there is a session to do it with; they may be sent once that is on disk.
     pub(super) fn seal(&mut self, store: &mut Store) {
-        let Stage::Met(met) = &mut self.record.stage else { return };
+        let Stage::Established(met) = &mut self.record.stage else { return };
         let mut sealed_any = false;
         for outgoing in self.outbox.iter_mut().filter(|outgoing| outgoing.sealed.is_none()) {
             let content = content_of(&outgoing.text);
@@ -448,7 +452,7 @@ impl Contact {
             sealed_any = true;
         }
         if sealed_any {
-            store.then(Then::Transmit { contact: self.id, session: self.session, durable: met.send.next() });
+            store.then(AfterPersist::Transmit { contact: self.id, session: self.session, durable: met.send.next() });
         }
     }
 
@@ -467,7 +471,7 @@ impl Contact {
             done.state = DeliveryState::Delivered;
             done.sealed = None;
             done.put(self.id, store);
-            store.then(Then::Tell(done.event(self.id)));
+            store.then(AfterPersist::Tell(done.event(self.id)));
             self.remember(done);
         }
         true
@@ -504,7 +508,7 @@ impl Contact {
         for mut read in self.unread.drain(..=at).collect::<Vec<_>>() {
             read.state = DeliveryState::Read;
             read.put(self.id, store);
-            store.then(Then::Tell(read.event(self.id)));
+            store.then(AfterPersist::Tell(read.event(self.id)));
         }
     }
 
@@ -533,7 +537,7 @@ impl Contact {
         if !self.known.insert(id) {
             // In the session before this one, and its acknowledgement got lost.
             self.put(store);
-            store.then(Then::Stored { contact, session, received: sequence + 1, last: id });
+            store.then(AfterPersist::Stored { contact, session, received: sequence + 1, last: id });
             return Ok(Arrival::New);
         }
         self.newest = Some(id);
@@ -544,8 +548,8 @@ impl Contact {
         store.put(Key::Message(contact, number).to_string(), &record);
         self.unshown.insert(number, record);
         self.put(store);
-        store.then(Then::Stored { contact, session, received: sequence + 1, last: id });
-        store.then(Then::Tell(Event::Message { contact, id, text, received_at: at }));
+        store.then(AfterPersist::Stored { contact, session, received: sequence + 1, last: id });
+        store.then(AfterPersist::Tell(Event::Message { contact, id, text, received_at: at }));
         Ok(Arrival::New)
     }
 
@@ -559,8 +563,8 @@ impl Contact {
     }
 
     /// Begins a session, in the place of whatever there was.
-    pub(super) fn begin(&mut self, met: Met, store: &mut Store) {
-        self.record.stage = Stage::Met(Box::new(met));
+    pub(super) fn begin(&mut self, met: Established, store: &mut Store) {
+        self.record.stage = Stage::Established(Box::new(met));
         self.session += 1;
         self.durable = 0;
         self.stored = (0, None);
@@ -576,21 +580,21 @@ impl Relationship {
     /// What two people share from their first handshake on, seen by one of them.
     pub(super) fn new(
         secret: SharedSecret,
-        role: Role,
+        role: RelationshipRole,
         key: KeyBytes,
         their_key: [u8; 32],
-        their_points: Vec<Point>,
-        told: Vec<Point>,
+        their_points: Vec<IntroPoint>,
+        acknowledged: Vec<IntroPoint>,
     ) -> Self {
-        Self { secret, role, key, their_key, their_points, told, generation: 1 }
+        Self { secret, role, key, their_key, their_points, acknowledged, generation: 1 }
     }
 
     /// What both can compare.
     pub(super) fn safety_number(&self) -> SafetyNumber {
         let own = *self.key.secret().public().as_bytes();
         let (inviter, guest) = match self.role {
-            Role::Inviter => (own, self.their_key),
-            Role::Guest => (self.their_key, own),
+            RelationshipRole::Inviter => (own, self.their_key),
+            RelationshipRole::Guest => (self.their_key, own),
         };
         SafetyNumber::new(&self.secret, &inviter, &guest)
     }
@@ -598,12 +602,12 @@ impl Relationship {
     /// Where to bring introductions for the contact.
     pub(super) fn places(&self) -> Vec<(RelayIdentity, IntroductionId)> {
         let host = self.role.other();
-        self.their_points.iter().map(|point| (point.relay, self.secret.lock(host, point).id())).collect()
+        self.their_points.iter().map(|point| (point.relay, self.secret.auth_key(host, point).id())).collect()
     }
 
     /// The lock for the contact's introductions at one of our points.
-    pub(super) fn lock(&self, point: &Point) -> Lock {
-        self.secret.lock(self.role, point)
+    pub(super) fn auth_key(&self, point: &IntroPoint) -> IntroAuthKey {
+        self.secret.auth_key(self.role, point)
     }
 }
 
@@ -675,7 +679,7 @@ impl OpenInvite {
             expires: record.expires,
             key: *record.key.secret().public().as_bytes(),
             secret: record.secret,
-            places: record.places.iter().map(|(relay, lock)| (*relay, Lock(*lock).id())).collect(),
+            places: record.places.iter().map(|(relay, auth_key)| (*relay, IntroAuthKey(*auth_key).id())).collect(),
         }
     }
 }

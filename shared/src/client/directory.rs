@@ -127,7 +127,7 @@ impl Client {
     }
 
     /// Drops a list that does not count any more, and looks for the next one when it is time.
-    pub(super) fn keep_directory(&mut self) {
+    pub(super) fn maintain_directory(&mut self) {
         if let Some(problem) = self.outdated() {
             self.drop_consensus(&problem);
         }

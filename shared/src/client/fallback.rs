@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::ContactId;
-use super::circuits::{Caller, CircuitKey, Fallback, Given, Managed, Phase, Seeking, Talk, Task, Wait};
+use super::circuits::{
+    Caller, CircuitEntry, CircuitKey, CircuitPurpose, ClientRendezvous, Fallback, Given, IntroduceAttempts,
+    PeerChannel, Phase,
+};
 use super::contacts::Contact;
 use super::meetings::{ANSWER_TIME, PLACE_TIME};
 use super::relays::End;
-use crate::circuit::Side;
+use crate::circuit::RendezvousRole;
 use crate::messaging::frame::Frame;
 use crate::time::Instant;
 
@@ -34,16 +37,18 @@ impl Client {
     // ---- visitor ----
 
     /// Begins to wait for each contact who is there, and for whom nobody waits yet.
-    pub(super) fn keep_fallbacks(&mut self) {
+    pub(super) fn maintain_fallbacks(&mut self) {
         let now = self.now.instant;
         let waited_for: BTreeSet<ContactId> = self.waits().map(|(_, wait)| wait.contact).collect();
-        let is_due = |talk: &Talk| matches!(talk.fallback, Fallback::Keep { from } if from <= now);
+        let is_due = |channel: &PeerChannel| matches!(channel.fallback, Fallback::Keep { from } if from <= now);
         let due: Vec<(ContactId, CircuitKey)> = self
             .contacts
             .values()
-            .filter_map(|contact| Some((contact.id, contact.talk?)))
+            .filter_map(|contact| Some((contact.id, contact.channel?)))
             .filter(|(id, key)| match self.circuits.get(key).map(|managed| &managed.task) {
-                Some(Task::Talk(talk)) => matches!(talk.phase, Phase::Open) && is_due(talk) && !waited_for.contains(id),
+                Some(CircuitPurpose::PeerChannel(channel)) => {
+                    matches!(channel.phase, Phase::Open) && is_due(channel) && !waited_for.contains(id)
+                }
                 _ => false,
             })
             .take(MAX_FALLBACKS.saturating_sub(waited_for.len()))
@@ -56,41 +61,47 @@ impl Client {
     }
 
     /// Builds a circuit to a relay where a contact could be met, if there is one.
-    fn prepare_fallback(&mut self, id: ContactId, talk: CircuitKey) -> Option<CircuitKey> {
-        let managed = self.circuits.get(&talk)?;
-        let Task::Talk(talk) = &managed.task else { return None };
+    fn prepare_fallback(&mut self, id: ContactId, channel: CircuitKey) -> Option<CircuitKey> {
+        let managed = self.circuits.get(&channel)?;
+        let CircuitPurpose::PeerChannel(channel) = &managed.task else { return None };
         let meets_at = managed.circuit.path().last()?.identity;
         let relationship = self.contacts.get(&id)?.relationship()?;
-        let generation = relationship.generation.max(talk.generation).saturating_add(1);
+        let generation = relationship.generation.max(channel.generation).saturating_add(1);
         let their_key = relationship.their_key;
         let verification = relationship.secret.verification(relationship.role.other());
         let relay = *self.relays.meeting_places(&mut self.rng, self.now.instant, 1, &[meets_at]).first()?;
         // What is to be there when that relay is lost cannot lead over it.
         let (link, path) =
             (0..PATHS).find_map(|_| self.path(End::Own(relay)).ok().filter(|(_, path)| !path.contains(&meets_at)))?;
-        let wait = Wait::new(&mut self.rng, id, relay, generation, (their_key, verification));
-        self.build(link, &path, Task::Wait(Box::new(wait)))
+        let wait = ClientRendezvous::new(&mut self.rng, id, relay, generation, (their_key, verification));
+        self.build(link, &path, CircuitPurpose::ClientRendezvous(Box::new(wait)))
     }
 
     /// The relay keeps the cookie: tells the contact.
     pub(super) fn offer_fallback(&mut self, key: CircuitKey) {
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get(&key) else { return };
-        let talk = self.contacts.get(&wait.contact).and_then(|contact| contact.talk);
-        let is_visitor = |talk: &Talk| matches!(talk.fallback, Fallback::Keep { .. });
-        let Some(talk) = talk.filter(|talk| self.talk(*talk).is_some_and(|talk| is_visitor(talk))) else {
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get(&key) else {
+            return;
+        };
+        let channel = self.contacts.get(&wait.contact).and_then(|contact| contact.channel);
+        let is_visitor = |channel: &PeerChannel| matches!(channel.fallback, Fallback::Keep { .. });
+        let Some(channel) = channel.filter(|channel| self.channel(*channel).is_some_and(|channel| is_visitor(channel)))
+        else {
             // The circuit that it was for has been replaced meanwhile.
             return self.drop_circuit(key);
         };
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         let Some(introduction) = wait.introduction(&mut self.rng) else { return };
-        self.send_frame(talk, &Frame::Fallback(Box::new(introduction)));
+        self.send_frame(channel, &Frame::Fallback(Box::new(introduction)));
     }
 
     /// Nobody can be met there any more, or not yet.
     pub(super) fn fallback_lost(&mut self, id: ContactId) {
         let next = self.pause(PAUSE.0, PAUSE.1);
-        let Some(key) = self.contacts.get(&id).and_then(|contact| contact.talk) else { return };
-        if let Some(Talk { fallback: Fallback::Keep { from }, .. }) = self.talk(key) {
+        let Some(key) = self.contacts.get(&id).and_then(|contact| contact.channel) else { return };
+        if let Some(PeerChannel { fallback: Fallback::Keep { from }, .. }) = self.channel(key) {
             *from = next;
         }
     }
@@ -98,13 +109,13 @@ impl Client {
     // ---- both ----
 
     /// The circuit of a contact is lost.
-    pub(super) fn fall_back(&mut self, id: ContactId, talk: &Talk) {
-        match (talk.side, &talk.fallback) {
-            (Side::Visitor, _) => self.seek_from_fallback(id),
-            (Side::Host, Fallback::Given(Some(introduction))) => {
+    pub(super) fn fall_back(&mut self, id: ContactId, channel: &PeerChannel) {
+        match (channel.side, &channel.fallback) {
+            (RendezvousRole::Client, _) => self.seek_from_fallback(id),
+            (RendezvousRole::Service, Fallback::Given(Some(introduction))) => {
                 self.come_to_fallback(id, Given { introduction: introduction.clone(), tries: TRIES });
             }
-            (Side::Host, _) => {}
+            (RendezvousRole::Service, _) => {}
         }
     }
 
@@ -116,20 +127,20 @@ impl Client {
         let (now, patience, until) =
             (self.now.instant, self.relays.stretch(PLACE_TIME), self.now.instant + self.relays.stretch(ANSWER_TIME));
         let wait = self.circuits.values_mut().find_map(|managed| match &mut managed.task {
-            Task::Wait(wait) if wait.contact == id && wait.seeking.is_none() => Some(wait),
+            CircuitPurpose::ClientRendezvous(wait) if wait.contact == id && wait.seeking.is_none() => Some(wait),
             _ => None,
         });
         if let Some(wait) = wait {
             wait.places = places.into();
             // Where the contact has not been told of it, it cannot come.
             let next = if wait.handshakes.is_empty() { now } else { now + patience };
-            wait.seeking = Some(Seeking::new(next, until));
+            wait.seeking = Some(IntroduceAttempts::new(next, until));
         }
     }
 
     /// Host: comes where the contact waits.
     pub(super) fn come_to_fallback(&mut self, id: ContactId, given: Given) {
-        let is_apart = |contact: &Contact| contact.talk.is_none() && contact.is_wanted();
+        let is_apart = |contact: &Contact| contact.channel.is_none() && contact.is_wanted();
         if given.tries == 0 || !self.contacts.get(&id).is_some_and(is_apart) {
             return;
         }
@@ -145,7 +156,7 @@ impl Client {
         let Some(mut come) = self.answer(caller, invitation, handshake) else { return };
         come.given = Some(Given { tries: given.tries - 1, ..given });
         let next = self.now.instant + self.relays.stretch(PLACE_TIME);
-        if self.lead_to(invitation.relay, Task::Come(Box::new(come))).is_ok()
+        if self.lead_to(invitation.relay, CircuitPurpose::ServiceRendezvous(Box::new(come))).is_ok()
             && let Some(contact) = self.contacts.get_mut(&id)
         {
             contact.search.next = contact.search.next.max(next);
@@ -155,8 +166,8 @@ impl Client {
     /// When a fallback is to be looked for again.
     pub(super) fn fallback_timeout(&self) -> Option<Instant> {
         let now = self.now.instant;
-        let from = |managed: &Managed| match &managed.task {
-            Task::Talk(talk) => match talk.fallback {
+        let from = |managed: &CircuitEntry| match &managed.task {
+            CircuitPurpose::PeerChannel(channel) => match channel.fallback {
                 Fallback::Keep { from } => Some(from).filter(|from| *from > now),
                 Fallback::Given(_) => None,
             },

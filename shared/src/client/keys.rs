@@ -15,7 +15,7 @@ use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity, UserKey};
 use crate::netdir::Consensus;
-use crate::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer};
+use crate::services::{PUBLISH_EFFORT, Publication, STORED, UserId, day, read_key_answer};
 use crate::time::Instant;
 
 /// How many relays keep a record.
@@ -78,7 +78,7 @@ struct Publishing {
 enum Step {
     /// The network's time has to be known: the own clock's day is nobody's business.
     AwaitTime,
-    Work {
+    ProofOfWork {
         day: u32,
         from: u64,
     },
@@ -174,13 +174,13 @@ impl Client {
     }
 
     /// Brings what is under way with keys a step further.
-    pub(super) fn keep_keys(&mut self) {
-        self.keep_publishing();
+    pub(super) fn maintain_keys(&mut self) {
+        self.maintain_publishing();
         let ids: Vec<_> = self.keys.searches.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.keep_searching(id));
+        ids.into_iter().for_each(|id| self.maintain_searching(id));
     }
 
-    fn keep_publishing(&mut self) {
+    fn maintain_publishing(&mut self) {
         let now = self.now.instant;
         let is_due = self.keys.publishing.is_none() && self.keys.renew_after <= now && self.has_circuits();
         if is_due && self.renewal_due().is_some_and(|due| due.is_zero()) {
@@ -194,12 +194,12 @@ impl Client {
         match &mut publishing.step {
             Step::AwaitTime => {
                 if let Some(time) = self.clock.known_time(self.now.unix) {
-                    publishing.step = Step::Work { day: day(time), from: 0 };
+                    publishing.step = Step::ProofOfWork { day: day(time), from: 0 };
                 }
             }
-            Step::Work { day, from } => {
+            Step::ProofOfWork { day, from } => {
                 let (day, bytes) = (*day, record.encode());
-                let Some(nonce) = Publication::work(day, &bytes).search(WORK_BITS, *from, SLICE) else {
+                let Some(nonce) = Publication::work(day, &bytes).search(PUBLISH_EFFORT, *from, SLICE) else {
                     *from += SLICE;
                     return;
                 };
@@ -276,7 +276,7 @@ impl Client {
         }
     }
 
-    fn keep_searching(&mut self, id: UserId) {
+    fn maintain_searching(&mut self, id: UserId) {
         let now = self.now.instant;
         let circuits = self.has_circuits();
         let Some(search) = self.keys.searches.get_mut(&id) else { return };
@@ -352,7 +352,7 @@ impl Client {
             waiting.filter(|next| *next > now).min()
         };
         let publishing = self.keys.publishing.as_ref().map(|publishing| match &publishing.step {
-            Step::Work { .. } => now,
+            Step::ProofOfWork { .. } => now,
             Step::AwaitTime => publishing.until,
             Step::Ask { servers, .. } => next(servers).map_or(publishing.until, |next| next.min(publishing.until)),
         });

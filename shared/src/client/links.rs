@@ -172,12 +172,12 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netdir::{Role, Roles};
+    use crate::netdir::{RelayRole, Roles};
 
     #[test]
     fn a_page_that_came_by_https_opens_secure_addresses_only() {
         let entry = |url: &str, secure_url: Option<&str>| {
-            let roles = Roles::from_iter([Role::Guard]);
+            let roles = Roles::from_iter([RelayRole::Guard]);
             let (nickname, url) = ("guard".parse().unwrap(), url.parse().unwrap());
             let mut entry = RelayEntry::new([1; 32].into(), [2; 32].into(), [3; 32].into(), roles, nickname, url);
             entry.secure_url = secure_url.map(|url| url.parse().unwrap());

@@ -5,20 +5,23 @@
 use std::time::Duration;
 
 use super::api::{ContactId, ContactState};
-use super::circuits::{Bring, Caller, CircuitKey, Come, Managed, Phase, Secrets, Seeking, Talk, Task, Wait};
+use super::channels::PING_TIME;
+use super::circuits::{
+    Caller, CircuitEntry, CircuitKey, CircuitPurpose, ClientRendezvous, Introduce, IntroduceAttempts, PeerChannel,
+    Phase, Secrets, ServiceRendezvous,
+};
 use super::contacts::{Contact, Search, Stage};
 use super::relays::{End, NoPath};
-use super::talks::PING_TIME;
 use super::{Client, HOP_TIME};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Fragment, split};
-use crate::cell::introduction::{Introduction, IntroductionId, MAX_WORK_BITS};
+use crate::cell::introduction::{Introduction, IntroductionId, MAX_EFFORT};
 use crate::cell::message::RelayMessage;
-use crate::circuit::Side;
+use crate::circuit::RendezvousRole;
 use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::handshake::{CircuitKeys, KeyStream, SERVER_MESSAGE_LEN, ServerHandshake};
 use crate::crypto::keys::RelayIdentity;
-use crate::rendezvous::{Invitation, Role, service_identity};
+use crate::rendezvous::{Invitation, RelationshipRole, service_identity};
 use crate::time::Instant;
 
 /// How long an introduction may be without an answer.
@@ -66,30 +69,35 @@ impl Client {
     // ---- asking for a meeting ----
 
     /// Sends introductions to all who are to be reached and are not.
-    pub(super) fn keep_looking(&mut self) {
+    pub(super) fn maintain_introductions(&mut self) {
         let now = self.now.instant;
         let held: Vec<_> = self
             .circuits
             .values_mut()
             .filter_map(|managed| match &mut managed.task {
-                Task::Wait(wait) => Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1)),
+                CircuitPurpose::ClientRendezvous(wait) => {
+                    Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1))
+                }
                 _ => None,
             })
             .collect();
         held.into_iter().for_each(|(id, introduction)| self.called(Caller::Contact(id), &introduction));
-        let is_due = |wait: &Wait| wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now);
+        let is_due = |wait: &ClientRendezvous| {
+            wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now)
+        };
         let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
         waits.into_iter().for_each(|key| self.keep_waiting(key));
-        let is_working = |managed: &Managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some());
+        let is_working =
+            |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.work.is_some());
         self.circuits_where(is_working).into_iter().for_each(|key| self.work(key));
         // Last: where there is no room for more circuits, those who are waited for already come first.
-        let due = |contact: &&Contact| contact.talk.is_none() && contact.is_wanted() && contact.search.next <= now;
+        let due = |contact: &&Contact| contact.channel.is_none() && contact.is_wanted() && contact.search.next <= now;
         let ids: Vec<_> = self.contacts.values().filter(due).map(|contact| contact.id).collect();
         for id in ids {
-            let busy = |managed: &Managed| match &managed.task {
-                Task::Wait(wait) => wait.contact == id,
-                Task::Come(come) => come.caller == Caller::Contact(id),
-                Task::Talk(talk) => talk.contact == Some(id),
+            let busy = |managed: &CircuitEntry| match &managed.task {
+                CircuitPurpose::ClientRendezvous(wait) => wait.contact == id,
+                CircuitPurpose::ServiceRendezvous(come) => come.caller == Caller::Contact(id),
+                CircuitPurpose::PeerChannel(channel) => channel.contact == Some(id),
                 _ => false,
             };
             if !self.circuits.values().any(busy) && self.ask_for_meeting(id) == Err(NoPath::NotYet) {
@@ -98,9 +106,9 @@ impl Client {
         }
     }
 
-    pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitKey, &Wait)> + '_ {
+    pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitKey, &ClientRendezvous)> + '_ {
         self.circuits.iter().filter_map(|(key, managed)| match &managed.task {
-            Task::Wait(wait) => Some((*key, &**wait)),
+            CircuitPurpose::ClientRendezvous(wait) => Some((*key, &**wait)),
             _ => None,
         })
     }
@@ -112,7 +120,7 @@ impl Client {
         }
         let Some(contact) = self.contacts.get(&id) else { return Ok(()) };
         let (their_key, verification, generation, places) = match (&contact.record.stage, contact.relationship()) {
-            (Stage::Invited(invited), _) => {
+            (Stage::InviteHeld(invited), _) => {
                 let Ok(invite) = Invite::parse(&invited.invite) else { return Ok(()) };
                 if invite.is_over(self.network_now().unix) {
                     return self.invite_is_over(id);
@@ -136,10 +144,10 @@ impl Client {
             Some((_, relay)) => relay,
             None => *self.relays.meeting_places(&mut self.rng, now, 1, &[]).first().ok_or(NoPath::TooFew)?,
         };
-        let mut wait = Wait::new(&mut self.rng, id, relay, generation, (their_key, verification));
+        let mut wait = ClientRendezvous::new(&mut self.rng, id, relay, generation, (their_key, verification));
         wait.places = places.into();
-        wait.seeking = Some(Seeking::new(now, now + self.relays.stretch(ANSWER_TIME)));
-        let task = Task::Wait(Box::new(wait));
+        wait.seeking = Some(IntroduceAttempts::new(now, now + self.relays.stretch(ANSWER_TIME)));
+        let task = CircuitPurpose::ClientRendezvous(Box::new(wait));
         let key = match spare {
             Some((key, _)) => {
                 if let Some(managed) = self.circuits.get_mut(&key) {
@@ -177,14 +185,22 @@ impl Client {
     /// The circuit reaches its rendezvous relay.
     pub(super) fn establish(&mut self, key: CircuitKey) {
         let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
-        let Some(Managed { task: Task::Wait(wait), deadline: due, .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), deadline: due, .. }) =
+            self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         *due = Some(deadline);
         let message = RelayMessage::EstablishRendezvous(wait.invitation.cookie);
         self.send_on(key, &message);
     }
 
     pub(super) fn established(&mut self, key: CircuitKey) {
-        let Some(Managed { task: Task::Wait(wait), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), deadline, .. }) =
+            self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         if wait.established {
             // It was asked once.
             return self.close_circuit(key, Some(DestroyReason::Protocol));
@@ -195,8 +211,8 @@ impl Client {
             return self.offer_fallback(key);
         }
         // Introductions whose circuits are there already have waited for this.
-        let is_ready = |managed: &Managed| {
-            managed.circuit.is_open() && matches!(&managed.task, Task::Bring(bring) if bring.wait == key)
+        let is_ready = |managed: &CircuitEntry| {
+            managed.circuit.is_open() && matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.wait == key)
         };
         self.circuits_where(is_ready).into_iter().for_each(|key| self.bring(key));
     }
@@ -205,7 +221,10 @@ impl Client {
     fn keep_waiting(&mut self, key: CircuitKey) {
         let now = self.now.instant;
         let step = self.relays.stretch(PLACE_TIME);
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         let Some(seeking) = &mut wait.seeking else { return };
         if seeking.until <= now {
             return self.drop_circuit(key);
@@ -226,19 +245,25 @@ impl Client {
     /// Brings the introduction to the next place; `false` if there is no way there now, but perhaps later: to a guard, say,
     /// while it is the only one whose link is open.
     fn bring_to_next(&mut self, key: CircuitKey) -> bool {
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return true };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
+        else {
+            return true;
+        };
         let Some((relay, id)) = wait.places.pop_front() else { return true };
         let way = self.way_to(relay);
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return true };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
+        else {
+            return true;
+        };
         let Ok(way) = way else {
             wait.places.push_back((relay, id));
             return false;
         };
         let Some(message) = wait.introduction(&mut self.rng) else { return true };
         let introduction = Introduction { id, nonce: 0, handshake: message };
-        let bring = Bring { wait: key, contact: wait.contact, introduction, sent: None, work: None, rounds: 0 };
+        let bring = Introduce { wait: key, contact: wait.contact, introduction, sent: None, work: None, rounds: 0 };
         // If that fails after all, the next place is tried soon.
-        let _ = self.go(way, Task::Bring(Box::new(bring)));
+        let _ = self.go(way, CircuitPurpose::Introduce(Box::new(bring)));
         true
     }
 
@@ -246,7 +271,7 @@ impl Client {
     pub(super) fn bring_held_up(&mut self) {
         let now = self.now.instant;
         for managed in self.circuits.values_mut() {
-            if let Task::Wait(wait) = &mut managed.task
+            if let CircuitPurpose::ClientRendezvous(wait) = &mut managed.task
                 && wait.handshakes.is_empty()
                 && let Some(seeking) = &mut wait.seeking
             {
@@ -259,20 +284,24 @@ impl Client {
     pub(super) fn bring(&mut self, key: CircuitKey) {
         let now = self.now.instant;
         let deadline = now + self.relays.stretch(HOP_TIME);
-        let Some(Managed { task: Task::Bring(bring), .. }) = self.circuits.get(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), .. }) = self.circuits.get(&key) else { return };
         let (wait, introduction) = (bring.wait, bring.introduction.clone());
         let established = match self.circuits.get_mut(&wait).map(|managed| &mut managed.task) {
-            Some(Task::Wait(wait)) if wait.established => {
+            Some(CircuitPurpose::ClientRendezvous(wait)) if wait.established => {
                 if let Some(seeking) = &mut wait.seeking {
                     (seeking.sent, seeking.round) = (Some(now), None);
                 }
                 true
             }
-            Some(Task::Wait(_)) => false,
+            Some(CircuitPurpose::ClientRendezvous(_)) => false,
             // It is not wanted any more.
             _ => return self.drop_circuit(key),
         };
-        let Some(Managed { task: Task::Bring(bring), deadline: due, .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), deadline: due, .. }) =
+            self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         // While it waits for the other circuit, it goes by that one's time.
         *due = established.then_some(deadline);
         if !established {
@@ -285,14 +314,17 @@ impl Client {
     }
 
     /// The introduction relay has answered.
-    pub(super) fn brought(&mut self, key: CircuitKey, bits: u8, seed: [u8; 16]) {
-        let Some(Managed { task: Task::Bring(bring), deadline, .. }) = self.circuits.get_mut(&key) else { return };
-        if bits == 0 {
+    pub(super) fn brought(&mut self, key: CircuitKey, effort: u8, seed: [u8; 16]) {
+        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), deadline, .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
+        if effort == 0 {
             let (wait, sent) = (bring.wait, bring.sent);
             self.taken(wait, sent);
             return self.drop_circuit(key);
         }
-        if bits > MAX_WORK_BITS || bring.work.is_some() {
+        if effort > MAX_EFFORT || bring.work.is_some() {
             return self.close_circuit(key, Some(DestroyReason::Protocol));
         }
         bring.rounds += 1;
@@ -302,9 +334,9 @@ impl Client {
         }
         *deadline = None;
         // What has not been enough is not tried again.
-        bring.work = Some((bits, seed, bring.introduction.nonce.wrapping_add(1)));
+        bring.work = Some((effort, seed, bring.introduction.nonce.wrapping_add(1)));
         let (wait, until) = (bring.wait, self.now.instant + WORK_TIME);
-        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&wait)
+        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&wait)
             && let Some(seeking) = &mut wait.seeking
         {
             seeking.until = seeking.until.max(until);
@@ -316,7 +348,7 @@ impl Client {
     /// it may cross with one of the contact's.
     fn taken(&mut self, wait: CircuitKey, sent: Option<Instant>) {
         let now = self.now.instant;
-        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&wait)
+        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&wait)
             && let Some(seeking) = &mut wait.seeking
             && let Some(sent) = sent.filter(|_| seeking.sent == sent)
         {
@@ -326,12 +358,15 @@ impl Client {
 
     /// Does some of the work that an introduction relay wants.
     fn work(&mut self, key: CircuitKey) {
-        let Some(Managed { task: Task::Bring(bring), circuit, .. }) = self.circuits.get_mut(&key) else { return };
-        let Some((bits, seed, from)) = bring.work else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), circuit, .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
+        let Some((effort, seed, from)) = bring.work else { return };
         let Some(relay) = circuit.path().last().map(|hop| hop.identity) else { return };
-        let found = bring.introduction.work(&relay, &seed).search(u32::from(bits), from, WORK_STEP);
+        let found = bring.introduction.work(&relay, &seed).search(u32::from(effort), from, WORK_STEP);
         match found {
-            None => bring.work = Some((bits, seed, from.wrapping_add(WORK_STEP))),
+            None => bring.work = Some((effort, seed, from.wrapping_add(WORK_STEP))),
             Some(nonce) => {
                 bring.introduction.nonce = nonce;
                 bring.work = None;
@@ -342,7 +377,10 @@ impl Client {
 
     /// One third of the answer of whoever has come; at the third the two are joined.
     pub(super) fn answer_fragment(&mut self, key: CircuitKey, fragment: &Fragment) {
-        let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         let message = match wait.answer.push(fragment) {
             Ok(None) => return,
             Ok(Some(message)) => message,
@@ -352,25 +390,27 @@ impl Client {
         let answer = message.get(..SERVER_MESSAGE_LEN).unwrap_or_default();
         let stream = wait.handshakes.iter().find_map(|handshake| handshake.finish(answer).ok());
         let Some(stream) = stream else { return self.close_circuit(key, Some(DestroyReason::Protocol)) };
-        self.join(key, Side::Visitor, stream, Some(contact), generation);
+        self.join(key, RendezvousRole::Client, stream, Some(contact), generation);
     }
 
     /// Nobody has come.
-    pub(super) fn wait_lost(&mut self, key: CircuitKey, wait: &Wait) {
-        let is_for_it = |managed: &Managed| matches!(&managed.task, Task::Bring(bring) if bring.wait == key);
+    pub(super) fn wait_lost(&mut self, key: CircuitKey, wait: &ClientRendezvous) {
+        let is_for_it =
+            |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.wait == key);
         self.circuits_where(is_for_it).into_iter().for_each(|key| self.drop_circuit(key));
         match &wait.seeking {
             None => self.fallback_lost(wait.contact),
             // Nobody could have come yet: another way is tried at once.
-            Some(Seeking { tried: false, .. }) => {}
+            Some(IntroduceAttempts { tried: false, .. }) => {}
             Some(_) => self.search_failed(wait.contact),
         }
     }
 
     /// An introduction may not have arrived: the next place is tried at once.
-    pub(super) fn bring_lost(&mut self, bring: &Bring) {
+    pub(super) fn bring_lost(&mut self, bring: &Introduce) {
         let now = self.now.instant;
-        if let Some(Managed { task: Task::Wait(wait), .. }) = self.circuits.get_mut(&bring.wait)
+        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) =
+            self.circuits.get_mut(&bring.wait)
             && let Some(seeking) = wait.seeking.as_mut().filter(|_| !wait.places.is_empty())
         {
             seeking.next = seeking.next.min(now);
@@ -403,7 +443,7 @@ impl Client {
     fn complain(&mut self, id: ContactId) {
         let now = self.now.instant;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
-        let Stage::Invited(invited) = &contact.record.stage else { return };
+        let Stage::InviteHeld(invited) = &contact.record.stage else { return };
         if contact.search.complained || contact.search.tries < 3 {
             return;
         }
@@ -447,7 +487,7 @@ impl Client {
     /// Somebody has sent an introduction: comes where it says, if they may be met now.
     pub(super) fn called(&mut self, caller: Caller, introduction: &Introduction) {
         let Some((invitation, handshake)) = self.read_introduction(caller, &introduction.handshake) else { return };
-        let coming = |managed: &&Managed| matches!(&managed.task, Task::Come(come) if come.caller == caller);
+        let coming = |managed: &&CircuitEntry| matches!(&managed.task, CircuitPurpose::ServiceRendezvous(come) if come.caller == caller);
         if self.circuits.values().filter(coming).count() >= MAX_COMING {
             return;
         }
@@ -461,7 +501,7 @@ impl Client {
         }
         let Some(come) = self.answer(caller, invitation, handshake) else { return };
         // If there is no way, whoever has asked will ask again.
-        let _ = self.lead_to(invitation.relay, Task::Come(Box::new(come)));
+        let _ = self.lead_to(invitation.relay, CircuitPurpose::ServiceRendezvous(Box::new(come)));
     }
 
     /// What an introduction says; nothing if it does not come from this caller.
@@ -479,22 +519,22 @@ impl Client {
         caller: Caller,
         invitation: Invitation,
         handshake: ServerHandshake,
-    ) -> Option<Come> {
+    ) -> Option<ServiceRendezvous> {
         let (answer, stream) = handshake.reply(&mut self.rng).ok()?;
         let Invitation { cookie, generation, .. } = invitation;
-        Some(Come { caller, cookie, generation, answer: Box::new(answer), stream, given: None })
+        Some(ServiceRendezvous { caller, cookie, generation, answer: Box::new(answer), stream, given: None })
     }
 
     /// Whether a contact's introduction comes before our own, or before the circuit that stands.
     fn gives_way(&mut self, id: ContactId, generation: u64) -> bool {
         let Some(contact) = self.contacts.get(&id) else { return false };
         let Some(relationship) = contact.relationship() else { return false };
-        if contact.talk.is_some() && generation <= relationship.generation {
+        if contact.channel.is_some() && generation <= relationship.generation {
             return false;
         }
         let Some((_, wait)) = self.waits().find(|(_, wait)| wait.contact == id) else { return true };
         let was_sent = wait.seeking.as_ref().is_some_and(|seeking| seeking.sent.is_some());
-        if relationship.role == Role::Inviter
+        if relationship.role == RelationshipRole::Inviter
             && self.crossing_until(id, CROSSING_ROUNDS).is_some_and(|until| self.now.instant < until)
         {
             // They will have ours soon, and give way.
@@ -526,7 +566,8 @@ impl Client {
     fn hold(&mut self, id: ContactId, introduction: &Introduction) {
         let Some(until) = self.crossing_until(id, HOLDING_ROUNDS) else { return };
         let key = self.waits().find(|(_, wait)| wait.contact == id).map(|(key, _)| key);
-        if let Some(Managed { task: Task::Wait(wait), .. }) = key.and_then(|key| self.circuits.get_mut(&key))
+        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) =
+            key.and_then(|key| self.circuits.get_mut(&key))
             && let Some(seeking) = &mut wait.seeking
         {
             seeking.held = Some((until, Box::new(introduction.clone())));
@@ -536,19 +577,22 @@ impl Client {
     /// The circuit reaches the rendezvous relay that somebody has named.
     pub(super) fn arrive(&mut self, key: CircuitKey) {
         let Some(managed) = self.circuits.get_mut(&key) else { return };
-        let Task::Come(come) = core::mem::replace(&mut managed.task, Task::Spare) else { return };
-        let Come { caller, cookie, generation, answer, stream, .. } = *come;
+        let CircuitPurpose::ServiceRendezvous(come) = core::mem::replace(&mut managed.task, CircuitPurpose::Spare)
+        else {
+            return;
+        };
+        let ServiceRendezvous { caller, cookie, generation, answer, stream, .. } = *come;
         for fragment in split(&*answer) {
             let cookie = (fragment.index == 0).then_some(cookie);
             self.send_on(key, &RelayMessage::Rendezvous1 { cookie, fragment });
         }
         match caller {
             Caller::Invite(invite) => self.join_by_invite(key, invite, stream),
-            Caller::Contact(id) => self.join(key, Side::Host, stream, Some(id), generation),
+            Caller::Contact(id) => self.join(key, RendezvousRole::Service, stream, Some(id), generation),
         }
     }
 
-    pub(super) fn come_lost(&mut self, come: Come) {
+    pub(super) fn come_lost(&mut self, come: ServiceRendezvous) {
         let now = self.now.instant;
         let Caller::Contact(id) = come.caller else { return };
         let Some(contact) = self.contacts.get_mut(&id) else { return };
@@ -561,30 +605,37 @@ impl Client {
     // ---- joined ----
 
     fn join_by_invite(&mut self, key: CircuitKey, invite: u64, stream: KeyStream) {
-        self.begin_talk(key, Side::Host, stream, None, 1, Phase::AwaitRequest { invite });
+        self.begin_channel(key, RendezvousRole::Service, stream, None, 1, Phase::AwaitRequest { invite });
     }
 
     /// Joined to somebody who is known: the visitor speaks first.
-    fn join(&mut self, key: CircuitKey, side: Side, stream: KeyStream, id: Option<ContactId>, generation: u64) {
+    fn join(
+        &mut self,
+        key: CircuitKey,
+        side: RendezvousRole,
+        stream: KeyStream,
+        id: Option<ContactId>,
+        generation: u64,
+    ) {
         let Some(contact) = id.and_then(|id| self.contacts.get(&id)) else { return self.drop_circuit(key) };
         let phase = match (&contact.record.stage, side) {
-            (Stage::Invited(_), Side::Visitor) => Phase::AwaitPending,
-            (_, Side::Visitor) => Phase::AwaitResumed,
-            (_, Side::Host) => Phase::AwaitResume,
+            (Stage::InviteHeld(_), RendezvousRole::Client) => Phase::AwaitPending,
+            (_, RendezvousRole::Client) => Phase::AwaitResumed,
+            (_, RendezvousRole::Service) => Phase::AwaitResume,
         };
         let asks = matches!(phase, Phase::AwaitPending);
-        self.begin_talk(key, side, stream, id, generation, phase);
+        self.begin_channel(key, side, stream, id, generation, phase);
         match id {
             Some(id) if asks => self.request(key, id),
-            Some(id) if side == Side::Visitor => self.say_resume(key, id),
+            Some(id) if side == RendezvousRole::Client => self.say_resume(key, id),
             _ => {}
         }
     }
 
-    fn begin_talk(
+    fn begin_channel(
         &mut self,
         key: CircuitKey,
-        side: Side,
+        side: RendezvousRole,
         mut stream: KeyStream,
         contact: Option<ContactId>,
         generation: u64,
@@ -597,10 +648,10 @@ impl Client {
         if let Some(managed) = self.circuits.get_mut(&key) {
             managed.circuit.join(side, &keys);
             managed.deadline = Some(deadline);
-            let talk = Talk::new(contact, side, generation, secrets, phase, patience, self.now.instant);
-            managed.task = Task::Talk(Box::new(talk));
+            let channel = PeerChannel::new(contact, side, generation, secrets, phase, patience, self.now.instant);
+            managed.task = CircuitPurpose::PeerChannel(Box::new(channel));
         }
-        if side == Side::Visitor
+        if side == RendezvousRole::Client
             && let Some(id) = contact
         {
             // One at a time: a second one would only undo the first.
@@ -612,7 +663,7 @@ impl Client {
     pub(super) fn contact_lost(&mut self, id: ContactId) {
         let now = self.now.instant;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
-        contact.talk = None;
+        contact.channel = None;
         let role = contact.relationship().map(|relationship| relationship.role);
         if contact.state == ContactState::Connected {
             contact.search = Search::new(now);
@@ -620,7 +671,7 @@ impl Client {
             let event = contact.event();
             self.event(event);
         }
-        if role == Some(Role::Guest) {
+        if role == Some(RelationshipRole::Guest) {
             let next = self.pause(GUEST_PAUSE.0, GUEST_PAUSE.1);
             if let Some(contact) = self.contacts.get_mut(&id) {
                 contact.search.next = contact.search.next.max(next);
@@ -636,8 +687,10 @@ impl Client {
             let held = seeking.held.as_ref().map(|(at, _)| *at);
             held.into_iter().fold(seeking.next.min(seeking.until), Instant::min)
         });
-        let working =
-            self.circuits.values().any(|managed| matches!(&managed.task, Task::Bring(bring) if bring.work.is_some()));
+        let working = self
+            .circuits
+            .values()
+            .any(|managed| matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.work.is_some()));
         waits.chain(working.then_some(now)).min()
     }
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::api::Event;
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::{Authorities, Consensus, ExitRule, LinkUrl, ListedAuthority, Nickname, RelayEntry, Role, Validity};
+use crate::netdir::{
+    Authorities, Consensus, ExitRule, LinkUrl, ListedAuthority, Nickname, RelayEntry, RelayRole, Validity,
+};
 
 /// How many relays are told at once: whoever draws them can draw something else between two such parts.
 pub const RELAYS_AT_ONCE: usize = 500;
@@ -59,7 +61,7 @@ pub struct RelayView {
     /// Its name for people.
     pub nickname: Nickname,
     /// What the authorities let it be used for.
-    pub roles: Vec<Role>,
+    pub roles: Vec<RelayRole>,
     /// How often it is chosen, beside others.
     pub weight: u32,
     /// How many of a hundred probes it has answered lately, as voted.
@@ -135,7 +137,7 @@ impl RelayView {
     }
 
     /// Whether the relay has the role.
-    pub fn has(&self, role: Role) -> bool {
+    pub fn has(&self, role: RelayRole) -> bool {
         self.roles.contains(&role)
     }
 }
@@ -158,7 +160,7 @@ mod tests {
         let relay = |n: u16| {
             let key = |kind: u8| core::array::from_fn(|at| n.to_be_bytes().get(at).copied().unwrap_or(kind));
             let url = format!("ws://127.0.0.1:{}/link", 1000 + n).parse().unwrap();
-            let roles = [Role::Middle, Role::Exit].into_iter().collect();
+            let roles = [RelayRole::Middle, RelayRole::Exit].into_iter().collect();
             let nickname = format!("relay{n}").parse().unwrap();
             RelayEntry::new(key(1).into(), key(2).into(), key(3).into(), roles, nickname, url)
         };
@@ -195,7 +197,7 @@ mod tests {
         assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [RELAYS_AT_ONCE, RELAYS_AT_ONCE, 1]);
         let relay = &parts[0][0];
         assert_eq!((relay.identity, relay.weight, relay.health), (first, 7, 42));
-        assert!(relay.has(Role::Exit) && !relay.has(Role::Guard));
+        assert!(relay.has(RelayRole::Exit) && !relay.has(RelayRole::Guard));
         assert_eq!(relay.secure_url.as_ref().unwrap().as_str(), "wss://example.org/link");
         assert_eq!(relay.family.as_deref(), Some("09".repeat(32).as_str()));
         assert_eq!(relay.exit_policy[0].to_string(), "accept *:443");

@@ -1,7 +1,7 @@
 //! The relays where this client takes introductions: a few circuits, whatever the number of contacts.
 //!
 //! Each circuit carries a list of ids, filled up so that its length tells only which size. A contact's ids are on
-//! [`POINTS`] of the circuits, those that the relationship prefers; an invite's on [`INVITE_RELAYS`]. A relay stays for a
+//! [`INTRO_POINTS_PER_CONTACT`] of the circuits, those that the relationship prefers; an invite's on [`INVITE_RELAYS`]. A relay stays for a
 //! day or so, and then until every contact has been told that another takes its place.
 
 use rand_core::Rng as _;
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use super::Client;
 use super::api::ContactId;
-use super::circuits::{Caller, CircuitKey, Managed, PointTask, Task};
+use super::circuits::{Caller, CircuitEntry, CircuitKey, CircuitPurpose, IntroPointCircuit};
 use super::contacts::{Contact, Introductions, KeyBytes, OpenInvite, Relationship};
 use super::relays::{End, NoPath, jitter};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment};
-use crate::cell::introduction::{Introduction, IntroductionId, LOCKS, Lock, MAX_PARTS};
+use crate::cell::introduction::{AUTH_KEYS_PER_CELL, IntroAuthKey, Introduction, IntroductionId, MAX_PARTS};
 use crate::cell::message::RelayMessage;
 use crate::contact::invite::{INVITE_RELAYS, is_over};
 use crate::crypto::derive::derive_short;
 use crate::crypto::keys::RelayIdentity;
 use crate::messaging::frame::Frame;
-use crate::rendezvous::{POINTS, Point, SharedSecret};
+use crate::rendezvous::{INTRO_POINTS_PER_CONTACT, IntroPoint, SharedSecret};
 use crate::time::Instant;
 
 /// Circuits that take introductions.
-pub const POOL: usize = 6;
+pub const INTRO_POINTS: usize = 6;
 
 /// How long a relay takes them, at least and at most, in seconds.
 const LIFETIME: (u64, u64) = (18 * 3600, 24 * 3600);
@@ -47,8 +47,8 @@ const TOO_FEW_PLACES: &str = "There are too few relays where a visitor could ask
 
 /// A relay of the pool, on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Slot {
-    pub(super) point: Point,
+pub(super) struct IntroPointRecord {
+    pub(super) point: IntroPoint,
     /// From which what fills its list up is derived: the same on each circuit to it.
     #[serde(default)]
     filling: [u8; 32],
@@ -64,7 +64,7 @@ pub(super) struct Slot {
 
 /// The pool at work.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(super) struct IntroPointManager {
     /// Whether the lists may have changed.
     pub(super) changed: bool,
     next_fill: Option<Instant>,
@@ -73,12 +73,12 @@ pub(super) struct Pool {
 
 /// An id of a list.
 struct Listed {
-    lock: Lock,
+    auth_key: IntroAuthKey,
     caller: Caller,
 }
 
 impl Client {
-    pub(super) fn keep_pool(&mut self) {
+    pub(super) fn maintain_intro_points(&mut self) {
         if self.directory.consensus.is_none() {
             return;
         }
@@ -88,7 +88,7 @@ impl Client {
         self.fill_pool();
         self.build_points();
         if core::mem::take(&mut self.pool.changed) {
-            self.tell_points();
+            self.send_all_points();
             self.send_lists();
         }
     }
@@ -106,11 +106,11 @@ impl Client {
         let clock = self.network_now().unix.as_secs();
         let long_online = self.now.instant.saturating_since(began) >= ONLINE_TIME;
         let (contacts, invites) = (&self.contacts, &self.invites);
-        let invited = |slot: &Slot| {
+        let invited = |slot: &IntroPointRecord| {
             invites.values().flat_map(|invite| &invite.record.places).any(|(relay, _)| *relay == slot.point.relay)
         };
-        let told = |slot: &Slot| {
-            let knows = |relationship: &Relationship| relationship.told.contains(&slot.point);
+        let told = |slot: &IntroPointRecord| {
+            let knows = |relationship: &Relationship| relationship.acknowledged.contains(&slot.point);
             contacts.values().any(|contact| !contact.record.blocked && contact.relationship().is_some_and(knows))
         };
         let mut changed = false;
@@ -124,7 +124,7 @@ impl Client {
                 slot.absent_since = Some(clock);
                 changed = true;
             }
-            if !slot.retiring && !invited(slot) && (slot.until <= clock || (listed && present >= POOL)) {
+            if !slot.retiring && !invited(slot) && (slot.until <= clock || (listed && present >= INTRO_POINTS)) {
                 slot.retiring = true;
                 changed = true;
             }
@@ -146,8 +146,9 @@ impl Client {
 
     /// Ends circuits to relays that are not of the pool any more.
     fn drop_points(&mut self) {
-        let of_pool = |point: &Point| self.profile.slots.iter().any(|slot| slot.point == *point);
-        let gone = |managed: &Managed| matches!(&managed.task, Task::Point(task) if !of_pool(&task.point));
+        let of_pool = |point: &IntroPoint| self.profile.slots.iter().any(|slot| slot.point == *point);
+        let gone =
+            |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::IntroPoint(task) if !of_pool(&task.point));
         self.circuits_where(gone).into_iter().for_each(|key| self.drop_circuit(key));
     }
 
@@ -155,12 +156,12 @@ impl Client {
     fn fill_pool(&mut self) {
         let now = self.now.instant;
         let in_use = self.profile.slots.iter().filter(|slot| !slot.retiring && slot.absent_since.is_none()).count();
-        if in_use >= POOL || self.pool.next_fill.is_some_and(|next| now < next) || !self.has_guard() {
+        if in_use >= INTRO_POINTS || self.pool.next_fill.is_some_and(|next| now < next) || !self.has_guard() {
             return;
         }
         let taken: Vec<_> = self.profile.slots.iter().map(|slot| slot.point.relay).collect();
-        let chosen = self.relays.meeting_places(&mut self.rng, now, POOL - in_use, &taken);
-        self.pool.next_fill = (chosen.len() < POOL - in_use).then(|| now + FILL_PAUSE);
+        let chosen = self.relays.meeting_places(&mut self.rng, now, INTRO_POINTS - in_use, &taken);
+        self.pool.next_fill = (chosen.len() < INTRO_POINTS - in_use).then(|| now + FILL_PAUSE);
         if chosen.is_empty() {
             return;
         }
@@ -171,8 +172,8 @@ impl Client {
             let until = clock + LIFETIME.0 + self.rng.next_u64() % (LIFETIME.1 - LIFETIME.0);
             let mut filling = [0; 32];
             self.rng.fill_bytes(&mut filling);
-            let point = Point { relay, salt };
-            self.profile.slots.push(Slot { point, filling, until, absent_since: None, retiring: false });
+            let point = IntroPoint { relay, salt };
+            self.profile.slots.push(IntroPointRecord { point, filling, until, absent_since: None, retiring: false });
         }
         self.put_profile();
         self.pool.changed = true;
@@ -183,15 +184,15 @@ impl Client {
     }
 
     /// The relays of the pool that contacts are told of.
-    fn points(&self) -> impl Iterator<Item = Point> + '_ {
+    fn points(&self) -> impl Iterator<Item = IntroPoint> + '_ {
         self.profile.slots.iter().filter(|slot| !slot.retiring && slot.absent_since.is_none()).map(|slot| slot.point)
     }
 
     /// Where whoever shares this secret is to bring introductions.
-    pub(super) fn points_for(&self, secret: &SharedSecret) -> Vec<Point> {
-        let mut points: Vec<Point> = self.points().collect();
+    pub(super) fn points_for(&self, secret: &SharedSecret) -> Vec<IntroPoint> {
+        let mut points: Vec<IntroPoint> = self.points().collect();
         points.sort_by_cached_key(|point| secret.preference(point));
-        points.truncate(POINTS);
+        points.truncate(INTRO_POINTS_PER_CONTACT);
         points
     }
 
@@ -199,17 +200,17 @@ impl Client {
 
     fn build_points(&mut self) {
         let now = self.now.instant;
-        let points: Vec<Point> =
+        let points: Vec<IntroPoint> =
             self.profile.slots.iter().filter(|slot| slot.absent_since.is_none()).map(|slot| slot.point).collect();
         for point in points {
-            let stands = |managed: &Managed| matches!(&managed.task, Task::Point(task) if task.point == point);
+            let stands = |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::IntroPoint(task) if task.point == point);
             if self.circuits.values().any(stands) || self.relays.is_failing(&point.relay, now) {
                 continue;
             }
-            let task = PointTask { point, sent: None, unconfirmed: 0, incoming: Assembler::default() };
+            let task = IntroPointCircuit { point, sent: None, unconfirmed: 0, incoming: Assembler::default() };
             match self.path(End::Own(point.relay)) {
                 Ok((link, path)) => {
-                    self.build(link, &path, Task::Point(Box::new(task)));
+                    self.build(link, &path, CircuitPurpose::IntroPoint(Box::new(task)));
                 }
                 Err(NoPath::NotYet) => return,
                 // It has become related to our guards: another one takes its place.
@@ -220,7 +221,7 @@ impl Client {
     }
 
     /// There is no way to a relay of the pool any more.
-    fn give_up(&mut self, point: Point) {
+    fn give_up(&mut self, point: IntroPoint) {
         let before = self.profile.slots.len();
         let pinned = self.invites.values().filter(|invite| invite.published);
         if pinned.flat_map(|invite| &invite.record.places).any(|(relay, _)| *relay == point.relay) {
@@ -247,19 +248,21 @@ impl Client {
     }
 
     /// What is to be taken at a point.
-    fn list(&self, point: &Point) -> Vec<Listed> {
+    fn list(&self, point: &IntroPoint) -> Vec<Listed> {
         let mut list = Vec::new();
         for (id, invite) in &self.invites {
             let here = invite.record.places.iter().filter(|(relay, _)| *relay == point.relay);
-            list.extend(here.map(|(_, lock)| Listed { lock: Lock(*lock), caller: Caller::Invite(*id) }));
+            list.extend(
+                here.map(|(_, auth_key)| Listed { auth_key: IntroAuthKey(*auth_key), caller: Caller::Invite(*id) }),
+            );
         }
         for contact in self.contacts.values().filter(|contact| !contact.record.blocked) {
             let Some(relationship) = contact.relationship() else { continue };
-            if relationship.told.contains(point) || self.points_for(&relationship.secret).contains(point) {
-                list.push(Listed { lock: relationship.lock(point), caller: Caller::Contact(contact.id) });
+            if relationship.acknowledged.contains(point) || self.points_for(&relationship.secret).contains(point) {
+                list.push(Listed { auth_key: relationship.auth_key(point), caller: Caller::Contact(contact.id) });
             }
         }
-        list.truncate(LOCKS * usize::from(MAX_PARTS));
+        list.truncate(AUTH_KEYS_PER_CELL * usize::from(MAX_PARTS));
         list
     }
 
@@ -269,15 +272,17 @@ impl Client {
             .circuits
             .iter()
             .filter_map(|(key, managed)| match &managed.task {
-                Task::Point(task) if managed.circuit.is_open() => Some((*key, task.point)),
+                CircuitPurpose::IntroPoint(task) if managed.circuit.is_open() => Some((*key, task.point)),
                 _ => None,
             })
             .collect();
         for (key, point) in keys {
-            let locks: Vec<Lock> = self.list(&point).iter().map(|listed| listed.lock).collect();
-            let ids: Vec<IntroductionId> = locks.iter().map(Lock::id).collect();
+            let auth_keys: Vec<IntroAuthKey> = self.list(&point).iter().map(|listed| listed.auth_key).collect();
+            let ids: Vec<IntroductionId> = auth_keys.iter().map(IntroAuthKey::id).collect();
             let deadline = self.now.instant + self.relays.stretch(super::HOP_TIME);
-            let Some(Managed { task: Task::Point(task), deadline: due, .. }) = self.circuits.get_mut(&key) else {
+            let Some(CircuitEntry { task: CircuitPurpose::IntroPoint(task), deadline: due, .. }) =
+                self.circuits.get_mut(&key)
+            else {
                 continue;
             };
             // The first is sent even where nobody is on it: whoever watches sees no difference.
@@ -288,23 +293,27 @@ impl Client {
             task.unconfirmed += 1;
             *due = Some(deadline);
             // 1, 2, 4, … parts: at most MAX_PARTS, since the list is no longer than these hold.
-            let parts = locks.len().div_ceil(LOCKS).next_power_of_two().max(1);
-            let missing = parts * LOCKS - locks.len();
+            let parts = auth_keys.len().div_ceil(AUTH_KEYS_PER_CELL).next_power_of_two().max(1);
+            let missing = parts * AUTH_KEYS_PER_CELL - auth_keys.len();
             let filling =
                 self.profile.slots.iter().find(|slot| slot.point == point).map_or([0; 32], |slot| slot.filling);
-            let filler = |n: usize| Lock(derive_short("introduction filling", &[&filling, &(n as u64).to_be_bytes()]));
-            let mut list: Vec<Lock> = locks.into_iter().chain((0..missing).map(filler)).collect();
+            let filler =
+                |n: usize| IntroAuthKey(derive_short("introduction filling", &[&filling, &(n as u64).to_be_bytes()]));
+            let mut list: Vec<IntroAuthKey> = auth_keys.into_iter().chain((0..missing).map(filler)).collect();
             // All are random numbers: by their order nobody can tell which of them are new, or fill up.
-            list.sort_unstable_by_key(|lock| lock.0);
-            for (part, locks) in (0..).zip(list.as_chunks::<LOCKS>().0) {
-                let message = RelayMessage::EstablishIntro { part, of: parts as u8, locks: Box::new(*locks) };
+            list.sort_unstable_by_key(|auth_key| auth_key.0);
+            for (part, auth_keys) in (0..).zip(list.as_chunks::<AUTH_KEYS_PER_CELL>().0) {
+                let message = RelayMessage::EstablishIntro { part, of: parts as u8, auth_keys: Box::new(*auth_keys) };
                 self.send_on(key, &message);
             }
         }
     }
 
     pub(super) fn point_established(&mut self, key: CircuitKey) {
-        let Some(Managed { task: Task::Point(task), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::IntroPoint(task), deadline, .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         if task.unconfirmed == 0 {
             return self.close_circuit(key, Some(DestroyReason::Protocol));
         }
@@ -316,25 +325,25 @@ impl Client {
     }
 
     /// Tells contacts on whose circuits it can be said where they find us from now on.
-    fn tell_points(&mut self) {
+    fn send_all_points(&mut self) {
         let ids: Vec<ContactId> = self.contacts.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.offer_points(id));
+        ids.into_iter().for_each(|id| self.send_points(id));
     }
 
     /// Tells one of them, if there is anything new.
-    pub(super) fn offer_points(&mut self, id: ContactId) {
+    pub(super) fn send_points(&mut self, id: ContactId) {
         let Some(contact) = self.contacts.get(&id) else { return };
-        let (Some(key), Some(relationship)) = (contact.talk, contact.relationship()) else { return };
+        let (Some(key), Some(relationship)) = (contact.channel, contact.relationship()) else { return };
         let points = self.points_for(&relationship.secret);
-        if points.is_empty() || relationship.told == points {
+        if points.is_empty() || relationship.acknowledged == points {
             return;
         }
-        let Some(talk) = self.talk(key) else { return };
+        let Some(channel) = self.channel(key) else { return };
         // One at a time: the answer does not say to which.
-        if !talk.phase.is_greeted() || talk.offered.is_some() {
+        if !channel.phase.is_greeted() || channel.pending_points.is_some() {
             return;
         }
-        talk.offered = Some(points.clone());
+        channel.pending_points = Some(points.clone());
         self.send_frame(key, &Frame::Points(points));
     }
 
@@ -348,12 +357,12 @@ impl Client {
 
     fn place_invite(&mut self, id: u64) {
         // Places that stand already come first: there the invite is known soonest.
-        let stands = |point: &Point| {
+        let stands = |point: &IntroPoint| {
             self.circuits.values().any(
-                |managed| matches!(&managed.task, Task::Point(task) if task.point == *point && task.sent.is_some()),
+                |managed| matches!(&managed.task, CircuitPurpose::IntroPoint(task) if task.point == *point && task.sent.is_some()),
             )
         };
-        let mut points: Vec<Point> = self.points().collect();
+        let mut points: Vec<IntroPoint> = self.points().collect();
         points.sort_by_key(|point| !stands(point));
         let relays: Vec<RelayIdentity> = points.iter().map(|point| point.relay).take(INVITE_RELAYS).collect();
         let Some(invite) = self.invites.get_mut(&id) else { return };
@@ -361,7 +370,7 @@ impl Client {
             return;
         }
         for relay in relays {
-            invite.record.places.push((relay, Lock::random(&mut self.rng).0));
+            invite.record.places.push((relay, IntroAuthKey::random(&mut self.rng).0));
         }
         self.pool.changed = true;
     }
@@ -371,10 +380,10 @@ impl Client {
         let ids: Vec<u64> = self.invites.iter().filter(|(_, invite)| !invite.published).map(|(id, _)| *id).collect();
         for id in ids {
             let Some(invite) = self.invites.get(&id) else { continue };
-            let stands = |(relay, lock): &(RelayIdentity, [u8; 16])| {
-                let id = Lock(*lock).id();
+            let stands = |(relay, auth_key): &(RelayIdentity, [u8; 16])| {
+                let id = IntroAuthKey(*auth_key).id();
                 self.circuits.values().any(|managed| match &managed.task {
-                    Task::Point(task) => {
+                    CircuitPurpose::IntroPoint(task) => {
                         task.point.relay == *relay
                             && task.unconfirmed == 0
                             && task.sent.as_ref().is_some_and(|sent| sent.contains(&id))
@@ -412,7 +421,9 @@ impl Client {
 
     /// One third of an introduction has come.
     pub(super) fn introduction_fragment(&mut self, key: CircuitKey, fragment: &Fragment) {
-        let Some(Managed { task: Task::Point(task), .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::IntroPoint(task), .. }) = self.circuits.get_mut(&key) else {
+            return;
+        };
         let point = task.point;
         match task.incoming.push(fragment) {
             Ok(None) => {}
@@ -426,8 +437,8 @@ impl Client {
     }
 
     /// Somebody wants to reach us. Whatever is wrong with an introduction: nobody is told.
-    fn introduced(&mut self, point: &Point, introduction: &Introduction) {
-        let caller = self.list(point).into_iter().find(|listed| listed.lock.id() == introduction.id);
+    fn introduced(&mut self, point: &IntroPoint, introduction: &Introduction) {
+        let caller = self.list(point).into_iter().find(|listed| listed.auth_key.id() == introduction.id);
         let Some(Listed { caller, .. }) = caller else { return };
         let now = self.now.instant;
         if self.introductions_of(caller).is_some_and(|introductions| introductions.admits(now, &introduction.handshake))

@@ -97,7 +97,7 @@ impl Relays {
     /// Goes by this consensus and this time from now on; the wall clock's is the network's, as far as it is known. Costs nothing to speak of while both say nothing new.
     ///
     /// `true` if circuits that stood before may not stand so any more.
-    pub fn keep_up(&mut self, consensus: &Consensus, rng: &mut impl Rng, now: Now) -> bool {
+    pub fn update(&mut self, consensus: &Consensus, rng: &mut impl Rng, now: Now) -> bool {
         let is_new = self.digest != Some(consensus.digest());
         let mut changed = false;
         if is_new {

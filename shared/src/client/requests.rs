@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::Purpose;
-use super::circuits::{CircuitKey, Managed, Task};
+use super::circuits::{CircuitEntry, CircuitKey, CircuitPurpose};
 use super::relays::End;
 use crate::cell::DestroyReason;
 use crate::cell::message::{EndReason, Service, StreamId};
@@ -105,7 +105,7 @@ impl Client {
     ///
     /// `false` if that is not possible now.
     pub(super) fn ask(&mut self, relay: RelayIdentity, ask: Ask) -> bool {
-        let running = self.circuits.values().filter(|managed| matches!(managed.task, Task::Ask(_))).count();
+        let running = self.circuits.values().filter(|managed| matches!(managed.task, CircuitPurpose::Ask(_))).count();
         if running >= MAX_REQUESTS {
             return false;
         }
@@ -115,7 +115,7 @@ impl Client {
             Ask::FindKey(_) | Ask::PublishKey(_) => End::Others(relay),
         };
         let request = Request { relay, ask, sent: self.now.instant, answer: Vec::new(), came: self.now };
-        let task = Task::Ask(Box::new(request));
+        let task = CircuitPurpose::Ask(Box::new(request));
         let spare = self.circuits.iter().find(|(_, managed)| {
             self.is_ready_spare(managed) && managed.circuit.path().last().is_some_and(|hop| hop.identity == relay)
         });
@@ -132,7 +132,9 @@ impl Client {
 
     /// The circuit of a request reaches its relay.
     pub(super) fn begin_request(&mut self, key: CircuitKey) {
-        let Some(Managed { circuit, task: Task::Ask(request), link, deadline }) = self.circuits.get_mut(&key) else {
+        let Some(CircuitEntry { circuit, task: CircuitPurpose::Ask(request), link, deadline }) =
+            self.circuits.get_mut(&key)
+        else {
             return;
         };
         request.sent = self.now.instant;
@@ -147,7 +149,10 @@ impl Client {
 
     /// Part of an answer has come.
     pub(super) fn request_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
-        let Some(Managed { task: Task::Ask(request), deadline, .. }) = self.circuits.get_mut(&key) else { return };
+        let Some(CircuitEntry { task: CircuitPurpose::Ask(request), deadline, .. }) = self.circuits.get_mut(&key)
+        else {
+            return;
+        };
         if request.answer.len() + data.len() > request.ask.max_len() {
             return self.close_circuit(key, Some(DestroyReason::Protocol));
         }
@@ -160,8 +165,8 @@ impl Client {
     /// The relay has said all that it has to say.
     pub(super) fn request_ended(&mut self, key: CircuitKey, reason: u8) {
         let Some(managed) = self.circuits.get_mut(&key) else { return };
-        match core::mem::replace(&mut managed.task, Task::Spare) {
-            Task::Ask(mut request) => {
+        match core::mem::replace(&mut managed.task, CircuitPurpose::Spare) {
+            CircuitPurpose::Ask(mut request) => {
                 let answer = core::mem::take(&mut request.answer);
                 let result = match EndReason::from_u8(reason) {
                     Some(EndReason::Done) => Ok(answer),

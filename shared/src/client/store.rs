@@ -14,7 +14,7 @@ use crate::time::UnixTime;
 
 /// What follows once a batch is durable.
 #[derive(Debug)]
-pub(super) enum Then {
+pub(super) enum AfterPersist {
     /// Tell the person.
     Tell(Event),
     /// The messages to this contact below this sequence number of a session may be sent.
@@ -34,8 +34,8 @@ pub(super) enum Then {
 pub(super) struct Store {
     next_batch: u64,
     writes: Vec<Write>,
-    then: Vec<Then>,
-    pending: VecDeque<(BatchId, Vec<Then>)>,
+    then: Vec<AfterPersist>,
+    pending: VecDeque<(BatchId, Vec<AfterPersist>)>,
 }
 
 impl Store {
@@ -57,12 +57,12 @@ impl Store {
     }
 
     /// Lets something follow once all that was written so far is durable.
-    pub(super) fn then(&mut self, then: Then) {
+    pub(super) fn then(&mut self, then: AfterPersist) {
         self.then.push(then);
     }
 
     /// Ends the current batch; gives what follows at once where there was nothing to write and nothing is under way.
-    pub(super) fn flush(&mut self, outputs: &mut VecDeque<Output>) -> Vec<Then> {
+    pub(super) fn flush(&mut self, outputs: &mut VecDeque<Output>) -> Vec<AfterPersist> {
         let then = std::mem::take(&mut self.then);
         if self.writes.is_empty() {
             match self.pending.back_mut() {
@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// The batch, and with it all before, is durable.
-    pub(super) fn persisted(&mut self, batch: BatchId) -> Vec<Then> {
+    pub(super) fn persisted(&mut self, batch: BatchId) -> Vec<AfterPersist> {
         let mut then = Vec::new();
         while self.pending.front().is_some_and(|(id, _)| *id <= batch) {
             then.extend(self.pending.pop_front().into_iter().flat_map(|(_, then)| then));
@@ -217,14 +217,14 @@ mod tests {
     fn what_follows_waits_for_its_batch_and_all_before() {
         let mut store = Store::default();
         let mut outputs = VecDeque::new();
-        store.then(Then::PointsKept(CircuitKey(0)));
+        store.then(AfterPersist::PointsKept(CircuitKey(0)));
         assert_eq!(store.flush(&mut outputs).len(), 1, "nothing was written, so nothing has to wait");
         for n in 1..=2 {
             store.put(format!("contact/{n}"), &n);
-            store.then(Then::PointsKept(CircuitKey(n)));
+            store.then(AfterPersist::PointsKept(CircuitKey(n)));
             assert!(store.flush(&mut outputs).is_empty());
         }
-        store.then(Then::PointsKept(CircuitKey(3)));
+        store.then(AfterPersist::PointsKept(CircuitKey(3)));
         assert!(store.flush(&mut outputs).is_empty(), "what follows keeps its turn");
         assert_eq!(outputs.len(), 2);
         assert_eq!(store.persisted(BatchId(0)).len(), 1);

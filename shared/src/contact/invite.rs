@@ -14,7 +14,7 @@ use data_encoding::BASE64URL_NOPAD;
 use thiserror::Error;
 use zeroize::Zeroize;
 
-use crate::cell::introduction::{IntroductionId, LOCK_LEN};
+use crate::cell::introduction::{AUTH_KEY_LEN, IntroductionId};
 use crate::crypto::derive::{derive, derive_short};
 use crate::crypto::keys::RelayIdentity;
 use crate::rendezvous::service_identity;
@@ -112,7 +112,7 @@ impl Invite {
         }
         let mut places = Vec::with_capacity(count);
         for _ in 0..count {
-            places.push((RelayIdentity::from(reader.array::<32>()?), IntroductionId(reader.array::<LOCK_LEN>()?)));
+            places.push((RelayIdentity::from(reader.array::<32>()?), IntroductionId(reader.array::<AUTH_KEY_LEN>()?)));
         }
         reader.array::<CHECK_LEN>()?;
         reader.finish()?;

@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::cell::commands;
 use crate::client::api::{MAX_NAME_LEN, MessageId};
 use crate::crypto::handshake::INTRODUCTION_LEN;
-use crate::rendezvous::{POINTS, Point};
+use crate::rendezvous::{INTRO_POINTS_PER_CONTACT, IntroPoint};
 use crate::wire::{DecodeError, Reader, Writer};
 
 /// The version of this protocol between contacts.
@@ -51,7 +51,7 @@ commands! {
         /// The guest has stored that.
         Confirm = 3,
         /// The inviter takes the guest as a contact.
-        Welcome = 4,
+        PreKeyMessage = 4,
         /// The inviter does not.
         Decline = 5,
         /// How far each has come: the first that contacts say on a new circuit.
@@ -72,8 +72,8 @@ commands! {
         Ping = 13,
         /// I am.
         Pong = 14,
-        /// The session is out of step: a new one begins, which [`Frame::Welcome`] answers.
-        Renew = 15,
+        /// The session is out of step: a new one begins, which [`Frame::PreKeyMessage`] answers.
+        SessionReset = 15,
         /// Where to meet again, should this circuit be lost: an introduction in advance.
         Fallback = 16,
     }
@@ -90,8 +90,8 @@ pub enum Frame {
         one_time_key: [u8; 32],
         /// The guest's X25519 key, for introductions.
         key: [u8; 32],
-        /// Where the guest takes them; at most [`POINTS`].
-        points: Vec<Point>,
+        /// Where the guest takes them; at most [`INTRO_POINTS_PER_CONTACT`].
+        points: Vec<IntroPoint>,
         /// The name to be shown; at most [`MAX_NAME_LEN`] bytes.
         name: String,
         /// What the guest has to say; at most [`MAX_NOTE_LEN`] bytes.
@@ -101,13 +101,13 @@ pub enum Frame {
     Pending {
         /// The inviter's X25519 key, for introductions.
         key: [u8; 32],
-        /// Where the inviter takes them; at most [`POINTS`].
-        points: Vec<Point>,
+        /// Where the inviter takes them; at most [`INTRO_POINTS_PER_CONTACT`].
+        points: Vec<IntroPoint>,
     },
     /// See [`FrameType::Confirm`].
     Confirm,
-    /// See [`FrameType::Welcome`].
-    Welcome {
+    /// See [`FrameType::PreKeyMessage`].
+    PreKeyMessage {
         /// Olm identity key.
         identity: [u8; 32],
         /// The first message of the Olm session.
@@ -129,7 +129,7 @@ pub enum Frame {
         read: Option<MessageId>,
     },
     /// See [`FrameType::Points`].
-    Points(Vec<Point>),
+    Points(Vec<IntroPoint>),
     /// See [`FrameType::PointsKept`].
     PointsKept,
     /// See [`FrameType::Envelope`].
@@ -154,8 +154,8 @@ pub enum Frame {
     Ping(u32),
     /// See [`FrameType::Pong`].
     Pong(u32),
-    /// See [`FrameType::Renew`].
-    Renew {
+    /// See [`FrameType::SessionReset`].
+    SessionReset {
         /// Olm identity key.
         identity: [u8; 32],
         /// Olm one-time key.
@@ -189,14 +189,14 @@ impl Frame {
                 out.extend_from_slice(key);
                 put_points(points, out);
             }
-            Self::Welcome { identity, pre_key } => {
+            Self::PreKeyMessage { identity, pre_key } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(identity);
                 let pre_key = pre_key.get(..MAX_PRE_KEY_LEN).unwrap_or(pre_key);
                 out.extend_from_slice(&(pre_key.len() as u16).to_be_bytes());
                 out.extend_from_slice(pre_key);
             }
-            Self::Renew { identity, one_time_key } => {
+            Self::SessionReset { identity, one_time_key } => {
                 out.extend_from_slice(&VERSION.to_be_bytes());
                 out.extend_from_slice(identity);
                 out.extend_from_slice(one_time_key);
@@ -235,7 +235,7 @@ impl Frame {
             Self::Request { .. } => FrameType::Request,
             Self::Pending { .. } => FrameType::Pending,
             Self::Confirm => FrameType::Confirm,
-            Self::Welcome { .. } => FrameType::Welcome,
+            Self::PreKeyMessage { .. } => FrameType::PreKeyMessage,
             Self::Decline => FrameType::Decline,
             Self::Resume { .. } => FrameType::Resume,
             Self::Points(_) => FrameType::Points,
@@ -246,7 +246,7 @@ impl Frame {
             Self::Typing(_) => FrameType::Typing,
             Self::Ping(_) => FrameType::Ping,
             Self::Pong(_) => FrameType::Pong,
-            Self::Renew { .. } => FrameType::Renew,
+            Self::SessionReset { .. } => FrameType::SessionReset,
             Self::Fallback(_) => FrameType::Fallback,
         }
     }
@@ -269,15 +269,18 @@ impl Frame {
                 Self::Pending { key: reader.array()?, points: take_points(&mut reader)? }
             }
             FrameType::Confirm => Self::Confirm,
-            FrameType::Welcome => {
+            FrameType::PreKeyMessage => {
                 version(&mut reader)?;
                 let identity = reader.array()?;
-                Self::Welcome { identity, pre_key: reader.bytes_u16("pre-key message", MAX_PRE_KEY_LEN)?.to_vec() }
+                Self::PreKeyMessage {
+                    identity,
+                    pre_key: reader.bytes_u16("pre-key message", MAX_PRE_KEY_LEN)?.to_vec(),
+                }
             }
             FrameType::Decline => Self::Decline,
-            FrameType::Renew => {
+            FrameType::SessionReset => {
                 version(&mut reader)?;
-                Self::Renew { identity: reader.array()?, one_time_key: reader.array()? }
+                Self::SessionReset { identity: reader.array()?, one_time_key: reader.array()? }
             }
             FrameType::Resume => {
                 version(&mut reader)?;
@@ -305,20 +308,20 @@ impl Frame {
     }
 }
 
-fn put_points(points: &[Point], out: &mut Vec<u8>) {
-    let points = points.get(..POINTS).unwrap_or(points);
+fn put_points(points: &[IntroPoint], out: &mut Vec<u8>) {
+    let points = points.get(..INTRO_POINTS_PER_CONTACT).unwrap_or(points);
     let mut writer = Writer::new();
     writer.u8(points.len() as u8);
     points.iter().for_each(|point| point.encode(&mut writer));
     out.append(&mut writer.into_bytes());
 }
 
-fn take_points(reader: &mut Reader<'_>) -> Result<Vec<Point>, DecodeError> {
+fn take_points(reader: &mut Reader<'_>) -> Result<Vec<IntroPoint>, DecodeError> {
     let len = usize::from(reader.u8()?);
-    if len > POINTS {
-        return Err(DecodeError::TooLong { what: "the list of points", len, max: POINTS });
+    if len > INTRO_POINTS_PER_CONTACT {
+        return Err(DecodeError::TooLong { what: "the list of points", len, max: INTRO_POINTS_PER_CONTACT });
     }
-    (0..len).map(|_| Point::decode(reader)).collect()
+    (0..len).map(|_| IntroPoint::decode(reader)).collect()
 }
 
 /// An id, or nothing where there are zeros.
@@ -403,7 +406,10 @@ mod tests {
     use super::*;
 
     fn frames() -> Vec<Frame> {
-        let points = vec![Point { relay: [1; 32].into(), salt: [2; 8] }, Point { relay: [3; 32].into(), salt: [4; 8] }];
+        let points = vec![
+            IntroPoint { relay: [1; 32].into(), salt: [2; 8] },
+            IntroPoint { relay: [3; 32].into(), salt: [4; 8] },
+        ];
         vec![
             Frame::Request {
                 identity: [1; 32],
@@ -415,7 +421,7 @@ mod tests {
             },
             Frame::Pending { key: [3; 32], points: Vec::new() },
             Frame::Confirm,
-            Frame::Welcome { identity: [3; 32], pre_key: vec![5; 100] },
+            Frame::PreKeyMessage { identity: [3; 32], pre_key: vec![5; 100] },
             Frame::Decline,
             Frame::Resume { generation: 6, has_session: true, received: 7, last: Some(MessageId([8; 16])), read: None },
             Frame::Points(points),
@@ -426,7 +432,7 @@ mod tests {
             Frame::Typing(true),
             Frame::Ping(13),
             Frame::Pong(14),
-            Frame::Renew { identity: [1; 32], one_time_key: [2; 32] },
+            Frame::SessionReset { identity: [1; 32], one_time_key: [2; 32] },
             Frame::Fallback(Box::new([15; INTRODUCTION_LEN])),
         ]
     }

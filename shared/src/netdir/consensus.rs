@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::random::SharedRandom;
 use super::{Authorities, AuthorityIdentity, AuthorityKeypair, Extensions, MAX_AUTHORITIES, MAX_URL_LEN};
-use super::{NetworkId, Nickname, RelayEntry, Role};
+use super::{NetworkId, Nickname, RelayEntry, RelayRole};
 use crate::crypto::keys::{LinkPublic, RelayIdentity, SIGNATURE_LEN, SignatureError};
 use crate::time::UnixTime;
 use crate::wire::{DecodeError, Reader, Writer};
@@ -489,7 +489,7 @@ impl Consensus {
     }
 
     /// The relays with a role, by ascending identity.
-    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &RelayEntry> {
+    pub fn with_role(&self, role: RelayRole) -> impl Iterator<Item = &RelayEntry> {
         self.draft.relays.iter().filter(move |relay| relay.has(role))
     }
 

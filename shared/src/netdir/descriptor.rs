@@ -108,7 +108,7 @@ impl RelayDescriptor {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::{FamilyKeypair, Role, Roles};
+    use super::super::{FamilyKeypair, RelayRole, Roles};
     use super::*;
 
     /// A relay's key pair and what it says of itself, the same for the same seed.
@@ -118,7 +118,7 @@ pub(super) mod tests {
             keypair.identity(),
             [seed ^ 0x40; 32].into(),
             [seed ^ 0x80; 32].into(),
-            Roles::from_iter([Role::Guard, Role::Rendezvous]),
+            Roles::from_iter([RelayRole::Guard, RelayRole::Rendezvous]),
             format!("relay{seed}").parse().unwrap(),
             format!("ws://127.0.0.1:{}/link", 7100 + u16::from(seed)).parse().unwrap(),
         );

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{
-    DescriptorError, MAX_DESCRIPTOR_LEN, MAX_RELAYS, NetworkId, Nickname, RelayDescriptor, RelayEntry, Role, Roles,
-    VotedRelay,
+    DescriptorError, MAX_DESCRIPTOR_LEN, MAX_RELAYS, NetworkId, Nickname, RelayDescriptor, RelayEntry, RelayRole,
+    Roles, VotedRelay,
 };
 use crate::crypto::keys::RelayIdentity;
 use crate::time::{Instant, Now};
@@ -329,7 +329,7 @@ impl Registry {
     fn roles(&self, held: &Held, secs: u64) -> Roles {
         let waited = secs.saturating_sub(held.since) >= self.config.probation.as_secs();
         let founder = held.since <= self.founded.saturating_add(self.config.founding.as_secs());
-        let withheld = if waited || founder { 0 } else { Role::Guard as u16 | Role::Chord as u16 };
+        let withheld = if waited || founder { 0 } else { RelayRole::Guard as u16 | RelayRole::Chord as u16 };
         Roles::from_bits(held.descriptor.entry.roles.bits() & !withheld)
     }
 

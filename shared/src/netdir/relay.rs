@@ -25,7 +25,7 @@ pub enum InvalidRelay {
     /// Not a [`SoftwareVersion`].
     #[error("a software version has at most {} printable ASCII characters", SoftwareVersion::MAX_LEN)]
     Version,
-    /// Not the name of a [`Role`].
+    /// Not the name of a [`RelayRole`].
     #[error("a relay's roles are guard, middle, exit, rendezvous, chord and mailbox")]
     Role,
 }
@@ -205,7 +205,7 @@ impl fmt::Debug for LinkUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u16)]
-pub enum Role {
+pub enum RelayRole {
     /// First hop of clients' circuits.
     Guard = 1 << 0,
     /// A hop between others.
@@ -220,7 +220,7 @@ pub enum Role {
     Mailbox = 1 << 5,
 }
 
-impl Role {
+impl RelayRole {
     /// Every role, in the order of their bits.
     pub const ALL: [Self; 6] = [Self::Guard, Self::Middle, Self::Exit, Self::Rendezvous, Self::Chord, Self::Mailbox];
 
@@ -237,13 +237,13 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for RelayRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Role {
+impl FromStr for RelayRole {
     type Err = InvalidRelay;
 
     fn from_str(text: &str) -> Result<Self, InvalidRelay> {
@@ -251,7 +251,7 @@ impl FromStr for Role {
     }
 }
 
-/// A set of [`Role`]s.
+/// A set of [`RelayRole`]s.
 ///
 /// Bits of roles that are not known here are kept: an older program passes on what a newer one has signed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -269,26 +269,26 @@ impl Roles {
     }
 
     /// Whether `role` is in the set.
-    pub const fn contains(self, role: Role) -> bool {
+    pub const fn contains(self, role: RelayRole) -> bool {
         self.0 & role as u16 != 0
     }
 
     /// The known roles of the set, in the order of their bits.
-    pub fn iter(self) -> impl Iterator<Item = Role> {
-        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    pub fn iter(self) -> impl Iterator<Item = RelayRole> {
+        RelayRole::ALL.into_iter().filter(move |role| self.contains(*role))
     }
 }
 
-impl FromIterator<Role> for Roles {
-    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+impl FromIterator<RelayRole> for Roles {
+    fn from_iter<I: IntoIterator<Item = RelayRole>>(roles: I) -> Self {
         roles.into_iter().fold(Self::default(), BitOr::bitor)
     }
 }
 
-impl BitOr<Role> for Roles {
+impl BitOr<RelayRole> for Roles {
     type Output = Self;
 
-    fn bitor(self, role: Role) -> Self {
+    fn bitor(self, role: RelayRole) -> Self {
         Self(self.0 | role as u16)
     }
 }
@@ -410,7 +410,7 @@ impl RelayEntry {
     }
 
     /// Whether the relay has the role.
-    pub const fn has(&self, role: Role) -> bool {
+    pub const fn has(&self, role: RelayRole) -> bool {
         self.roles.contains(role)
     }
 
@@ -600,12 +600,12 @@ mod tests {
 
     #[test]
     fn roles_have_names_and_unknown_ones_are_kept() {
-        for role in Role::ALL {
+        for role in RelayRole::ALL {
             assert_eq!(role.as_str().parse(), Ok(role));
         }
         let roles = Roles::from_bits(0x8003);
-        assert_eq!(roles.iter().collect::<Vec<_>>(), [Role::Guard, Role::Middle]);
+        assert_eq!(roles.iter().collect::<Vec<_>>(), [RelayRole::Guard, RelayRole::Middle]);
         assert_eq!(roles.bits(), 0x8003);
-        assert_eq!(Roles::from_iter(Role::ALL).bits(), 0x3f);
+        assert_eq!(Roles::from_iter(RelayRole::ALL).bits(), 0x3f);
     }
 }

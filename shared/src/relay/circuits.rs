@@ -14,7 +14,6 @@ use super::counts::CircuitCounts;
 use super::handshakes::{Answer, Request};
 use super::introductions::Verdict;
 use super::onion_keys::OnionKeys;
-use super::rate::Rate;
 use super::services::Services;
 use super::streams::{StreamError, Streams};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
@@ -25,6 +24,7 @@ use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
 use crate::crypto::keys::RelayIdentity;
 use crate::time::{Instant, Now};
+use crate::token_bucket::TokenBucket;
 
 mod meetings;
 
@@ -75,13 +75,13 @@ pub trait Outlet {
     /// Queues a cell on another link.
     fn forward(&mut self, link: &Self::Link, cell: &Cell);
 
-    /// Hands a note to the owner of another link (or of this one). When that link is gone, what [`Note::into_failure`]
+    /// Hands a note to the owner of another link (or of this one). When that link is gone, what [`LinkEvent::into_failure`]
     /// gives has to come back; other notes may be dropped, since a closing link tells all whom it concerns.
-    fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
+    fn tell(&mut self, link: &Self::Link, note: LinkEvent<Self::Link>);
 
     /// Hands the note to a link towards that relay, opening one if there is none. The relay's address comes from the
-    /// consensus alone. On failure the note comes back as [`Note::OpenFailed`].
-    fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+    /// consensus alone. On failure the note comes back as [`LinkEvent::OpenFailed`].
+    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<Self::Link>);
 
     /// Has a client's handshake answered, away from this link; what comes of it has to come back as a note.
     fn answer(&mut self, request: Request<Self::Link>);
@@ -107,7 +107,7 @@ pub trait Outlet {
 
 /// What the owners of a relay's links tell each other. `circ` is always an id on the recipient's link.
 #[derive(Debug)]
-pub enum Note<L> {
+pub enum LinkEvent<L> {
     /// Open a circuit towards your peer with this handshake.
     Open {
         /// Whose circuit is to be extended.
@@ -185,7 +185,7 @@ pub enum Note<L> {
     },
 }
 
-impl<L> Note<L> {
+impl<L> LinkEvent<L> {
     /// For a note that asks something of a link that is gone: who asked, and the note that says so.
     pub fn into_failure(self, reason: DestroyReason) -> Option<(L, Self)> {
         match self {
@@ -208,7 +208,7 @@ pub struct Circuits<L> {
     deadlines: VecDeque<(Instant, CircId)>,
     next_id: u32,
     next_ticket: u64,
-    creates: Rate,
+    creates: TokenBucket,
     /// Handshakes that wait for an answer.
     unanswered: usize,
     counts: CircuitCounts,
@@ -332,7 +332,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             deadlines: VecDeque::new(),
             next_id: 0,
             next_ticket: 0,
-            creates: Rate::new(rate, burst, now),
+            creates: TokenBucket::new(rate, burst, now),
             unanswered: 0,
             counts: CircuitCounts::default(),
         }
@@ -435,24 +435,24 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// Handles what another link's owner has to say.
-    pub fn handle_note(&mut self, now: Instant, note: Note<L>, out: &mut impl Outlet<Link = L>) {
+    pub fn handle_note(&mut self, now: Instant, note: LinkEvent<L>, out: &mut impl Outlet<Link = L>) {
         match note {
-            Note::Open { origin, message } => self.open(now, origin, &message, out),
-            Note::Answered { circ, ticket, answer } => self.answered(circ, ticket, answer, out),
+            LinkEvent::Open { origin, message } => self.open(now, origin, &message, out),
+            LinkEvent::Answered { circ, ticket, answer } => self.answered(circ, ticket, answer, out),
             // The link itself sees to that: it has the queue.
-            Note::Shed => {}
-            Note::Opened { circ, next, message } => self.opened(circ, next, &message, out),
-            Note::OpenFailed { circ, reason } => {
+            LinkEvent::Shed => {}
+            LinkEvent::Opened { circ, next, message } => self.opened(circ, next, &message, out),
+            LinkEvent::OpenFailed { circ, reason } => {
                 // Only the circuit that asked may end by this: it can be long gone, and its id used anew.
                 if self.end_state(circ).is_some_and(|state| matches!(state, EndState::Extending)) {
                     self.destroy(circ, reason, out);
                 }
             }
-            Note::Adopt { circ, half, previous } => match self.entries.get_mut(&circ) {
+            LinkEvent::Adopt { circ, half, previous } => match self.entries.get_mut(&circ) {
                 Some(entry @ Entry::Opened { .. }) => *entry = Entry::Backward { half, previous },
-                _ => out.tell(&previous.0, Note::Destroy { circ: previous.1, reason: DestroyReason::LinkClosed }),
+                _ => out.tell(&previous.0, LinkEvent::Destroy { circ: previous.1, reason: DestroyReason::LinkClosed }),
             },
-            Note::Destroy { circ, reason } => {
+            LinkEvent::Destroy { circ, reason } => {
                 if let Some(entry) = self.entries.remove(&circ) {
                     // Whoever told us has already forgotten its part. It may have been another circuit's, which had the id
                     // before: then this one is in a table, perhaps.
@@ -462,13 +462,13 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     out.send(&Cell::destroy(circ, reason));
                 }
             }
-            Note::Visit { circ, comer, fragment, half } => {
+            LinkEvent::Visit { circ, comer, fragment, half } => {
                 if !self.visited(circ, &comer, *fragment, half, out) {
-                    out.tell(&comer.0, Note::Destroy { circ: comer.1, reason: DestroyReason::Requested });
+                    out.tell(&comer.0, LinkEvent::Destroy { circ: comer.1, reason: DestroyReason::Requested });
                 }
             }
-            Note::Introduce { circ, introduction } => self.introduced(now, circ, &introduction, out),
-            Note::Joined { circ, half } => self.joined(circ, half, out),
+            LinkEvent::Introduce { circ, introduction } => self.introduced(now, circ, &introduction, out),
+            LinkEvent::Joined { circ, half } => self.joined(circ, half, out),
         }
     }
 
@@ -619,7 +619,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         let Some(mut message) = answer.push(&fragment)? else { return Ok(()) };
         message.truncate(SERVER_MESSAGE_LEN);
         let (origin, deadline) = (origin.clone(), *deadline);
-        let note = Note::Opened { circ: origin.1, next: (self.this.clone(), cell.circ), message };
+        let note = LinkEvent::Opened { circ: origin.1, next: (self.this.clone(), cell.circ), message };
         out.tell(&origin.0, note);
         *entry = Entry::Opened { origin, deadline };
         Ok(())
@@ -627,7 +627,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
 
     fn open(&mut self, now: Instant, origin: (L, CircId), message: &[u8], out: &mut impl Outlet<Link = L>) {
         if self.entries.len() >= self.of_peer(MAX_CIRCUITS) {
-            let note = Note::OpenFailed { circ: origin.1, reason: DestroyReason::ResourceLimit };
+            let note = LinkEvent::OpenFailed { circ: origin.1, reason: DestroyReason::ResourceLimit };
             return out.tell(&origin.0, note);
         }
         // Few of the 2³¹ ids are taken, so this ends soon.
@@ -654,11 +654,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 }
                 let End { forward, backward, early, .. } = *end;
                 let previous = (self.this.clone(), circ);
-                out.tell(&next.0, Note::Adopt { circ: next.1, half: backward, previous });
+                out.tell(&next.0, LinkEvent::Adopt { circ: next.1, half: backward, previous });
                 self.entries.insert(circ, Entry::Forward { half: forward, next, early });
             }
             other => {
-                out.tell(&next.0, Note::Destroy { circ: next.1, reason: DestroyReason::Requested });
+                out.tell(&next.0, LinkEvent::Destroy { circ: next.1, reason: DestroyReason::Requested });
                 if let Some(entry) = other {
                     self.entries.insert(circ, entry);
                 }
@@ -717,7 +717,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 message.truncate(CLIENT_MESSAGE_LEN);
                 let relay = *relay;
                 end.state = EndState::Extending;
-                out.connect(relay, Note::Open { origin: (self.this.clone(), circ), message });
+                out.connect(relay, LinkEvent::Open { origin: (self.this.clone(), circ), message });
                 Ok(())
             }
             (
@@ -755,7 +755,7 @@ fn release<L: Clone + PartialEq>(
     let other = match entry {
         Entry::Opening { origin, .. } => {
             let reason = if reason == DestroyReason::None { DestroyReason::ConnectFailed } else { reason };
-            return out.tell(&origin.0, Note::OpenFailed { circ: origin.1, reason });
+            return out.tell(&origin.0, LinkEvent::OpenFailed { circ: origin.1, reason });
         }
         // The origin may still take itself to be extending, or have extended already.
         Entry::Opened { origin, .. } => origin,
@@ -767,7 +767,7 @@ fn release<L: Clone + PartialEq>(
             state => return leave_tables(circ, &state, out),
         },
     };
-    out.tell(&other.0, Note::Destroy { circ: other.1, reason });
+    out.tell(&other.0, LinkEvent::Destroy { circ: other.1, reason });
 }
 
 /// Takes a circuit out of the tables of those that others look for.

@@ -1,16 +1,16 @@
 //! Answering the handshakes of circuits, apart from the links that bring them.
 //!
 //! An answer takes as long as a thousand cells. So a link does not compute it: it hands a [`Request`] to the driver, which
-//! has it answered elsewhere, with [`Turns`] for the links, and brings the link the note that comes out. A flood of
+//! has it answered elsewhere, with [`FairQueue`] for the links, and brings the link the note that comes out. A flood of
 //! handshakes then costs those who send it their turns, and established circuits next to nothing.
 
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::circuits::{Note, RelayKeys};
+use super::circuits::{LinkEvent, RelayKeys};
+use super::fair_queue::FairQueue;
 use super::onion_keys::wanted;
-use super::turns::Turns;
 use crate::cell::{CircId, DestroyReason};
 use crate::crypto::cgo::{RelayBackward, RelayForward};
 use crate::crypto::handshake::{self, CircuitKeys, SERVER_MESSAGE_LEN};
@@ -48,10 +48,10 @@ impl<L> Request<L> {
     }
 
     /// Computes the answer; gives the note for the link that brought the handshake.
-    pub fn answer(self, rng: &mut impl CryptoRng) -> (L, Note<L>) {
+    pub fn answer(self, rng: &mut impl CryptoRng) -> (L, LinkEvent<L>) {
         let answer = self.respond(rng).ok_or(DestroyReason::Protocol);
         let (link, circ) = self.circuit;
-        (link, Note::Answered { circ, ticket: self.ticket, answer })
+        (link, LinkEvent::Answered { circ, ticket: self.ticket, answer })
     }
 
     /// Answers with the key that the client has chosen, if it is one of those in use.
@@ -66,23 +66,23 @@ impl<L> Request<L> {
     }
 
     /// Nobody has time for it; gives the note for the link that brought it.
-    pub fn refuse(self) -> (L, Note<L>) {
+    pub fn refuse(self) -> (L, LinkEvent<L>) {
         let (link, circ) = self.circuit;
-        (link, Note::Answered { circ, ticket: self.ticket, answer: Err(DestroyReason::ResourceLimit) })
+        (link, LinkEvent::Answered { circ, ticket: self.ticket, answer: Err(DestroyReason::ResourceLimit) })
     }
 }
 
 /// Handshakes that wait for an answer: a line for each link, which take turns. `K` names a link.
 #[derive(Debug)]
 pub struct HandshakeQueue<K, L> {
-    requests: Turns<K, Request<L>>,
+    requests: FairQueue<K, Request<L>>,
     max: usize,
 }
 
 impl<K: Copy + Eq + core::hash::Hash, L> HandshakeQueue<K, L> {
     /// Room for `max` handshakes.
     pub fn new(max: usize) -> Self {
-        Self { requests: Turns::default(), max }
+        Self { requests: FairQueue::default(), max }
     }
 
     /// Takes a handshake in.

@@ -7,15 +7,15 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::quality::RandomState;
 
-use super::rate::Rate;
 use crate::cell::CircId;
-use crate::cell::introduction::{Introduction, IntroductionId, MAX_WORK_BITS};
+use crate::cell::introduction::{Introduction, IntroductionId, MAX_EFFORT};
 use crate::crypto::derive::derive_short;
 use crate::crypto::keys::RelayIdentity;
 use crate::time::Instant;
+use crate::token_bucket::TokenBucket;
 
 /// What a relay takes.
-const LIMITS: Limits = Limits { free: (100, 400), worked: (1000, 2000), min_bits: 12 };
+const LIMITS: Limits = Limits { free: (100, 400), worked: (1000, 2000), min_effort: 12 };
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -24,7 +24,7 @@ struct Limits {
     /// The same with work; what is more makes the work harder.
     worked: (u32, u32),
     /// The least work that is asked for, in zero bits: some thousand hashes.
-    min_bits: u8,
+    min_effort: u8,
 }
 
 /// How long a seed is given out, and then still taken, in milliseconds.
@@ -42,12 +42,12 @@ pub struct IntroductionTable<P> {
     /// From which seeds are derived.
     secret: [u8; 32],
     limits: Limits,
-    free: Rate,
-    worked: Rate,
+    free: TokenBucket,
+    worked: TokenBucket,
     /// Work that has served, by the numbers of the seeds that are taken. One work serves once: or else whoever has worked
     /// once could bring as much as all others together.
     done: Vec<(u64, HashSet<[u8; 8], RandomState>)>,
-    bits: u8,
+    effort: u8,
     /// When the work was made harder or easier last.
     changed: Instant,
 }
@@ -58,9 +58,9 @@ pub enum Verdict<P> {
     /// It is taken; by this circuit, if by any.
     Taken(Option<(P, CircId)>),
     /// It is not: so many zero bits are wanted, with this seed.
-    Work {
+    ProofOfWork {
         /// Zero bits.
-        bits: u8,
+        effort: u8,
         /// What the work is to be done with.
         seed: [u8; 16],
     },
@@ -80,10 +80,10 @@ impl<P: Clone + PartialEq> IntroductionTable<P> {
             relay,
             secret,
             limits,
-            free: Rate::new(limits.free.0, limits.free.1, start),
-            worked: Rate::new(limits.worked.0, limits.worked.1, start),
+            free: TokenBucket::new(limits.free.0, limits.free.1, start),
+            worked: TokenBucket::new(limits.worked.0, limits.worked.1, start),
             done: Vec::new(),
-            bits: limits.min_bits,
+            effort: limits.min_effort,
             changed: start,
         }
     }
@@ -112,14 +112,14 @@ impl<P: Clone + PartialEq> IntroductionTable<P> {
         if self.free.take(now) || self.is_worked(now, introduction) {
             return Verdict::Taken(self.takers.get(&introduction.id).cloned());
         }
-        Verdict::Work { bits: self.bits, seed: self.seed(now.as_millis() / SEED_TIME) }
+        Verdict::ProofOfWork { effort: self.effort, seed: self.seed(now.as_millis() / SEED_TIME) }
     }
 
     fn is_worked(&mut self, now: Instant, introduction: &Introduction) -> bool {
         let period = now.as_millis() / SEED_TIME;
         let work = [Some(period), period.checked_sub(1)].into_iter().flatten().find_map(|period| {
             let work = introduction.work(&self.relay, &self.seed(period));
-            (work.zeros(introduction.nonce) >= u32::from(self.bits)).then(|| (period, work.mark(introduction.nonce)))
+            (work.zeros(introduction.nonce) >= u32::from(self.effort)).then(|| (period, work.mark(introduction.nonce)))
         });
         let has_served = |(period, mark): &(u64, [u8; 8])| {
             self.done.iter().any(|(number, marks)| number == period && marks.contains(mark))
@@ -136,10 +136,10 @@ impl<P: Clone + PartialEq> IntroductionTable<P> {
             }
         }
         if enough && !may && since >= 1000 {
-            self.bits = (self.bits + 1).min(MAX_WORK_BITS);
+            self.effort = (self.effort + 1).min(MAX_EFFORT);
             self.changed = now;
         } else if since >= EASE_TIME {
-            self.bits = (self.bits - 1).max(self.limits.min_bits);
+            self.effort = (self.effort - 1).max(self.limits.min_effort);
             self.changed = now;
         }
         may
@@ -208,35 +208,37 @@ mod tests {
         assert_eq!(free, LIMITS.free.1 as usize);
         let wanted = table.introduce(now, &introduction(1));
         assert_eq!(wanted, table.introduce(now, &introduction(2)));
-        let Verdict::Work { bits, seed } = wanted else { panic!("{wanted:?}") };
+        let Verdict::ProofOfWork { effort, seed } = wanted else { panic!("{wanted:?}") };
         let mut worked = introduction(1);
-        worked.nonce = worked.work(&RELAY.into(), &seed).search(bits.into(), 0, u64::MAX).unwrap();
+        worked.nonce = worked.work(&RELAY.into(), &seed).search(effort.into(), 0, u64::MAX).unwrap();
         assert_eq!(table.introduce(now, &worked), Verdict::Taken(Some((1, CircId(1)))));
-        assert!(matches!(table.introduce(now, &worked), Verdict::Work { .. }), "work serves once");
+        assert!(matches!(table.introduce(now, &worked), Verdict::ProofOfWork { .. }), "work serves once");
         let mut other = introduction(1);
         other.handshake = [7; INTRODUCTION_LEN];
         other.nonce = worked.nonce;
-        assert!(matches!(table.introduce(now, &other), Verdict::Work { .. }), "work is for one introduction");
-        worked.nonce = worked.work(&RELAY.into(), &seed).search(bits.into(), worked.nonce + 1, u64::MAX).unwrap();
+        assert!(matches!(table.introduce(now, &other), Verdict::ProofOfWork { .. }), "work is for one introduction");
+        worked.nonce = worked.work(&RELAY.into(), &seed).search(effort.into(), worked.nonce + 1, u64::MAX).unwrap();
         let late = Instant::from_millis(now.as_millis() + 2 * SEED_TIME);
         for _ in 0..LIMITS.free.1 {
             let _ = table.introduce(late, &introduction(9));
         }
-        assert!(matches!(table.introduce(late, &worked), Verdict::Work { .. }), "and for a while");
+        assert!(matches!(table.introduce(late, &worked), Verdict::ProofOfWork { .. }), "and for a while");
     }
 
     #[test]
     fn work_gets_harder_while_too_many_have_done_it_and_easier_again() {
-        let limits = Limits { free: (1, 1), worked: (10, 20), min_bits: 3 };
+        let limits = Limits { free: (1, 1), worked: (10, 20), min_effort: 3 };
         let mut table: IntroductionTable<u8> = IntroductionTable::with_limits(10, RELAY.into(), [1; 32], limits);
         let mut now = Instant::from_millis(0);
         let _ = table.introduce(now, &introduction(9));
-        let Verdict::Work { bits, seed } = table.introduce(now, &introduction(1)) else { panic!("still free") };
-        assert_eq!(bits, limits.min_bits);
+        let Verdict::ProofOfWork { effort, seed } = table.introduce(now, &introduction(1)) else {
+            panic!("still free")
+        };
+        assert_eq!(effort, limits.min_effort);
         let mut worked = introduction(1);
         let work = worked.work(&RELAY.into(), &seed);
         // Enough for whatever may be wanted here; each serves once.
-        let mut nonces = (0..).filter(|nonce| work.zeros(*nonce) >= u32::from(bits) + 2);
+        let mut nonces = (0..).filter(|nonce| work.zeros(*nonce) >= u32::from(effort) + 2);
         let mut flood = |table: &mut IntroductionTable<u8>, now, number| {
             let mut taken = 0;
             for nonce in nonces.by_ref().take(number) {
@@ -248,35 +250,37 @@ mod tests {
         assert_eq!(flood(&mut table, now, 30), 20);
         now = Instant::from_millis(1);
         let wanted = |table: &mut IntroductionTable<u8>, now| match table.introduce(now, &introduction(1)) {
-            Verdict::Work { bits, .. } => bits,
+            Verdict::ProofOfWork { effort, .. } => effort,
             Verdict::Taken(_) => 0,
         };
-        assert_eq!(wanted(&mut table, now), bits, "not for one burst");
+        assert_eq!(wanted(&mut table, now), effort, "not for one burst");
         for second in 1..=2 {
             now = Instant::from_millis(second * 1000);
             // One of them is free.
             assert_eq!(flood(&mut table, now, 40), 11);
         }
-        assert_eq!(wanted(&mut table, now), bits + 2);
+        assert_eq!(wanted(&mut table, now), effort + 2);
         for ten in 1..=4 {
             now = Instant::from_millis(2000 + ten * 10_000);
             for _ in 0..3 {
                 let _ = table.introduce(now, &introduction(1));
             }
         }
-        assert_eq!(wanted(&mut table, now), bits);
+        assert_eq!(wanted(&mut table, now), effort);
     }
 
     #[test]
     fn work_that_has_served_is_forgotten_with_its_seed() {
-        let limits = Limits { free: (1, 1), worked: (10, 20), min_bits: 8 };
+        let limits = Limits { free: (1, 1), worked: (10, 20), min_effort: 8 };
         let mut table: IntroductionTable<u8> = IntroductionTable::with_limits(10, RELAY.into(), [1; 32], limits);
         let mut worked = introduction(1);
         for period in 0..5 {
             let now = Instant::from_millis(period * SEED_TIME + SEED_TIME / 2);
             let _ = table.introduce(now, &introduction(9));
-            let Verdict::Work { bits, seed } = table.introduce(now, &introduction(1)) else { panic!("still free") };
-            worked.nonce = worked.work(&RELAY.into(), &seed).search(bits.into(), 0, u64::MAX).unwrap();
+            let Verdict::ProofOfWork { effort, seed } = table.introduce(now, &introduction(1)) else {
+                panic!("still free")
+            };
+            worked.nonce = worked.work(&RELAY.into(), &seed).search(effort.into(), 0, u64::MAX).unwrap();
             assert_eq!(table.introduce(now, &worked), Verdict::Taken(None));
             let marks: usize = table.done.iter().map(|(_, marks)| marks.len()).sum();
             assert_eq!(marks as u64, (period + 1).min(2));

@@ -6,13 +6,12 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use thiserror::Error;
 
-use super::circuits::{Circuits, Note, Outlet, RelayKeys};
+use super::circuits::{Circuits, LinkEvent, Outlet, RelayKeys};
 use super::counts::LinkCounts;
 use super::handshakes::Request;
 use super::introductions::Verdict;
 use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
-use super::rate::Rate;
 use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::Cookie;
 use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
@@ -22,6 +21,7 @@ use crate::link::{
     Sealer, padded_count,
 };
 use crate::time::{Instant, Now};
+use crate::token_bucket::TokenBucket;
 
 /// How long a link may take to shake hands.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -56,15 +56,15 @@ pub trait Switch {
     fn forward(&mut self, link: &Self::Link, cells: Vec<Cell>);
 
     /// See [`Outlet::tell`].
-    fn tell(&mut self, link: &Self::Link, note: Note<Self::Link>);
+    fn tell(&mut self, link: &Self::Link, note: LinkEvent<Self::Link>);
 
     /// See [`Outlet::connect`].
-    fn connect(&mut self, relay: RelayIdentity, note: Note<Self::Link>);
+    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<Self::Link>);
 
     /// See [`Outlet::answer`].
     fn answer(&mut self, request: Request<Self::Link>);
 
-    /// The relay keeps more cells than it may: [`super::memory::worst`] of its links has to be told [`Note::Shed`].
+    /// The relay keeps more cells than it may: [`super::memory::worst`] of its links has to be told [`LinkEvent::Shed`].
     fn relieve(&mut self);
 
     /// How links pad, by the consensus.
@@ -122,7 +122,7 @@ pub struct RelayLink<L> {
 
 enum State<L> {
     Responding(Responder, Option<Vec<u8>>),
-    Initiating { initiator: Box<Initiator>, relay: RelayIdentity, send: Option<Vec<u8>>, waiting: Vec<Note<L>> },
+    Initiating { initiator: Box<Initiator>, relay: RelayIdentity, send: Option<Vec<u8>>, waiting: Vec<LinkEvent<L>> },
     Open(Box<Open<L>>),
 }
 
@@ -136,7 +136,7 @@ struct Open<L> {
     queue: CellQueue,
     padding: Padding,
     next_padding: Instant,
-    refusals: Rate,
+    refusals: TokenBucket,
 }
 
 /// Why a link ends. Each text is fit for the peer and for a log.
@@ -292,7 +292,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 if relay.is_none() && !(0..refused).all(|_| refusals.take(now)) {
                     return Err(LinkError::Flood);
                 }
-                self.settle(now, switch);
+                self.drive(now, switch);
                 self.check_queue()?;
                 Ok(Progress::Nothing)
             }
@@ -319,17 +319,17 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let crate::link::Link { sealer, opener, .. } = link;
         let queue = CellQueue::new();
         self.memory.update(&self.load, now, 0, true);
-        let refusals = Rate::new(REFUSALS.0, REFUSALS.1, now);
+        let refusals = TokenBucket::new(REFUSALS.0, REFUSALS.1, now);
         let open = Open { send, sealer, opener, relay, circuits, queue, padding, next_padding, refusals };
         self.state = State::Open(Box::new(open));
     }
 
     /// Takes what another link of this relay has to say.
-    pub fn handle_note<S: Switch<Link = L>>(&mut self, now: Instant, note: Note<L>, switch: &mut S) {
+    pub fn handle_note<S: Switch<Link = L>>(&mut self, now: Instant, note: LinkEvent<L>, switch: &mut S) {
         match &mut self.state {
             State::Open(open) => {
                 let Open { circuits, queue, relay, .. } = &mut **open;
-                if matches!(note, Note::Shed) {
+                if matches!(note, LinkEvent::Shed) {
                     // A client that has read nothing for so long has no use for its other circuits either. A relay speaks
                     // for many, of whom only those with most waiting have to go.
                     if relay.is_none() && now.saturating_since(self.load.progress()) >= STUCK_TIME {
@@ -340,7 +340,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                     }
                 }
                 circuits.handle_note(now, note, &mut Own::new(&self.this, queue, &mut self.counts, switch));
-                self.settle(now, switch);
+                self.drive(now, switch);
             }
             State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
             State::Initiating { .. } | State::Responding(..) => {
@@ -360,12 +360,12 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                     let _ = open.queue.push(cell);
                 }
             }
-            self.settle(now, switch);
+            self.drive(now, switch);
         }
     }
 
     /// Ends the circuits that had more waiting than their queue takes, and counts what waits.
-    fn settle<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) {
+    fn drive<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) {
         let State::Open(open) = &mut self.state else { return };
         let Open { circuits, queue, .. } = &mut **open;
         while let Some(circ) = queue.take_overrun() {
@@ -434,7 +434,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             let Open { circuits, queue, .. } = &mut **open;
             circuits.handle_timeout(now, &mut Own::new(&self.this, queue, &mut self.counts, switch));
             open.padding = switch.padding();
-            self.settle(now, switch);
+            self.drive(now, switch);
             self.check_queue()?;
         }
         match &self.state {
@@ -531,12 +531,12 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
         }
     }
 
-    fn tell(&mut self, link: &L, note: Note<L>) {
+    fn tell(&mut self, link: &L, note: LinkEvent<L>) {
         self.hand_over();
         self.switch.tell(link, note);
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: Note<L>) {
+    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<L>) {
         self.switch.connect(relay, note);
     }
 

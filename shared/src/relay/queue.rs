@@ -1,6 +1,6 @@
 //! Cells that wait for a link's writer.
 
-use super::turns::Turns;
+use super::fair_queue::FairQueue;
 use crate::cell::{Cell, CircId};
 use crate::flow::CIRCUIT_WINDOW;
 
@@ -15,7 +15,7 @@ const KEPT: usize = 31;
 #[derive(Debug, Default)]
 pub struct CellQueue {
     /// Where in `cells` each one lies.
-    turns: Turns<CircId, u32>,
+    turns: FairQueue<CircId, u32>,
     /// Cells are large, and most circuits have few: so they share one place, in which each stays until it leaves.
     cells: Vec<Cell>,
     free: Vec<u32>,

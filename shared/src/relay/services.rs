@@ -180,7 +180,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::services::{KEY_ANSWER_LEN, MAX_RECORD_LEN, WORK_BITS, read_key_answer, read_time};
+    use crate::services::{KEY_ANSWER_LEN, MAX_RECORD_LEN, PUBLISH_EFFORT, read_key_answer, read_time};
     use crate::time::{Instant, UnixTime};
 
     pub(in super::super) const NOW: Now =
@@ -221,7 +221,7 @@ pub(super) mod tests {
     }
 
     fn worked(day: u32, record: &[u8]) -> Vec<u8> {
-        let nonce = Publication::work(day, record).search(WORK_BITS, 0, u64::MAX).unwrap();
+        let nonce = Publication::work(day, record).search(PUBLISH_EFFORT, 0, u64::MAX).unwrap();
         Publication { nonce, day, record }.encode()
     }
 

@@ -8,15 +8,15 @@ use serde::Deserialize;
 
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::Fragment;
-use crate::cell::introduction::{LOCKS, Lock};
+use crate::cell::introduction::{AUTH_KEYS_PER_CELL, IntroAuthKey};
 use crate::cell::message::{Cookie, EndReason, PAYLOAD_LEN, RelayCommand, RelayMessage, Service, StreamId};
 use crate::client::api::MessageId;
 use crate::crypto::keys::{LinkSecret, RelayIdentity};
 use crate::link::handshake::Kind;
 use crate::link::{Initiator, LinkStep, Peer, RelayAddressee, Responder};
 use crate::messaging::frame::{Frame, FrameReader, FrameType};
-use crate::netdir::{ExitPolicy, Extensions, RelayEntry, Role, Roles};
-use crate::rendezvous::Point;
+use crate::netdir::{ExitPolicy, Extensions, RelayEntry, RelayRole, Roles};
+use crate::rendezvous::IntroPoint;
 
 /// Bytes as the file writes them.
 #[derive(Clone, Default, Deserialize)]
@@ -77,9 +77,9 @@ pub(super) struct RelayFields {
     #[serde(default)]
     pub(super) of: u8,
     #[serde(default)]
-    pub(super) locks: Vec<Bytes>,
+    pub(super) auth_keys: Vec<Bytes>,
     #[serde(default)]
-    pub(super) bits: u8,
+    pub(super) effort: u8,
     #[serde(default)]
     pub(super) seed: Bytes,
 }
@@ -139,7 +139,7 @@ pub(super) struct FrameFields {
 #[derive(Deserialize)]
 pub(super) struct Place {
     pub(super) relay: Bytes,
-    pub(super) lock: Bytes,
+    pub(super) auth_key: Bytes,
 }
 
 /// Where somebody takes introductions.
@@ -150,8 +150,8 @@ pub(super) struct PointFields {
 }
 
 impl PointFields {
-    pub(super) fn point(&self) -> Result<Point, String> {
-        Ok(Point { relay: RelayIdentity(self.relay.array()?), salt: self.salt.array()? })
+    pub(super) fn point(&self) -> Result<IntroPoint, String> {
+        Ok(IntroPoint { relay: RelayIdentity(self.relay.array()?), salt: self.salt.array()? })
     }
 }
 
@@ -227,14 +227,19 @@ impl RelayFields {
             RelayCommand::Rendezvous2 => RelayMessage::Rendezvous2(fragment()?),
             RelayCommand::RendezvousEstablished => RelayMessage::RendezvousEstablished,
             RelayCommand::EstablishIntro => {
-                let locks = self.locks.iter().map(|lock| lock.array().map(Lock)).collect::<Result<Vec<_>, _>>()?;
-                let locks = locks.into_boxed_slice().try_into().map_err(|_| format!("not {LOCKS} locks"))?;
-                RelayMessage::EstablishIntro { part: self.part, of: self.of, locks }
+                let auth_keys = self
+                    .auth_keys
+                    .iter()
+                    .map(|auth_key| auth_key.array().map(IntroAuthKey))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let auth_keys =
+                    auth_keys.into_boxed_slice().try_into().map_err(|_| format!("not {AUTH_KEYS_PER_CELL} keys"))?;
+                RelayMessage::EstablishIntro { part: self.part, of: self.of, auth_keys }
             }
             RelayCommand::IntroEstablished => RelayMessage::IntroEstablished,
             RelayCommand::Introduce1 => RelayMessage::Introduce1(fragment()?),
             RelayCommand::Introduce2 => RelayMessage::Introduce2(fragment()?),
-            RelayCommand::IntroduceAck => RelayMessage::IntroduceAck { bits: self.bits, seed: self.seed.array()? },
+            RelayCommand::IntroduceAck => RelayMessage::IntroduceAck { effort: self.effort, seed: self.seed.array()? },
             RelayCommand::RendezvousUnknown => RelayMessage::RendezvousUnknown,
         };
         let mut payload = [0xee; PAYLOAD_LEN];
@@ -313,10 +318,12 @@ impl FrameFields {
             },
             FrameType::Pending => Frame::Pending { key: self.key.array()?, points: points()? },
             FrameType::Confirm => Frame::Confirm,
-            FrameType::Welcome => Frame::Welcome { identity: self.identity.array()?, pre_key: self.pre_key.get()? },
+            FrameType::PreKeyMessage => {
+                Frame::PreKeyMessage { identity: self.identity.array()?, pre_key: self.pre_key.get()? }
+            }
             FrameType::Decline => Frame::Decline,
-            FrameType::Renew => {
-                Frame::Renew { identity: self.identity.array()?, one_time_key: self.one_time_key.array()? }
+            FrameType::SessionReset => {
+                Frame::SessionReset { identity: self.identity.array()?, one_time_key: self.one_time_key.array()? }
             }
             FrameType::Resume => {
                 let id =
@@ -357,7 +364,7 @@ pub(super) fn insert(fields: &[(u16, Bytes)], to: &mut Extensions) -> Result<(),
 
 /// The roles with these names, and the bits of others.
 pub(super) fn roles(names: &[String], unknown: u16) -> Result<Roles, String> {
-    let roles = names.iter().map(|role| role.parse::<Role>().map_err(text)).collect::<Result<Roles, String>>()?;
+    let roles = names.iter().map(|role| role.parse::<RelayRole>().map_err(text)).collect::<Result<Roles, String>>()?;
     Ok(Roles::from_bits(roles.bits() | unknown))
 }
 

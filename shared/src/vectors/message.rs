@@ -11,7 +11,7 @@ use super::fields::{AuthorityFields, Bytes, EntryFields, FrameFields, LinkFields
 use super::profile::{HeaderFields, RecordFields};
 use super::{Outcome, named, same, same_bytes, text};
 use crate::cell::fragment::{Assembler, Fragment, split};
-use crate::cell::introduction::{Introduction, IntroductionId, Lock};
+use crate::cell::introduction::{IntroAuthKey, Introduction, IntroductionId};
 use crate::cell::message::Cookie;
 use crate::cell::{CELL_LEN, Cell, CircId, Command, DestroyReason};
 use crate::client::api::MessageId;
@@ -269,7 +269,7 @@ impl Message {
             }
             Self::Invite { network, reusable, expires, key, secret, places, fragment, verification } => {
                 let place = |place: &Place| {
-                    Ok::<_, String>((RelayIdentity(place.relay.array()?), Lock(place.lock.array()?).id()))
+                    Ok::<_, String>((RelayIdentity(place.relay.array()?), IntroAuthKey(place.auth_key.array()?).id()))
                 };
                 let invite = Invite {
                     network: network.array()?,
@@ -346,9 +346,10 @@ impl Message {
             }
             Self::Service { secret, inviter, point } => {
                 let (secret, point) = (SharedSecret::new(secret.array()?), point.point()?);
-                let role = if *inviter { rendezvous::Role::Inviter } else { rendezvous::Role::Guest };
-                let lock = secret.lock(role, &point);
-                same_bytes(&[&lock.0[..], &lock.id().0, &secret.verification(role)].concat(), bytes)?;
+                let role =
+                    if *inviter { rendezvous::RelationshipRole::Inviter } else { rendezvous::RelationshipRole::Guest };
+                let auth_key = secret.auth_key(role, &point);
+                same_bytes(&[&auth_key.0[..], &auth_key.id().0, &secret.verification(role)].concat(), bytes)?;
                 Ok(vec!["service".to_owned()])
             }
             Self::SafetyNumber { secret, inviter, guest } => {

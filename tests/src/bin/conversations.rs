@@ -49,7 +49,7 @@ fn native(url: &str) {
             _ => None,
         });
         visitor.say(&json!({"do": "send", "to": name, "text": "first"}));
-        inviter.approve(Mark::default());
+        inviter.accept_request(Mark::default());
         inviter.await_message("first");
         first.push(begin.elapsed());
         let visitor_name = inviter.await_contact(Mark::default(), ContactState::Connected);
@@ -146,7 +146,7 @@ fn pages(url: &str) {
         let (link, begin) = (ada.invite(), Instant::now());
         ben.add(&link, "Ada");
         ben.open_conversation("Ada");
-        ada.approve();
+        ada.accept_request();
         ben.send("first");
         ben.await_delivered("first");
         first.push(begin.elapsed());

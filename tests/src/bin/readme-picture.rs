@@ -19,7 +19,7 @@ fn main() {
     ben.look(SIZE.0, SIZE.1, Scheme::Dark);
     ben.paste_into("contact-introduce", "Ben");
     ben.add(&ada.invite(), "Ada");
-    ada.approve();
+    ada.accept_request();
     ben.open_conversation("Ada");
     ada.open_conversation("Ben");
     for (from, to, text) in [

@@ -151,7 +151,7 @@ impl Page {
 
     /// Waits until somebody asks for contact, and takes them.
     #[track_caller]
-    pub fn approve(&self) {
+    pub fn accept_request(&self) {
         self.click("request-approve");
     }
 

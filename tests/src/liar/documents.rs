@@ -1,12 +1,12 @@
 //! What an authority makes up.
 
 use allium_shared::netdir::{
-    Authorities, ConsensusDigest, ConsensusSignature, Echo, Echoes, Extensions, RelayDescriptor, Role, SignedVote,
+    Authorities, ConsensusDigest, ConsensusSignature, Echo, Echoes, Extensions, RelayDescriptor, RelayRole, SignedVote,
     Vote, VotedRelay, encode_signatures, verify_signatures,
 };
 
 use super::http::Answer;
-use super::{Lie, State, Work};
+use super::{Lie, ProofOfWork, State};
 use crate::{directory, peer};
 
 /// How long a phase of the voting is where there are liars, in milliseconds.
@@ -84,7 +84,7 @@ impl State {
     }
 
     /// The vote for this period and door, made when it is asked for first.
-    fn voted<'a>(&self, work: &'a mut Work, authorities: &Authorities, at: u64, door: usize) -> &'a SignedVote {
+    fn voted<'a>(&self, work: &'a mut ProofOfWork, authorities: &Authorities, at: u64, door: usize) -> &'a SignedVote {
         let which = if work.lie == Lie::TwoVotes { door } else { 0 };
         if !work.votes.contains_key(&(at, which)) {
             let vote = self.make(work, at, which);
@@ -94,7 +94,7 @@ impl State {
         &work.votes[&(at, which)]
     }
 
-    fn make(&self, work: &Work, at: u64, which: usize) -> Vote {
+    fn make(&self, work: &ProofOfWork, at: u64, which: usize) -> Vote {
         let mut descriptors: Vec<Vec<u8>> = work.descriptors.values().cloned().collect();
         if work.lie == Lie::Drop {
             let mut every_other = [true, false].into_iter().cycle();
@@ -106,7 +106,7 @@ impl State {
         let network = work.authorities.as_ref().map(|list| *list.network());
         let voted = |bytes: Vec<u8>| {
             let descriptor = RelayDescriptor::verify(&bytes, network.as_ref()?).ok()?;
-            let roles = Role::ALL.into_iter().collect();
+            let roles = RelayRole::ALL.into_iter().collect();
             Some(VotedRelay { descriptor, bytes: bytes.into(), roles, weight: 1_000_000, health: 100, since: 0 })
         };
         let mut relays: Vec<_> = descriptors.into_iter().filter_map(voted).collect();

@@ -242,7 +242,7 @@ impl ClientNode {
         let command = match &event {
             // As `allium chat` does: what is printed need not be printed again.
             Event::Message { contact, id, .. } => Some(Command::Shown { contact: *contact, id: *id }),
-            Event::Request { id, .. } if self.approves => Some(Command::Approve { id: *id }),
+            Event::Request { id, .. } if self.approves => Some(Command::Accept { id: *id }),
             _ => None,
         };
         let now = self.clock(net);

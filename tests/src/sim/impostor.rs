@@ -1,10 +1,10 @@
 //! A contact of a client's, played by somebody who knows all that the contact's client knew, and keeps to no rule.
 
 use allium_shared::cell::fragment::Assembler;
-use allium_shared::cell::introduction::{Introduction, Lock};
+use allium_shared::cell::introduction::{IntroAuthKey, Introduction};
 use allium_shared::cell::message::{Cookie, RelayMessage};
 use allium_shared::cell::{CircId, DestroyReason};
-use allium_shared::circuit::{Received, Side};
+use allium_shared::circuit::{Received, RendezvousRole};
 use allium_shared::client::api::MessageId;
 use allium_shared::crypto::handshake::{
     CircuitKeys, ClientHandshake, INTRODUCTION_LEN, SERVER_MESSAGE_LEN, ServerPublic,
@@ -13,7 +13,7 @@ use allium_shared::messaging::content::content_of;
 use allium_shared::messaging::envelope::Chain;
 use allium_shared::messaging::frame::{Frame, FrameReader};
 use allium_shared::messaging::session::OlmSession;
-use allium_shared::rendezvous::{Invitation, Point, Role, SharedSecret, service_identity};
+use allium_shared::rendezvous::{IntroPoint, Invitation, RelationshipRole, SharedSecret, service_identity};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use serde::Deserialize;
@@ -31,9 +31,9 @@ struct Record {
 #[derive(Deserialize)]
 struct Relationship {
     secret: SharedSecret,
-    role: Role,
+    role: RelationshipRole,
     their_key: [u8; 32],
-    their_points: Vec<Point>,
+    their_points: Vec<IntroPoint>,
     generation: u64,
 }
 
@@ -107,7 +107,7 @@ impl Impostor {
             return false;
         };
         if let Some(circuit) = origin.circuit(circ) {
-            circuit.join(Side::Visitor, &CircuitKeys::from(&mut stream));
+            circuit.join(RendezvousRole::Client, &CircuitKeys::from(&mut stream));
         }
         let read = origin.heard(circ).count();
         self.joined = Some(Joined { origin, circ, frames: FrameReader::default(), read, heard: Vec::new() });
@@ -156,10 +156,10 @@ impl Impostor {
     pub fn bring(&mut self, sim: &mut Sim, handshake: [u8; INTRODUCTION_LEN]) {
         let relationship = &self.relationship;
         let Some(point) = relationship.their_points.first() else { return };
-        let lock: Lock = relationship.secret.lock(relationship.role.other(), point);
+        let auth_key: IntroAuthKey = relationship.secret.auth_key(relationship.role.other(), point);
         let Some(relay) = sim.relay_known_as(&point.relay) else { return };
         let (mut origin, circ) = reach(sim, relay);
-        for fragment in (Introduction { id: lock.id(), nonce: 0, handshake }).to_relay() {
+        for fragment in (Introduction { id: auth_key.id(), nonce: 0, handshake }).to_relay() {
             origin.send(sim, circ, &RelayMessage::Introduce1(fragment));
         }
         origin.wait(sim, |origin| origin.messages(circ).next().is_some() || origin.is_gone(circ));

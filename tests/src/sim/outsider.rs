@@ -6,7 +6,7 @@ use std::time::Duration;
 use allium_shared::cell::fragment::{Assembler, split};
 use allium_shared::cell::message::{Cookie, EndReason, RelayMessage, Service};
 use allium_shared::cell::{Cell, CircId, Command, DestroyReason, LinkEnd};
-use allium_shared::circuit::{Circuit, CircuitError, Hop, JOINED_STREAM, Received, Side};
+use allium_shared::circuit::{Circuit, CircuitError, Hop, JOINED_STREAM, Received, RendezvousRole};
 use allium_shared::crypto::handshake::{
     CircuitKeys, ClientHandshake, PAYLOAD_LEN, SERVER_MESSAGE_LEN, ServerHandshake, ServerPublic,
 };
@@ -489,7 +489,7 @@ impl Meeting {
         }
         let keys = CircuitKeys::from(&mut stream);
         if let Some(circuit) = host.circuit(*host_circ) {
-            circuit.join(Side::Host, &keys);
+            circuit.join(RendezvousRole::Service, &keys);
         }
         let Some(answer) = collect(sim, visitor, *visitor_circ, |message| match message {
             RelayMessage::Rendezvous2(fragment) => Some(fragment.clone()),
@@ -499,7 +499,7 @@ impl Meeting {
         };
         let Ok(mut stream) = handshake.finish(&answer[..SERVER_MESSAGE_LEN]) else { return false };
         if let Some(circuit) = visitor.circuit(*visitor_circ) {
-            circuit.join(Side::Visitor, &CircuitKeys::from(&mut stream));
+            circuit.join(RendezvousRole::Client, &CircuitKeys::from(&mut stream));
         }
         true
     }

@@ -9,8 +9,8 @@ use allium_shared::cell::message::Cookie;
 use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
-use allium_shared::netdir::{RelayEntry, Role, Roles};
-use allium_shared::relay::circuits::{Note, RelayKeys};
+use allium_shared::netdir::{RelayEntry, RelayRole, Roles};
+use allium_shared::relay::circuits::{LinkEvent, RelayKeys};
 use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
@@ -122,7 +122,7 @@ impl RelayNode {
             identity,
             link.public(),
             onion.public(),
-            [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect::<Roles>(),
+            [RelayRole::Guard, RelayRole::Middle, RelayRole::Rendezvous].into_iter().collect::<Roles>(),
             format!("relay{n}").parse().expect("a nickname"),
             format!("ws://{}:{}/link", land.address(n), 10_000 + n).parse().expect("an address"),
         );
@@ -312,7 +312,7 @@ impl RelayNode {
             }
             Effect::Relieve => {
                 let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));
-                desk.effects.extend(memory::worst(net.now, loads).map(|end| Effect::Tell(end, Note::Shed)));
+                desk.effects.extend(memory::worst(net.now, loads).map(|end| Effect::Tell(end, LinkEvent::Shed)));
             }
             Effect::Tell(end, note) => {
                 self.observe(net, end, &note);
@@ -366,16 +366,18 @@ impl RelayNode {
     }
 
     /// What the relay now knows of circuits that belong together.
-    fn observe(&self, net: &mut Net, end: End, note: &Note<End>) {
-        if let Note::Destroy { reason, .. } | Note::OpenFailed { reason, .. } = note
+    fn observe(&self, net: &mut Net, end: End, note: &LinkEvent<End>) {
+        if let LinkEvent::Destroy { reason, .. } | LinkEvent::OpenFailed { reason, .. } = note
             && matches!(net.owner(end.far()), Some(Owner::Client(..)))
         {
             *net.totals.destroyed.entry(format!("{reason:?}")).or_default() += 1;
         }
         let Some(observer) = &mut net.observer else { return };
         match note {
-            Note::Adopt { circ, previous, .. } => observer.joins(self.n, Joint::Extension, (end, *circ), *previous),
-            Note::Visit { circ, comer, .. } => observer.joins(self.n, Joint::Rendezvous, (end, *circ), *comer),
+            LinkEvent::Adopt { circ, previous, .. } => {
+                observer.joins(self.n, Joint::Extension, (end, *circ), *previous)
+            }
+            LinkEvent::Visit { circ, comer, .. } => observer.joins(self.n, Joint::Rendezvous, (end, *circ), *comer),
             _ => {}
         }
     }
@@ -408,8 +410,8 @@ impl RelayNode {
 /// What a link wants of the rest of its relay.
 enum Effect {
     Forward(End, Vec<Cell>),
-    Tell(End, Note<End>),
-    Connect(RelayIdentity, Note<End>),
+    Tell(End, LinkEvent<End>),
+    Connect(RelayIdentity, LinkEvent<End>),
     Answer(Request<End>),
     Relieve,
     Establish((End, CircId)),
@@ -429,18 +431,18 @@ impl Effect {
     }
 }
 
-const fn circuit_of(note: &Note<End>) -> CircId {
+const fn circuit_of(note: &LinkEvent<End>) -> CircId {
     match note {
-        Note::Open { origin, .. } => origin.1,
-        Note::Shed => CircId::NONE,
-        Note::Answered { circ, .. }
-        | Note::Opened { circ, .. }
-        | Note::OpenFailed { circ, .. }
-        | Note::Adopt { circ, .. }
-        | Note::Destroy { circ, .. }
-        | Note::Visit { circ, .. }
-        | Note::Introduce { circ, .. }
-        | Note::Joined { circ, .. } => *circ,
+        LinkEvent::Open { origin, .. } => origin.1,
+        LinkEvent::Shed => CircId::NONE,
+        LinkEvent::Answered { circ, .. }
+        | LinkEvent::Opened { circ, .. }
+        | LinkEvent::OpenFailed { circ, .. }
+        | LinkEvent::Adopt { circ, .. }
+        | LinkEvent::Destroy { circ, .. }
+        | LinkEvent::Visit { circ, .. }
+        | LinkEvent::Introduce { circ, .. }
+        | LinkEvent::Joined { circ, .. } => *circ,
     }
 }
 
@@ -488,11 +490,11 @@ impl Switch for DeskSwitch<'_> {
         Padding::default()
     }
 
-    fn tell(&mut self, link: &End, note: Note<End>) {
+    fn tell(&mut self, link: &End, note: LinkEvent<End>) {
         self.effects.push_back(Effect::Tell(*link, note));
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: Note<End>) {
+    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<End>) {
         self.effects.push_back(Effect::Connect(relay, note));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use allium_shared::client::api::BatchId;
-use allium_shared::relay::circuits::Note;
+use allium_shared::relay::circuits::LinkEvent;
 use allium_shared::time::Instant;
 
 use super::Node;
@@ -43,7 +43,7 @@ pub(super) enum Happening {
     /// A relay's link wants to be called.
     Tick(End),
     /// A handshake that a link brought is answered.
-    Answered(End, Box<Note<End>>),
+    Answered(End, Box<LinkEvent<End>>),
     /// A client wants to be called.
     Wake(usize),
     /// The oldest batch that a client's disk still has to write, in the client's `n`th life.

@@ -31,7 +31,7 @@ fn a_broken_link_is_told_so() {
     assert_no_contact(&ben);
     // The same link, whole, still works; white space around it does no harm.
     ben.add(&format!("  {link}\n"), "Ada", None);
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     assert_eq!(ben.await_contact(Mark::default(), ContactState::Connected), "Ada");
 }
 
@@ -83,7 +83,7 @@ fn a_link_whose_relays_have_just_died_is_told_so() {
     // The inviter is still there for another try.
     let mark = ben.mark();
     ben.add(&ada.invite(), "Ada again", None);
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     assert_eq!(ben.await_contact(mark, ContactState::Connected), "Ada again");
 }
 
@@ -100,7 +100,7 @@ fn a_link_whose_maker_is_away_is_told_so() {
     // A crash is no end: once the inviter is back, the two meet.
     let mark = ben.mark();
     ada.restart();
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     assert_eq!(ben.await_contact(mark, ContactState::Connected), "Ada");
 }
 

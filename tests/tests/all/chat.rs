@@ -113,7 +113,7 @@ fn contacts_of_one_name_are_told_apart() {
         let mark = ada.mark();
         let link = ada.invite();
         visitor.add(&link, "Twin", Some("Sam"));
-        ada.approve(mark);
+        ada.accept_request(mark);
         names.push(ada.await_contact(mark, ContactState::Connected));
     }
     assert_eq!(names[0], "Sam");
@@ -122,7 +122,7 @@ fn contacts_of_one_name_are_told_apart() {
 
     let mark = ben.mark();
     ben.add(&cid.invite(), "Twin", Some("Ben"));
-    cid.approve(chat_start());
+    cid.accept_request(chat_start());
     let second = ben.await_contact(mark, ContactState::Connected);
     assert_ne!(second, "Twin");
     // Each name reaches its own person.
@@ -161,7 +161,7 @@ fn contacts_see_one_safety_number_and_nobody_else_does() {
     let cid = Chat::open("Cid", &network.url());
     cid.add(&pair.inviter.invite(), "Ada", Some("Cid"));
     let mark = pair.inviter.mark();
-    pair.inviter.approve(mark);
+    pair.inviter.accept_request(mark);
     let name = pair.inviter.await_contact(mark, ContactState::Connected);
     assert_ne!(safety(&pair.inviter, &name).0, number, "two contacts share a number");
 }
@@ -185,7 +185,7 @@ fn an_invite_serves_one_person() {
     let link = ada.invite();
     assert!(ada.events().iter().all(|event| !matches!(event, Event::Contact { .. })), "nobody has taken it yet");
     ben.add(&link, "Ada", Some("Ben"));
-    ada.approve(chat_start());
+    ada.accept_request(chat_start());
     ada.await_contact(chat_start(), ContactState::Connected);
     let mark = cid.mark();
     cid.add(&link, "Ada", Some("Cid"));

@@ -121,7 +121,7 @@ fn a_message_to_a_contact_who_is_not_yet_connected_waits() {
         _ => None,
     });
     let id = ben.send(&first, "the very first");
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     assert_eq!(ada.await_message("the very first").id, id);
     ben.await_delivered(&id);
 }

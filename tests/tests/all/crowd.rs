@@ -158,7 +158,7 @@ fn gather(url: &str) -> Vec<Person> {
         let (inviter, guest) = (&people[a].chat, &people[b].chat);
         let marks = (inviter.mark(), guest.mark());
         guest.add(&inviter.invite(), &name(a), Some(&name(b)));
-        assert_eq!(inviter.approve(marks.0), name(b));
+        assert_eq!(inviter.accept_request(marks.0), name(b));
         inviter.await_state(marks.0, &name(b), DRAINED_WITHIN, |state| state == ContactState::Connected);
         guest.await_state(marks.1, &name(a), DRAINED_WITHIN, |state| state == ContactState::Connected);
     }

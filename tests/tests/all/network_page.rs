@@ -118,7 +118,7 @@ fn an_invite_is_neither_lost_nor_leaked_by_it() {
     page.until("the link in its field", |page| page.value("contact-link")?.contains(fragment).then_some(()));
     page.type_into("contact-name", "Ada");
     page.click("contact-add");
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     page.open_conversation("Ada");
     page.send("After a detour");
     ada.await_message("After a detour");

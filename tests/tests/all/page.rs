@@ -34,7 +34,7 @@ fn two_pages_chat_both_ways() {
     assert!(ada.texts("contact").is_empty(), "nobody is a contact who was not accepted");
     save_all(&ada, "request");
     save_all(&ben, "requested");
-    ada.approve();
+    ada.accept_request();
     ada.until("the conversation that opens", |page| page.value("message-input"));
     for page in [&ada, &ben] {
         page.path();
@@ -156,7 +156,7 @@ fn a_page_invites_a_native_client() {
     let page = Page::open("Ada", &network.url());
     let ben = Chat::open("Ben", &network.url());
     ben.add(&page.invite(), "Ada", Some("Ben & <i>Co</i>"));
-    page.approve();
+    page.accept_request();
     let ada = ben.await_contact(Mark::default(), ContactState::Connected);
     let entry = page.open_conversation("Ben & <i>Co</i>");
     assert!(entry.contains("Ben & <i>Co</i>"), "{entry}");
@@ -188,7 +188,7 @@ fn a_page_opened_by_an_invite_keeps_it_to_itself() {
     page.assert_at_hand(&AT_FIRST);
     page.type_into("contact-name", "Ada");
     page.click("contact-add");
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     page.open_conversation("Ada");
     page.send("I came by your link");
     ada.await_message("I came by your link");
@@ -215,7 +215,7 @@ fn links_that_cannot_be_used_are_told_so() {
     save_all(&page, "problem");
     page.paste_into("contact-link", &link);
     page.click("contact-add");
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     page.open_conversation("Ada");
     page.send("At last");
     ada.await_message("At last");
@@ -227,7 +227,7 @@ fn the_relay_where_two_pages_meet_dies() {
     let network = Network::start(&Options { page: true, ..Options::default() });
     let (ada, ben) = Page::open_two(&network.url());
     ben.add(&ada.invite(), "Ada");
-    ada.approve();
+    ada.accept_request();
     ben.open_conversation("Ada");
     ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));
     ada.open_conversation("");
@@ -270,7 +270,7 @@ pub(crate) fn ada_and_a_page(url: &str) -> (Chat, Page, String) {
     let ada = Chat::open("Ada", url);
     let page = Page::open("Ben", url);
     page.add(&ada.invite(), "Ada");
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     page.open_conversation("Ada");
     let ben = ada.await_contact(Mark::default(), ContactState::Connected);
     (ada, page, ben)

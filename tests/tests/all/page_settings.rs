@@ -115,7 +115,7 @@ fn whoever_is_blocked_is_listed_and_can_come_back() {
     page.until("Carol alone", |page| (page.texts("blocked").len() == 1).then_some(()));
     page.click("unblock");
     page.until("nobody", |page| page.text("blocked-none"));
-    page.approve();
+    page.accept_request();
     page.open_conversation("Carol");
     page.send("Here you are");
     carol.await_message("Here you are");

@@ -90,7 +90,7 @@ fn two_tabs_show_the_same_and_either_can_do_everything() {
     // An invite, a request, and the list of relays go through the one that leads as well.
     let carol = Chat::open("Carol", &network.url());
     carol.add(&page.invite(), "Ben", Some("Carol"));
-    page.approve();
+    page.accept_request();
     page.open_conversation("Carol");
     page.send("Hello Carol");
     carol.await_message("Hello Carol");
@@ -421,7 +421,7 @@ fn without_locks_tabs_take_turns_when_the_person_wants_it() {
     assert_eq!(page.browser.script("return typeof navigator.locks", &[]), "undefined");
     let ada = Chat::open("Ada", &network.url());
     page.add(&ada.invite(), "Ada");
-    ada.approve(allium_tests::chat::Mark::default());
+    ada.accept_request(allium_tests::chat::Mark::default());
     page.open_conversation("Ada");
     page.send("From the first tab");
     page.await_delivered("From the first tab");

@@ -24,7 +24,7 @@ fn a_site_that_names_other_authorities_is_refused_and_nothing_is_lost() {
     let ada = Chat::open("Ada", &network.url());
     let page = Page::open("Ben", &origin.url());
     page.add(&ada.invite(), "Ada");
-    ada.approve(Mark::default());
+    ada.accept_request(Mark::default());
     page.open_conversation("Ada");
     let ben = ada.await_contact(Mark::default(), ContactState::Connected);
     page.send("Before");

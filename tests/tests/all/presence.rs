@@ -9,13 +9,13 @@
 use std::time::{Duration, Instant};
 
 use allium_shared::cell::CircId;
-use allium_shared::cell::introduction::{Introduction, IntroductionId, LOCK_LEN};
+use allium_shared::cell::introduction::{AUTH_KEY_LEN, Introduction, IntroductionId};
 use allium_shared::cell::message::{Cookie, RelayMessage, Service};
 use allium_shared::circuit::Received;
 use allium_shared::client::{KEY_SERVERS, key_servers};
 use allium_shared::crypto::handshake::{ClientHandshake, INTRODUCTION_LEN, ServerPublic};
 use allium_shared::crypto::keys::RelayIdentity;
-use allium_shared::rendezvous::{Invitation, Point, Role, SharedSecret, service_identity};
+use allium_shared::rendezvous::{IntroPoint, Invitation, RelationshipRole, SharedSecret, service_identity};
 use allium_shared::services::{UserId, read_key_answer};
 use allium_tests::chat::{Chat, ContactState, Event, Mark, PATIENCE};
 use allium_tests::network::{Network, Options};
@@ -59,13 +59,13 @@ impl Known {
             serde_json::from_value(value.clone()).expect("a relationship has it")
         }
         let secret: SharedSecret = read(&relationship["secret"]);
-        let host = read::<Role>(&relationship["role"]).other();
+        let host = read::<RelationshipRole>(&relationship["role"]).other();
         let their_key: [u8; 32] = read(&relationship["their_key"]);
-        let points: Vec<Point> = read(&relationship["their_points"]);
+        let points: Vec<IntroPoint> = read(&relationship["their_points"]);
         Self {
             server: ServerPublic { identity: service_identity(&their_key), onion_key: their_key },
             verification: secret.verification(host),
-            places: points.iter().map(|point| (point.relay, secret.lock(host, point).id())).collect(),
+            places: points.iter().map(|point| (point.relay, secret.auth_key(host, point).id())).collect(),
             generation: read(&relationship["generation"]),
         }
     }
@@ -151,7 +151,7 @@ fn bring(peer: &mut Peer, circ: CircId, introduction: &Introduction) -> ((u8, [u
     });
     match peer.await_received(circ) {
         Received::Message(message) => match *message {
-            RelayMessage::IntroduceAck { bits, seed } => ((bits, seed), begin.elapsed()),
+            RelayMessage::IntroduceAck { effort, seed } => ((effort, seed), begin.elapsed()),
             other => panic!("an introduction is answered by {other:?}"),
         },
         other => panic!("an introduction is answered by {other:?}"),
@@ -182,7 +182,7 @@ struct Times([Vec<Duration>; 2]);
 fn befriend(inviter: &Chat, guest: &Chat, inviter_name: &str, guest_name: &str) {
     let mark = inviter.mark();
     guest.add(&inviter.invite(), inviter_name, Some(guest_name));
-    inviter.approve(mark);
+    inviter.accept_request(mark);
     inviter.await_state(mark, guest_name, PATIENCE, |state| state == ContactState::Connected);
     guest.await_contact(Mark::default(), ContactState::Connected);
 }
@@ -289,7 +289,7 @@ fn ask_all(
             for kind in 0..KINDS.len() {
                 let kind = (kind + n) % KINDS.len();
                 let nobody = {
-                    let mut bytes = [0; LOCK_LEN];
+                    let mut bytes = [0; AUTH_KEY_LEN];
                     outsider.rng.fill_bytes(&mut bytes);
                     Introduction { id: IntroductionId(bytes), nonce: 0, handshake: [7; INTRODUCTION_LEN] }
                 };

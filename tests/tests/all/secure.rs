@@ -82,7 +82,7 @@ fn pages_that_came_by_https_open_secure_links_only() {
     let link = ada.invite();
     assert!(link.starts_with(&network.page()), "{link}");
     ben.add(&link, "Ada");
-    ada.approve();
+    ada.accept_request();
     ben.open_conversation("Ada");
     ben.send("In an envelope");
     ada.until("the visitor", |page| (!page.texts("contact").is_empty()).then_some(()));

@@ -2,7 +2,7 @@
 
 use allium_shared::cell::message::{EndReason, Service};
 use allium_shared::netdir::ConsensusUpdate;
-use allium_shared::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer, read_time};
+use allium_shared::services::{PUBLISH_EFFORT, Publication, STORED, UserId, day, read_key_answer, read_time};
 use allium_tests::chat::{Chat, Event, PATIENCE};
 use allium_tests::network::{self, Network, Options};
 use allium_tests::peer::{self, Directory, Peer};
@@ -114,7 +114,7 @@ fn what_a_user_publishes_outlives_the_relays_process() {
     };
     assert_eq!(find(), None);
     let today = day(peer::now());
-    let nonce = Publication::work(today, &record).search(WORK_BITS, 0, u64::MAX).unwrap();
+    let nonce = Publication::work(today, &record).search(PUBLISH_EFFORT, 0, u64::MAX).unwrap();
     let publication = Publication { nonce, day: today, record: &record };
     assert_eq!(ask(&directory, Service::PublishKey, &publication.encode()), [STORED]);
     assert_eq!(find().as_deref(), Some(&record[..]));

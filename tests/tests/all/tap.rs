@@ -23,7 +23,7 @@ fn a_chat_between_native_clients_shows_nothing() {
     }
     let (here, there) = (ada.mark(), ben.mark());
     ben.add(&link, "Adalbertine", Some("Bartholomew"));
-    ada.approve(here);
+    ada.accept_request(here);
     assert_eq!(ben.await_contact(there, ContactState::Connected), "Adalbertine");
     assert_eq!(ada.await_contact(here, ContactState::Connected), "Bartholomew");
     let pair = Pair {
@@ -65,7 +65,7 @@ fn a_chat_between_pages_shows_nothing() {
     }
     ben.type_into("contact-introduce", "Bartholomew");
     ben.add(&link, "Adalbertine");
-    ada.approve();
+    ada.accept_request();
     ben.open_conversation("Adalbertine");
     ada.open_conversation("Bartholomew");
     secrets.add_text("the marker", MARKER);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use allium_shared::cell::fragment::{Assembler, Fragment, split};
-use allium_shared::cell::introduction::{Introduction, IntroductionId, LOCKS, Lock, MAX_PARTS};
+use allium_shared::cell::introduction::{AUTH_KEYS_PER_CELL, IntroAuthKey, Introduction, IntroductionId, MAX_PARTS};
 use allium_shared::cell::message::{Cookie, RelayMessage, Service, StreamId};
 use allium_shared::cell::{Cell, CircId, Command, DestroyReason};
 use allium_shared::circuit::Received;
@@ -20,26 +20,26 @@ const PATH: [usize; 3] = [0, 1, RELAY];
 /// Tries that one circuit has.
 const TRIES: usize = 32;
 
-const MINE: Lock = Lock([1; 16]);
-const OTHERS: Lock = Lock([2; 16]);
+const MINE: IntroAuthKey = IntroAuthKey([1; 16]);
+const OTHERS: IntroAuthKey = IntroAuthKey([2; 16]);
 
 fn nobody() -> IntroductionId {
-    Lock([9; 16]).id()
+    IntroAuthKey([9; 16]).id()
 }
 
 /// A list with these locks and others that nobody knows of.
-fn list(locks: &[Lock]) -> RelayMessage {
-    let filled = std::array::from_fn(|n| locks.get(n).copied().unwrap_or(Lock([100 + n as u8; 16])));
-    RelayMessage::EstablishIntro { part: 0, of: 1, locks: Box::new(filled) }
+fn list(auth_keys: &[IntroAuthKey]) -> RelayMessage {
+    let filled = std::array::from_fn(|n| auth_keys.get(n).copied().unwrap_or(IntroAuthKey([100 + n as u8; 16])));
+    RelayMessage::EstablishIntro { part: 0, of: 1, auth_keys: Box::new(filled) }
 }
 
 /// The lock of a part of a longer list.
-fn lock_of(part: u8) -> Lock {
-    Lock([0x40 + part; 16])
+fn lock_of(part: u8) -> IntroAuthKey {
+    IntroAuthKey([0x40 + part; 16])
 }
 
 fn part(part: u8, of: u8) -> RelayMessage {
-    RelayMessage::EstablishIntro { part, of, locks: Box::new([lock_of(part); LOCKS]) }
+    RelayMessage::EstablishIntro { part, of, auth_keys: Box::new([lock_of(part); AUTH_KEYS_PER_CELL]) }
 }
 
 fn established(origin: &Origin, circ: CircId) -> usize {
@@ -47,17 +47,17 @@ fn established(origin: &Origin, circ: CircId) -> usize {
 }
 
 /// Gives a list to the last hop, which has to take it.
-fn establish(sim: &mut Sim, origin: &mut Origin, circ: CircId, locks: &[Lock]) {
+fn establish(sim: &mut Sim, origin: &mut Origin, circ: CircId, auth_keys: &[IntroAuthKey]) {
     let before = established(origin, circ);
-    origin.send(sim, circ, &list(locks));
+    origin.send(sim, circ, &list(auth_keys));
     assert!(origin.wait(sim, |origin| established(origin, circ) > before), "an honest list is taken");
 }
 
 /// Somebody who takes what comes for these locks, over a link of their own.
-fn host(sim: &mut Sim, path: &[usize], locks: &[Lock]) -> (Origin, CircId) {
+fn host(sim: &mut Sim, path: &[usize], auth_keys: &[IntroAuthKey]) -> (Origin, CircId) {
     let mut origin = Origin::connect(sim, path[0]);
     let circ = open(sim, &mut origin, path);
-    establish(sim, &mut origin, circ, locks);
+    establish(sim, &mut origin, circ, auth_keys);
     (origin, circ)
 }
 
@@ -67,7 +67,7 @@ fn introduction(id: IntroductionId, byte: u8) -> Introduction {
 
 fn acks(origin: &Origin, circ: CircId) -> Vec<(u8, [u8; 16])> {
     let ack = |message: &RelayMessage| match message {
-        RelayMessage::IntroduceAck { bits, seed } => Some((*bits, *seed)),
+        RelayMessage::IntroduceAck { effort, seed } => Some((*effort, *seed)),
         _ => None,
     };
     origin.messages(circ).filter_map(ack).collect()
@@ -157,7 +157,7 @@ fn only_the_lock_gives_an_id() {
     let mut sim = network(2, 4);
     let (mut owner, circ) = host(&mut sim, &PATH, &[MINE]);
     // Whoever brings an introduction knows the id, and may show it as if it were the lock.
-    let (mut thief, thiefs) = host(&mut sim, &[3, 0, RELAY], &[Lock(MINE.id().0)]);
+    let (mut thief, thiefs) = host(&mut sim, &[3, 0, RELAY], &[IntroAuthKey(MINE.id().0)]);
     let mut visitor = Origin::connect(&mut sim, 1);
     let bringing = open(&mut sim, &mut visitor, &[1, 0, RELAY]);
     assert_eq!(bring(&mut sim, &mut visitor, bringing, &introduction(MINE.id(), 5)), Some((0, [0; 16])));
@@ -181,8 +181,8 @@ fn the_newest_circuit_takes_and_the_end_of_the_oldest_takes_nothing_away() {
         let (mut new, news) = host(&mut sim, &[3, 0, RELAY], &[MINE]);
         let mut visitor = Origin::connect(&mut sim, 1);
         let bringing = open(&mut sim, &mut visitor, &[1, 0, RELAY]);
-        for (byte, lock) in [(1, MINE), (2, OTHERS)] {
-            bring(&mut sim, &mut visitor, bringing, &introduction(lock.id(), byte));
+        for (byte, auth_key) in [(1, MINE), (2, OTHERS)] {
+            bring(&mut sim, &mut visitor, bringing, &introduction(auth_key.id(), byte));
         }
         assert_eq!(given(&mut sim, &mut new, news), [(MINE.id(), 1)]);
         assert_eq!(given(&mut sim, &mut old, olds), [(OTHERS.id(), 2)], "what was not taken over stays");
@@ -192,8 +192,8 @@ fn the_newest_circuit_takes_and_the_end_of_the_oldest_takes_nothing_away() {
             old.destroy(&mut sim, olds);
         }
         sim.run_for(A_WHILE);
-        for (byte, lock) in [(3, MINE), (4, OTHERS)] {
-            let answer = bring(&mut sim, &mut visitor, bringing, &introduction(lock.id(), byte));
+        for (byte, auth_key) in [(3, MINE), (4, OTHERS)] {
+            let answer = bring(&mut sim, &mut visitor, bringing, &introduction(auth_key.id(), byte));
             assert_eq!(answer, Some((0, [0; 16])));
         }
         assert_eq!(given(&mut sim, &mut new, news), [(MINE.id(), 1), (MINE.id(), 3)]);
@@ -225,7 +225,9 @@ fn a_list_replaces_the_one_before() {
     let (mut host, circ) = host(&mut sim, &PATH, &[MINE]);
     let mut visitor = Origin::connect(&mut sim, 1);
     let bringing = open(&mut sim, &mut visitor, &[1, 0, RELAY]);
-    let mut call = |sim: &mut Sim, lock: Lock, byte| bring(sim, &mut visitor, bringing, &introduction(lock.id(), byte));
+    let mut call = |sim: &mut Sim, auth_key: IntroAuthKey, byte| {
+        bring(sim, &mut visitor, bringing, &introduction(auth_key.id(), byte))
+    };
     call(&mut sim, MINE, 1);
     establish(&mut sim, &mut host, circ, &[OTHERS]);
     call(&mut sim, MINE, 2);
@@ -277,7 +279,7 @@ fn nonsense() -> Vec<(&'static str, Vec<RelayMessage>)> {
         ("an end that comes twice", fragments(&[0, 1, 2, 2])),
         ("a list of whoever waits", [vec![cookie], lists(&[(0, 1)])].concat()),
         ("what only relays say", vec![RelayMessage::IntroEstablished]),
-        ("another thing that only relays say", vec![RelayMessage::IntroduceAck { bits: 0, seed: [0; 16] }]),
+        ("another thing that only relays say", vec![RelayMessage::IntroduceAck { effort: 0, seed: [0; 16] }]),
     ]
 }
 
@@ -405,26 +407,26 @@ fn work_for_one_introduction_is_no_good_for_another() {
     let mut sim = network(9, 4);
     let mut flood = Flood::new(&mut sim, 22);
     flood.send(&mut sim, nobody(), 420);
-    let (bits, seed) = flood.then(&mut sim, &introduction(MINE.id(), 1)).unwrap();
-    assert_eq!(bits, 12, "work is wanted");
+    let (effort, seed) = flood.then(&mut sim, &introduction(MINE.id(), 1)).unwrap();
+    assert_eq!(effort, 12, "work is wanted");
     let relay = sim.relay(RELAY).identity;
     let mut worked = introduction(MINE.id(), 1);
     let enough = |one: &Introduction, relay, seed: &[u8; 16], nonce| one.work(relay, seed).zeros(nonce) >= 12;
-    worked.nonce = worked.work(&relay, &seed).search(bits.into(), 0, u64::MAX).unwrap();
+    worked.nonce = worked.work(&relay, &seed).search(effort.into(), 0, u64::MAX).unwrap();
     for (id, byte) in [(OTHERS.id(), 1), (MINE.id(), 2)] {
         let other = Introduction { nonce: worked.nonce, ..introduction(id, byte) };
         assert!(!enough(&other, &relay, &seed, worked.nonce));
-        assert_eq!(flood.then(&mut sim, &other), Some((bits, seed)));
+        assert_eq!(flood.then(&mut sim, &other), Some((effort, seed)));
     }
     // Work for another relay, or with a seed that this one has not given out.
     for (relay, seed) in [(sim.relay(1).identity, seed), (relay, [7; 16])] {
         let mut other = introduction(MINE.id(), 1);
-        other.nonce = other.work(&relay, &seed).search(bits.into(), 0, u64::MAX).unwrap();
+        other.nonce = other.work(&relay, &seed).search(effort.into(), 0, u64::MAX).unwrap();
         assert_ne!(other.nonce, worked.nonce);
-        assert_eq!(flood.then(&mut sim, &other).map(|(bits, _)| bits), Some(bits));
+        assert_eq!(flood.then(&mut sim, &other).map(|(effort, _)| effort), Some(effort));
     }
     assert_eq!(flood.then(&mut sim, &worked), Some((0, [0; 16])), "the work itself is taken");
-    assert_eq!(flood.then(&mut sim, &worked), Some((bits, seed)), "and serves once");
+    assert_eq!(flood.then(&mut sim, &worked), Some((effort, seed)), "and serves once");
 }
 
 // ---- rendezvous ----

@@ -44,7 +44,7 @@ fn who_was_approved_meanwhile_comes_in_with_the_first_circuit() {
         let (mut sim, id) = asked(seed);
         sim.kill_client(BOB);
         sim.run_for(Duration::from_secs(10));
-        sim.command(ALICE, Command::Approve { id });
+        sim.command(ALICE, Command::Accept { id });
         sim.run_for(Duration::from_secs(1));
         sim.start_client(BOB);
         assert!(sim.run_until(LONG, both_connected), "seed {seed}: they do not find each other");
@@ -58,7 +58,7 @@ fn who_was_approved_meanwhile_comes_in_with_the_first_circuit() {
 fn who_is_declined_is_told_and_asks_no_more() {
     for_seeds(0..4, |seed| {
         let (mut sim, id) = asked(seed);
-        sim.command(ALICE, Command::Reject { id });
+        sim.command(ALICE, Command::Decline { id });
         assert!(sim.run_until(LONG, |sim| state(sim) == Some(ContactState::Declined)), "seed {seed}: nothing was said");
         sim.run_for(LONG);
         assert_eq!(state(&sim), Some(ContactState::Declined), "seed {seed}");

@@ -6,7 +6,7 @@ use allium_shared::cell::DestroyReason;
 use allium_shared::client::api::{Command, ContactId, DeliveryState, Event, MessageId};
 use allium_shared::crypto::handshake::INTRODUCTION_LEN;
 use allium_shared::messaging::frame::{Frame, MAX_FRAME_LEN, VERSION};
-use allium_shared::rendezvous::Point;
+use allium_shared::rendezvous::IntroPoint;
 use allium_tests::sim::Sim;
 use allium_tests::sim::impostor::Impostor;
 use allium_tests::sim::seeds::for_seeds;
@@ -102,7 +102,7 @@ fn an_impostor_that_behaves_is_taken_for_the_contact() {
 
 #[test]
 fn what_is_no_frame_ends_its_circuit_and_nothing_else() {
-    let points = vec![Point { relay: [1; 32].into(), salt: [2; 8] }; 3];
+    let points = vec![IntroPoint { relay: [1; 32].into(), salt: [2; 8] }; 3];
     let mut too_many_points = Vec::new();
     Frame::Points(points).encode(&mut too_many_points);
     too_many_points[5] = 4;
@@ -160,7 +160,7 @@ fn frames_out_of_their_place_end_the_circuit() {
             },
             Frame::Pending { key: keys, points: Vec::new() },
             Frame::Confirm,
-            Frame::Welcome { identity: keys, pre_key: vec![1; 200] },
+            Frame::PreKeyMessage { identity: keys, pre_key: vec![1; 200] },
             Frame::Decline,
             // Nothing was offered that could be kept.
             Frame::PointsKept,
@@ -203,7 +203,10 @@ fn ancient_repeated_and_early_messages_are_shown_once_or_never() {
         for sequence in [3, 4, u64::MAX] {
             bob.say(&mut sim, &Frame::Envelope { sequence, id: MessageId([4; 16]), sealed: sealed.clone() });
         }
-        assert!(bob.hears(&mut sim, |frame| matches!(frame, Frame::Renew { .. })), "seed {seed}: the session is void");
+        assert!(
+            bob.hears(&mut sim, |frame| matches!(frame, Frame::SessionReset { .. })),
+            "seed {seed}: the session is void"
+        );
         sim.run_for(SOON);
         assert_eq!(texts(&sim, "Bob"), ["before", "one", "two"], "seed {seed}");
         assert_unharmed(&mut sim, "ancient, repeated and early messages");
@@ -218,16 +221,16 @@ fn wrong_session_keys_and_contents_are_refused_and_told_apart() {
         assert!(bob.resume(&mut sim, RELAY), "seed {seed}");
         let frame = bob.envelope_around(MessageId([1; 16]), b"\x01no message of Olm's");
         bob.say(&mut sim, &frame);
-        assert!(bob.hears(&mut sim, |frame| matches!(frame, Frame::Renew { .. })), "seed {seed}");
+        assert!(bob.hears(&mut sim, |frame| matches!(frame, Frame::SessionReset { .. })), "seed {seed}");
         // Keys that make no session end the circuit.
-        bob.say(&mut sim, &Frame::Welcome { identity: [0; 32], pre_key: vec![0; 300] });
+        bob.say(&mut sim, &Frame::PreKeyMessage { identity: [0; 32], pre_key: vec![0; 300] });
         sim.run_for(SOON);
         assert_eq!(bob.ended(&mut sim), Some(DestroyReason::Protocol), "seed {seed}");
         assert_unharmed(&mut sim, "a welcome with wrong keys");
 
         // So do those in the beginning of a new session, and a second beginning on one circuit.
         assert!(bob.resume(&mut sim, RELAY), "seed {seed}");
-        let renew = Frame::Renew { identity: [5; 32], one_time_key: [6; 32] };
+        let renew = Frame::SessionReset { identity: [5; 32], one_time_key: [6; 32] };
         bob.say(&mut sim, &renew);
         bob.say(&mut sim, &renew);
         sim.run_for(SOON);
@@ -253,7 +256,7 @@ fn endless_typing_reading_and_moving_is_bounded() {
                 bob.say(&mut sim, &Frame::Fallback(Box::new([k; INTRODUCTION_LEN])));
             }
             let salt = [n as u8; 8];
-            bob.say(&mut sim, &Frame::Points(vec![Point { relay: [1; 32].into(), salt }]));
+            bob.say(&mut sim, &Frame::Points(vec![IntroPoint { relay: [1; 32].into(), salt }]));
             sim.run_for(Duration::from_millis(50));
             bob.heard(&mut sim);
         }

@@ -3,7 +3,7 @@
 use allium_shared::cell::CircId;
 use allium_shared::cell::message::{EndReason, Service};
 use allium_shared::netdir::ConsensusUpdate;
-use allium_shared::services::{Publication, STORED, UserId, WORK_BITS, day, read_key_answer, read_time};
+use allium_shared::services::{PUBLISH_EFFORT, Publication, STORED, UserId, day, read_key_answer, read_time};
 use allium_tests::sim::Sim;
 use allium_tests::sim::outsider::Origin;
 
@@ -44,7 +44,7 @@ fn what_one_publishes_another_finds() {
     let (mut origin, circ) = circuit(&mut sim);
     let record = b"a user's key and where to ask for more";
     let (today, user) = (day(sim.clock()), UserId::of(record));
-    let nonce = Publication::work(today, record).search(WORK_BITS, 0, u64::MAX).unwrap();
+    let nonce = Publication::work(today, record).search(PUBLISH_EFFORT, 0, u64::MAX).unwrap();
     let idle = Publication { nonce: nonce + 1, day: today, record };
     assert!(!idle.is_worked());
     assert_eq!(origin.ask(&mut sim, circ, Service::PublishKey, &idle.encode()).unwrap().1, EndReason::NoWork);

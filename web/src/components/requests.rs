@@ -51,7 +51,7 @@ fn Card(props: &CardProps) -> Html {
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
                 actions.act(Action::ApproveRequested(id));
-                actions.command(Command::Approve { id });
+                actions.command(Command::Accept { id });
             }
         })
     };
@@ -69,9 +69,9 @@ fn Card(props: &CardProps) -> Html {
             }
             <div class="request-answers">
                 <button class="button primary" type="button" data-testid="request-approve"
-                    onclick={approve}>{ strings::REQUEST_APPROVE }</button>
-                <button class="button" type="button" data-testid="request-reject" title={strings::REQUEST_REJECT_HINT}
-                    onclick={answer(Command::Reject { id })}>{ strings::REQUEST_REJECT }</button>
+                    onclick={approve}>{ strings::REQUEST_ACCEPT }</button>
+                <button class="button" type="button" data-testid="request-reject" title={strings::REQUEST_DECLINE_HINT}
+                    onclick={answer(Command::Decline { id })}>{ strings::REQUEST_DECLINE }</button>
                 <button class="button quiet" type="button" data-testid="request-block" title={strings::REQUEST_BLOCK_HINT}
                     onclick={answer(Command::Block { id })}>{ strings::BLOCK }</button>
             </div>

@@ -21,7 +21,7 @@ use web_sys::Performance;
 use yew::Callback;
 
 use super::tab::{Inbox, Job, Tab};
-use super::tabs::{self, Asker, Order, TabId};
+use super::tabs::{self, Order, RequestId, TabId};
 use super::{Notice, lock, tell_events, trust};
 use crate::address;
 use crate::directory;
@@ -110,7 +110,7 @@ pub(super) async fn run(
         unconfirmed: VecDeque::new(),
     };
     let events = run.take_outputs(None);
-    tab.tell(Notice::Whole { history, events });
+    tab.tell(Notice::Snapshot { history, events });
     tab.run();
     let wakes = stream::select(jobs.map(Wake::Job), inbox.map(Wake::Input));
     let wakes = stream::select(stream::once(ends).map(Wake::End), wakes);
@@ -157,7 +157,7 @@ struct Run {
     storage: Storage,
     tab: Rc<Tab>,
     /// What followers have asked for and is not on disk yet, with the batch that it waits for.
-    unconfirmed: VecDeque<(BatchId, Asker)>,
+    unconfirmed: VecDeque<(BatchId, RequestId)>,
 }
 
 /// What ends the driver's sleep.
@@ -220,7 +220,7 @@ impl Run {
         }
     }
 
-    fn handle(&mut self, input: Input, asker: Option<Asker>) {
+    fn handle(&mut self, input: Input, asker: Option<RequestId>) {
         let is_command = matches!(input, Input::Command(_));
         let persisted = match input {
             Input::Persisted(batch) => Some(batch),
@@ -242,7 +242,7 @@ impl Run {
     }
 
     /// A request has come twice. If the first is not on disk yet, it will be confirmed when it is.
-    fn confirm_again(&self, asker: Asker) {
+    fn confirm_again(&self, asker: RequestId) {
         if !self.unconfirmed.iter().any(|(_, waiting)| *waiting == asker) {
             self.tab.done(asker);
         }
@@ -250,22 +250,22 @@ impl Run {
 
     /// Collects all there is for a follower, from the engine and the store.
     fn collect(&self, to: TabId, round: u64) {
-        let (storage, tab, events) = (self.storage.clone(), Rc::clone(&self.tab), self.engine.retell());
+        let (storage, tab, events) = (self.storage.clone(), Rc::clone(&self.tab), self.engine.snapshot());
         spawn_local(async move {
-            let whole = match storage.load().await {
-                Ok(records) => Some(Notice::Whole { history: history(&records), events }),
+            let snapshot = match storage.load().await {
+                Ok(records) => Some(Notice::Snapshot { history: history(&records), events }),
                 Err(_) => {
                     TimeoutFuture::new(RELOAD_MILLIS).await;
                     None
                 }
             };
-            tab.whole(to, round, whole);
+            tab.snapshot(to, round, snapshot);
         });
     }
 
     /// Does what the engine wants, and gives what it has to tell. What a follower's request has changed is written together with
     /// the news that it was done.
-    fn take_outputs(&mut self, asker: Option<Asker>) -> Vec<Event> {
+    fn take_outputs(&mut self, asker: Option<RequestId>) -> Vec<Event> {
         let mut events = Vec::new();
         let mut last = None;
         while let Some(output) = self.engine.poll_output() {
@@ -280,7 +280,7 @@ impl Run {
                 Output::FetchConsensus { source, url, held } => self.fetch_consensus(source, url, held),
                 Output::Persist(batch, mut writes) => {
                     if last.replace(batch).is_none() {
-                        writes.extend(asker.map(Asker::record));
+                        writes.extend(asker.map(RequestId::record));
                     }
                     self.writer.write(batch, writes);
                 }
@@ -332,7 +332,7 @@ impl Clock {
     fn now(&self) -> Now {
         let unix = js_sys::Date::now();
         let instant = self.performance.as_ref().map_or(unix, Performance::now);
-        Now { instant: Instant::from_millis(whole(instant)), unix: UnixTime::from_millis(whole(unix)) }
+        Now { instant: Instant::from_millis(snapshot(instant)), unix: UnixTime::from_millis(snapshot(unix)) }
     }
 
     /// A timer that rings at `at`, or earlier where the browser cannot wait so long.
@@ -345,6 +345,6 @@ impl Clock {
 
 /// Whole milliseconds; the clocks count in fractions and never below zero.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates, and so it should")]
-fn whole(millis: f64) -> u64 {
+fn snapshot(millis: f64) -> u64 {
     millis as u64
 }

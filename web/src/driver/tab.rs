@@ -11,7 +11,7 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent, MessagePort};
 
-use super::tabs::{self, Act, Asker, Following, Leading, Message, Order, TabId};
+use super::tabs::{self, Effect, Following, Leading, Message, Order, RequestId, TabId};
 use super::{LockRequest, Notice, Request, port};
 use crate::tab_lock::{self, TabLock};
 
@@ -30,7 +30,7 @@ pub(super) struct Tab {
     build: String,
     page: MessagePort,
     channel: Option<BroadcastChannel>,
-    role: RefCell<Role>,
+    role: RefCell<TabRole>,
     signals: mpsc::UnboundedSender<Signal>,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Signal {
     Stop,
 }
 
-enum Role {
+enum TabRole {
     Following(Following),
     /// Leads; so many requests were numbered while it followed.
     Leading(Leading, Desk, u64),
@@ -96,7 +96,7 @@ impl Tab {
             build,
             page,
             channel,
-            role: RefCell::new(Role::Following(Following::default())),
+            role: RefCell::new(TabRole::Following(Following::default())),
             signals,
         });
         let own = tab.channel.as_ref().and_then(|_| BroadcastChannel::new(&channel_name(tab.id)).ok());
@@ -134,8 +134,8 @@ impl Tab {
     /// Looks for a tab to follow.
     pub(super) fn join(self: &Rc<Self>) {
         let acts = match &mut *self.role.borrow_mut() {
-            Role::Following(following) => following.join(),
-            Role::Leading(..) | Role::Retired => Vec::new(),
+            TabRole::Following(following) => following.join(),
+            TabRole::Leading(..) | TabRole::Retired => Vec::new(),
         };
         self.act(acts);
     }
@@ -143,8 +143,8 @@ impl Tab {
     /// Looks, once a second, whether the tab that leads is still there.
     pub(super) fn look(self: &Rc<Self>) {
         let acts = match &mut *self.role.borrow_mut() {
-            Role::Following(following) => following.look(),
-            Role::Leading(..) | Role::Retired => Vec::new(),
+            TabRole::Following(following) => following.look(),
+            TabRole::Leading(..) | TabRole::Retired => Vec::new(),
         };
         self.act(acts);
     }
@@ -156,13 +156,13 @@ impl Tab {
         let (mut leading, mut acts) = Leading::begin(self.id);
         let desk = Desk { jobs, locks };
         let following = match &mut *self.role.borrow_mut() {
-            Role::Following(following) => std::mem::take(following),
-            Role::Leading(..) | Role::Retired => Following::default(),
+            TabRole::Following(following) => std::mem::take(following),
+            TabRole::Leading(..) | TabRole::Retired => Following::default(),
         };
         let asked = following.asked();
         let left = following.lead(self.id);
         if left.invite_lost {
-            acts.push(Act::Tell(tabs::invite_lost()));
+            acts.push(Effect::Tell(tabs::invite_lost()));
         }
         for order in left.orders {
             if matches!(order.command, Command::Invite { .. }) {
@@ -173,7 +173,7 @@ impl Tab {
         for request in left.locks {
             let _ = desk.locks.unbounded_send(request);
         }
-        self.role.replace(Role::Leading(leading, desk, asked));
+        self.role.replace(TabRole::Leading(leading, desk, asked));
         self.act(acts);
         Inbox { jobs: inbox, locks: lock_requests }
     }
@@ -181,8 +181,8 @@ impl Tab {
     /// Leads no more. What the page has asked for and was not begun is kept for whoever leads next.
     pub(super) fn step_down(&self, mut inbox: Inbox) {
         let (makes_invite, asked) = match &*self.role.borrow() {
-            Role::Leading(leading, _, asked) => (leading.makes_invite(), *asked),
-            Role::Following(_) | Role::Retired => return,
+            TabRole::Leading(leading, _, asked) => (leading.makes_invite(), *asked),
+            TabRole::Following(_) | TabRole::Retired => return,
         };
         let is_own = |order: &Order| order.asker.is_none_or(|asker| asker.tab == self.id);
         let mut left = Vec::new();
@@ -197,16 +197,16 @@ impl Tab {
         if makes_invite && !left.iter().any(Request::is_invite) {
             self.tell_page(&tabs::invite_lost());
         }
-        self.role.replace(Role::Following(Following::again(asked, left)));
+        self.role.replace(TabRole::Following(Following::again(asked, left)));
     }
 
     /// Has nothing to do with the profile any more, and neither tells other tabs anything nor hears them.
     pub(super) fn retire(&self) {
-        self.role.replace(Role::Retired);
+        self.role.replace(TabRole::Retired);
     }
 
     /// The store is open: what it says about the requests of this and other tabs.
-    pub(super) fn resume(self: &Rc<Self>, given: Vec<Asker>) {
+    pub(super) fn resume(self: &Rc<Self>, given: Vec<RequestId>) {
         self.lead_with(|leading| leading.resume(given));
     }
 
@@ -224,7 +224,7 @@ impl Tab {
     }
 
     /// Tells the page of the tab that has asked, and no other.
-    pub(super) fn answer(self: &Rc<Self>, asker: Option<Asker>, notice: Notice) {
+    pub(super) fn answer(self: &Rc<Self>, asker: Option<RequestId>, notice: Notice) {
         self.lead_with(|leading| leading.answer(asker, notice));
     }
 
@@ -239,66 +239,66 @@ impl Tab {
     }
 
     /// Whether a request is new, and to be given to the engine.
-    pub(super) fn give(&self, asker: Asker) -> bool {
+    pub(super) fn give(&self, asker: RequestId) -> bool {
         match &mut *self.role.borrow_mut() {
-            Role::Leading(leading, ..) => leading.give(asker),
-            Role::Following(_) | Role::Retired => false,
+            TabRole::Leading(leading, ..) => leading.give(asker),
+            TabRole::Following(_) | TabRole::Retired => false,
         }
     }
 
     /// What a request has changed is on disk.
-    pub(super) fn done(self: &Rc<Self>, asker: Asker) {
+    pub(super) fn done(self: &Rc<Self>, asker: RequestId) {
         self.lead_with(|leading| leading.done(asker));
     }
 
     /// The whole is collected for a follower; or it could not be.
-    pub(super) fn whole(self: &Rc<Self>, to: TabId, round: u64, whole: Option<Notice>) {
-        self.lead_with(|leading| leading.whole(to, round, whole));
+    pub(super) fn snapshot(self: &Rc<Self>, to: TabId, round: u64, snapshot: Option<Notice>) {
+        self.lead_with(|leading| leading.snapshot(to, round, snapshot));
     }
 
     /// Whether any tab follows this one.
     pub(super) fn is_followed(&self) -> bool {
-        matches!(&*self.role.borrow(), Role::Leading(leading, ..) if leading.is_followed())
+        matches!(&*self.role.borrow(), TabRole::Leading(leading, ..) if leading.is_followed())
     }
 
-    fn lead_with(self: &Rc<Self>, turn: impl FnOnce(&mut Leading) -> Vec<Act>) {
+    fn lead_with(self: &Rc<Self>, turn: impl FnOnce(&mut Leading) -> Vec<Effect>) {
         let acts = match &mut *self.role.borrow_mut() {
-            Role::Leading(leading, ..) => turn(leading),
-            Role::Following(_) | Role::Retired => Vec::new(),
+            TabRole::Leading(leading, ..) => turn(leading),
+            TabRole::Following(_) | TabRole::Retired => Vec::new(),
         };
         self.act(acts);
     }
 
     fn happened(self: &Rc<Self>, event: Event) {
         let acts = match (&mut *self.role.borrow_mut(), event) {
-            (Role::Following(following), Event::Asked(request)) => following.ask(request),
-            (Role::Following(following), Event::Heard(from, message)) => following.hear(from, message),
-            (Role::Following(following), Event::Stranger { leads }) => following.hear_stranger(leads),
-            (Role::Following(_), Event::Gone(_)) | (Role::Retired, _) => Vec::new(),
-            (Role::Leading(leading, ..), Event::Asked(request)) => leading.ask(request),
-            (Role::Leading(leading, ..), Event::Heard(from, message)) => leading.hear(from, message),
+            (TabRole::Following(following), Event::Asked(request)) => following.ask(request),
+            (TabRole::Following(following), Event::Heard(from, message)) => following.hear(from, message),
+            (TabRole::Following(following), Event::Stranger { leads }) => following.hear_stranger(leads),
+            (TabRole::Following(_), Event::Gone(_)) | (TabRole::Retired, _) => Vec::new(),
+            (TabRole::Leading(leading, ..), Event::Asked(request)) => leading.ask(request),
+            (TabRole::Leading(leading, ..), Event::Heard(from, message)) => leading.hear(from, message),
             // Whoever leads there is told so by the lock.
-            (Role::Leading(..), Event::Stranger { leads: true }) => Vec::new(),
-            (Role::Leading(leading, ..), Event::Stranger { leads: false }) => leading.hear_stranger(),
-            (Role::Leading(leading, ..), Event::Gone(tab)) => leading.gone(tab),
+            (TabRole::Leading(..), Event::Stranger { leads: true }) => Vec::new(),
+            (TabRole::Leading(leading, ..), Event::Stranger { leads: false }) => leading.hear_stranger(),
+            (TabRole::Leading(leading, ..), Event::Gone(tab)) => leading.gone(tab),
         };
         self.act(acts);
     }
 
-    fn act(self: &Rc<Self>, acts: Vec<Act>) {
+    fn act(self: &Rc<Self>, acts: Vec<Effect>) {
         for act in acts {
             match act {
-                Act::Post(to, message) => self.post(to, &message),
-                Act::Tell(notice) => self.tell_page(&notice),
-                Act::Order(order) => self.job(Job::Order(order)),
-                Act::Collect(to, round) => self.job(Job::Collect(to, round)),
-                Act::Forget(tab) => self.job(Job::Forget(tab)),
-                Act::Lock(request) => {
-                    if let Role::Leading(_, desk, _) = &*self.role.borrow() {
+                Effect::Post(to, message) => self.post(to, &message),
+                Effect::Tell(notice) => self.tell_page(&notice),
+                Effect::Order(order) => self.job(Job::Order(order)),
+                Effect::Collect(to, round) => self.job(Job::Collect(to, round)),
+                Effect::Forget(tab) => self.job(Job::Forget(tab)),
+                Effect::Lock(request) => {
+                    if let TabRole::Leading(_, desk, _) = &*self.role.borrow() {
                         let _ = desk.locks.unbounded_send(request);
                     }
                 }
-                Act::Watch(tab) => {
+                Effect::Watch(tab) => {
                     let own = Rc::clone(self);
                     spawn_local(async move {
                         // Given once the other tab has let go of it, which it does by ending.
@@ -306,20 +306,20 @@ impl Tab {
                         own.happened(Event::Gone(tab));
                     });
                 }
-                Act::Stop => drop(self.signals.unbounded_send(Signal::Stop)),
+                Effect::Stop => drop(self.signals.unbounded_send(Signal::Stop)),
             }
         }
     }
 
     fn job(&self, job: Job) {
-        if let Role::Leading(_, desk, _) = &*self.role.borrow() {
+        if let TabRole::Leading(_, desk, _) = &*self.role.borrow() {
             let _ = desk.jobs.unbounded_send(job);
         }
     }
 
     fn post(&self, to: Option<TabId>, message: &Message) {
         let Some(channel) = &self.channel else { return };
-        let leads = matches!(&*self.role.borrow(), Role::Leading(..));
+        let leads = matches!(&*self.role.borrow(), TabRole::Leading(..));
         let envelope = Object::new();
         let Some(text) = port::write(message) else { return };
         let entries: [(&str, JsValue); 4] = [

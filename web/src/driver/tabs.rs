@@ -2,7 +2,7 @@
 //!
 //! Who leads is nothing that tabs agree on among themselves: the browser's lock decides, and gives it to another tab when the
 //! leader is gone, however that went. What is here begins there, as two plain state machines without a browser in them: messages
-//! of other tabs and requests of the own page go in, [`Act`]s come out.
+//! of other tabs and requests of the own page go in, [`Effect`]s come out.
 //!
 //! A follower says [`Message::Join`]. It is welcomed with what was told last about the store, the lock and the directory; then it
 //! hears everything that the leader's own page hears, and, a little later, the whole. What came in between is held back and told
@@ -76,11 +76,11 @@ pub(super) enum Message {
         runs: bool,
     },
     /// The leader to one: all there is; what was told since the welcome comes after it.
-    Whole {
+    Snapshot {
         /// The attempt that this answers.
         round: u64,
-        /// A [`Notice::Whole`].
-        whole: Notice,
+        /// A [`Notice::Snapshot`].
+        snapshot: Notice,
     },
     /// The leader to all that follow, or to one: what its engine tells.
     Told(Notice),
@@ -106,7 +106,7 @@ pub(super) enum Message {
 
 /// What a state machine wants to have done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum Effect {
     /// Say this to one tab, or to all.
     Post(Option<TabId>, Message),
     /// Tell the page of this tab.
@@ -117,7 +117,7 @@ pub(super) enum Act {
     Lock(LockRequest),
     /// Find out when this tab has gone.
     Watch(TabId),
-    /// Collect the whole for this follower's attempt, and say so with [`Leading::whole`].
+    /// Collect the whole for this follower's attempt, and say so with [`Leading::snapshot`].
     Collect(TabId, u64),
     /// Nothing of this tab need be remembered any more.
     Forget(TabId),
@@ -129,13 +129,13 @@ pub(super) enum Act {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
     /// Whose it is, where it might come twice.
-    pub(super) asker: Option<Asker>,
+    pub(super) asker: Option<RequestId>,
     pub(super) command: Command,
 }
 
 /// Names a request of a follower, or of a tab from the time when it followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asker {
+pub(super) struct RequestId {
     pub(super) tab: TabId,
     pub(super) number: u64,
 }
@@ -143,7 +143,7 @@ pub(super) struct Asker {
 /// What the names of those records begin with that say how far a leader has come with a tab's requests.
 const RECORDS: &str = "page/asked/";
 
-impl Asker {
+impl RequestId {
     /// The record that is written together with what the request has changed.
     pub(super) fn record(self) -> Write {
         let value = serde_json::to_vec(&self.number).ok();
@@ -159,12 +159,12 @@ impl TabId {
 }
 
 /// Takes those records out of what the store holds: the tabs, and the last request of each that was done.
-pub(super) fn take_records(records: &mut Vec<(String, Vec<u8>)>) -> Vec<Asker> {
+pub(super) fn take_records(records: &mut Vec<(String, Vec<u8>)>) -> Vec<RequestId> {
     let mut taken = Vec::new();
     records.retain(|(key, value)| {
         let Some(tab) = key.strip_prefix(RECORDS) else { return true };
         if let (Ok(tab), Ok(number)) = (tab.parse(), serde_json::from_slice(value)) {
-            taken.push(Asker { tab, number });
+            taken.push(RequestId { tab, number });
         }
         false
     });

@@ -7,7 +7,7 @@ use allium_shared::client::api::{
     AuthorityView, CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId,
     MessageId, NetworkView, Progress, Purpose, RelayView,
 };
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 use allium_shared::time::UnixTime;
 use gloo_timers::future::TimeoutFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -43,7 +43,7 @@ fn relay() -> RelayView {
     RelayView {
         identity: [7; 32].into(),
         nickname: "relay1".parse().unwrap(),
-        roles: Role::ALL.to_vec(),
+        roles: RelayRole::ALL.to_vec(),
         weight: u32::MAX,
         health: 0,
         version: String::new(),
@@ -74,7 +74,7 @@ fn notices() -> Vec<Notice> {
         Notice::Started { follows: true },
         Notice::Elsewhere { silent: true },
         Notice::Silent(true),
-        Notice::Whole {
+        Notice::Snapshot {
             history: vec![entry.clone(), HistoryEntry { outgoing: None, ..entry }],
             events: events.clone(),
         },

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use allium_shared::client::api::{NetworkView, RelayView};
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 
 pub use self::picture::{Bar, Floret, HEART, Picture, SIZE, Tint};
 
@@ -34,7 +34,7 @@ pub struct Network {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RoleSum {
     /// The role.
-    pub role: Role,
+    pub role: RelayRole,
     /// How many there are.
     pub count: usize,
     /// Their part of all weight, from 0 to 1.
@@ -61,7 +61,7 @@ pub struct Query {
     /// What has to stand in the relay's name, identity, addresses, family or version.
     pub text: String,
     /// The role that it has to have.
-    pub role: Option<Role>,
+    pub role: Option<RelayRole>,
     /// By what.
     pub order: Order,
     /// From the other end.
@@ -85,7 +85,7 @@ impl Network {
                 families.entry(family.clone()).or_default().push(index);
             }
         }
-        let roles = Role::ALL.into_iter().map(|role| {
+        let roles = RelayRole::ALL.into_iter().map(|role| {
             let with = relays.iter().filter(|relay| relay.has(role));
             let (count, sum) = with.fold((0, 0), |(count, sum), relay| (count + 1, sum + u64::from(relay.weight)));
             RoleSum { role, count, share: part(sum, weight) }
@@ -198,7 +198,7 @@ impl Arriving {
     }
 
     /// The whole, once all relays are there.
-    pub fn whole(&self) -> Option<Network> {
+    pub fn snapshot(&self) -> Option<Network> {
         let complete = self.relays.len() == self.about.relays;
         complete.then(|| Network::new((*self.about).clone(), self.relays.clone()))
     }

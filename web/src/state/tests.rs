@@ -30,8 +30,8 @@ fn running() -> State {
     state
 }
 
-fn whole(state: &mut State, history: Vec<HistoryEntry>, events: impl IntoIterator<Item = Event>) {
-    state.apply(Action::Notice(Notice::Whole { history, events: events.into_iter().collect() }));
+fn snapshot(state: &mut State, history: Vec<HistoryEntry>, events: impl IntoIterator<Item = Event>) {
+    state.apply(Action::Notice(Notice::Snapshot { history, events: events.into_iter().collect() }));
 }
 
 fn entry(n: u8, seconds: u64, outgoing: Option<DeliveryState>) -> HistoryEntry {
@@ -72,7 +72,7 @@ fn it_is_ready_when_the_engine_says_so_and_not_when_it_falls_back() {
 #[test]
 fn a_message_that_is_repeated_after_a_restart_stands_once_and_is_unread() {
     let mut state = running();
-    whole(&mut state, vec![entry(1, 1, None)], []);
+    snapshot(&mut state, vec![entry(1, 1, None)], []);
     assert_eq!(state.unread_total(), 0);
     events(&mut state, [contact(BOB, "Bob"), incoming(BOB, 1, 1), incoming(BOB, 2, 2)]);
     assert_eq!(texts(&state, BOB), ["message 1", "message 2"]);
@@ -84,7 +84,7 @@ fn a_message_that_is_repeated_after_a_restart_stands_once_and_is_unread() {
 #[test]
 fn history_keeps_the_order_of_the_store_whatever_the_clock_said() {
     let mut state = running();
-    whole(&mut state, vec![entry(1, 100, None), entry(2, 50, None)], []);
+    snapshot(&mut state, vec![entry(1, 100, None), entry(2, 50, None)], []);
     assert_eq!(texts(&state, BOB), ["message 1", "message 2"]);
 }
 
@@ -226,7 +226,7 @@ fn trouble_with_the_store_shows_until_it_is_over() {
 #[test]
 fn another_engine_is_a_reconnection_and_leaves_the_page_where_it_is() {
     let mut state = running();
-    whole(
+    snapshot(
         &mut state,
         Vec::new(),
         [Event::Progress { step: Progress::Ready }, contact(BOB, "Bob"), contact(CAROL, "Carol")],
@@ -245,7 +245,11 @@ fn another_engine_is_a_reconnection_and_leaves_the_page_where_it_is() {
 
     // Carol was forgotten, and Dave declined, between what was told last and now.
     let history = vec![entry(1, 1, None), entry(2, 5, Some(DeliveryState::Delivered)), entry(4, 9, None)];
-    whole(&mut state, history, [Event::Progress { step: Progress::Ready }, contact(BOB, "Bob"), incoming(BOB, 4, 9)]);
+    snapshot(
+        &mut state,
+        history,
+        [Event::Progress { step: Progress::Ready }, contact(BOB, "Bob"), incoming(BOB, 4, 9)],
+    );
     assert!(state.is_ready());
     assert_eq!((state.open, state.contacts().len(), state.requests().len()), (Some(BOB), 1, 0));
     assert_eq!(texts(&state, BOB), ["message 1", "message 2", "message 4"]);
@@ -264,10 +268,10 @@ fn another_engine_is_a_reconnection_and_leaves_the_page_where_it_is() {
 #[test]
 fn a_contact_that_is_being_added_opens_also_if_another_engine_tells_of_it() {
     let mut state = running();
-    whole(&mut state, Vec::new(), [contact(BOB, "Bob")]);
+    snapshot(&mut state, Vec::new(), [contact(BOB, "Bob")]);
     state.apply(Action::AddRequested("Bob".into()));
     state.apply(Action::Notice(Notice::Started { follows: false }));
-    whole(&mut state, Vec::new(), [contact(BOB, "Bob")]);
+    snapshot(&mut state, Vec::new(), [contact(BOB, "Bob")]);
     assert_eq!(state.open, None, "that one was there before");
     events(&mut state, [contact(CAROL, "Bob (2)")]);
     assert_eq!(state.open, Some(CAROL));
@@ -276,7 +280,7 @@ fn a_contact_that_is_being_added_opens_also_if_another_engine_tells_of_it() {
 #[test]
 fn a_profile_that_another_engine_finds_locked_is_not_shown() {
     let mut state = running();
-    whole(&mut state, vec![entry(1, 1, None)], [contact(BOB, "Bob")]);
+    snapshot(&mut state, vec![entry(1, 1, None)], [contact(BOB, "Bob")]);
     state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
     state.apply(Action::Open(BOB));
     state.apply(Action::Notice(Notice::Started { follows: false }));
@@ -285,7 +289,7 @@ fn a_profile_that_another_engine_finds_locked_is_not_shown() {
     assert!(state.contacts().is_empty() && texts(&state, BOB).is_empty() && state.protection.is_none());
     state.apply(Action::PassphraseEntered);
     state.apply(Action::Notice(Notice::Protection(Protection::Passphrase)));
-    whole(&mut state, vec![entry(1, 1, None)], [contact(BOB, "Bob")]);
+    snapshot(&mut state, vec![entry(1, 1, None)], [contact(BOB, "Bob")]);
     assert_eq!((&state.phase, state.open), (&Phase::Running, Some(BOB)));
     assert_eq!(texts(&state, BOB), ["message 1"]);
 }
@@ -415,9 +419,9 @@ fn a_request_that_is_told_again_has_not_come_by_the_new_invite() {
     events(&mut state, [Event::Invite { id: InviteId(2), fragment: "y".into() }]);
     let ready = Invite::Ready { id: InviteId(2), fragment: "y".into() };
     state.apply(Action::Notice(Notice::Started { follows: false }));
-    whole(&mut state, Vec::new(), [request(BOB, "Bob")]);
+    snapshot(&mut state, Vec::new(), [request(BOB, "Bob")]);
     assert_eq!(state.invite, ready);
-    whole(&mut state, Vec::new(), [request(BOB, "Bob"), request(CAROL, "Carol")]);
+    snapshot(&mut state, Vec::new(), [request(BOB, "Bob"), request(CAROL, "Carol")]);
     assert_eq!(state.invite, Invite::Taken { by: CAROL });
 }
 

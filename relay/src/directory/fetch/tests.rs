@@ -1,7 +1,9 @@
 use std::sync::Mutex;
 
 use allium_shared::crypto::keys::IdentityKeypair;
-use allium_shared::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, Role, Validity};
+use allium_shared::netdir::{
+    Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, RelayRole, Validity,
+};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -110,7 +112,7 @@ fn relay(seed: u8) -> RelayEntry {
         identity,
         [seed ^ 64; 32].into(),
         [seed ^ 128; 32].into(),
-        [Role::Middle].into_iter().collect(),
+        [RelayRole::Middle].into_iter().collect(),
         nickname,
         url,
     )

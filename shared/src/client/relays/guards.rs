@@ -13,7 +13,7 @@ use super::parameters::{DAY, Span};
 use super::table::{Index, Table};
 use crate::client::links::address;
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::{RelayEntry, Role};
+use crate::netdir::{RelayEntry, RelayRole};
 use crate::time::Instant;
 
 /// How many guards have their links open at any time.
@@ -128,7 +128,7 @@ impl Guards {
         let mut changed = false;
         for guard in &mut self.kept {
             let before = guard.unlisted_since;
-            let listed = table.index(&guard.relay).filter(|index| table.has(*index, Role::Guard));
+            let listed = table.index(&guard.relay).filter(|index| table.has(*index, RelayRole::Guard));
             guard.index = listed.filter(|index| table.is_guard(*index));
             guard.unlisted_since = match (listed, before) {
                 (Some(_), _) => None,
@@ -220,7 +220,7 @@ impl Guards {
                 && table.unrelated(index, &taken)
                 && table.identity(index).as_ref().is_some_and(is_other)
         };
-        let chosen = table.choose(rng, Role::Guard, &[], fits).and_then(|index| table.identity(index));
+        let chosen = table.choose(rng, RelayRole::Guard, &[], fits).and_then(|index| table.identity(index));
         self.candidates.extend(chosen);
         chosen.is_some()
     }
@@ -228,5 +228,5 @@ impl Guards {
 
 /// Whether a client can use a relay as its guard. All that makes one unusable for some clients belongs here.
 pub(super) fn is_usable(relay: &RelayEntry, secure_links: bool) -> bool {
-    relay.has(Role::Guard) && address(relay, secure_links).is_some()
+    relay.has(RelayRole::Guard) && address(relay, secure_links).is_some()
 }

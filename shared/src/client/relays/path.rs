@@ -6,7 +6,7 @@ use super::table::Index;
 use super::{PATIENCE, Relays, SECOND_HOP, Shortage, below};
 use crate::circuit::Hop;
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::{Consensus, RelayEntry, Role};
+use crate::netdir::{Consensus, RelayEntry, RelayRole};
 use crate::time::{Instant, Now};
 
 /// Hops that any circuit has at most: it may be extended eight times.
@@ -113,7 +113,7 @@ impl Relays {
                 let fits = |index: Index| self.table.unrelated(index, &path);
                 let works = |index: Index| fits(index) && failing.binary_search(&index).is_err();
                 let sticky = (path.len() == taken.len()).then(|| self.second_hops.draw(&self.table, rng, works));
-                let other = || self.table.choose(rng, Role::Middle, &failing, fits);
+                let other = || self.table.choose(rng, RelayRole::Middle, &failing, fits);
                 let Some(chosen) = sticky.flatten().or_else(other) else { break };
                 path.push(chosen);
             }
@@ -187,7 +187,7 @@ impl Relays {
         let mut chosen = Vec::with_capacity(count);
         while chosen.len() < count {
             let fits = |index: Index| !taken.contains(&index) && self.table.unrelated(index, &in_use);
-            let Some(index) = self.table.choose(rng, Role::Rendezvous, &failing, fits) else { break };
+            let Some(index) = self.table.choose(rng, RelayRole::Rendezvous, &failing, fits) else { break };
             taken.push(index);
             chosen.extend(self.table.identity(index));
         }

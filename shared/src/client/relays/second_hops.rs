@@ -12,7 +12,7 @@ use super::below;
 use super::parameters::Span;
 use super::table::{Index, Table};
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::Role;
+use crate::netdir::RelayRole;
 
 /// How many second hops a client has (proposal 333, `NUM_LAYER2_GUARDS`).
 pub const SECOND_HOPS: usize = 4;
@@ -51,7 +51,7 @@ impl SecondHops {
     /// There is a new consensus: drops members that it does not list as middles. Says whether there were any.
     pub(super) fn list(&mut self, table: &Table) -> bool {
         let before = self.0.len();
-        self.0.retain(|member| table.index(&member.relay).is_some_and(|index| table.has(index, Role::Middle)));
+        self.0.retain(|member| table.index(&member.relay).is_some_and(|index| table.has(index, RelayRole::Middle)));
         self.0.len() < before
     }
 
@@ -80,7 +80,7 @@ impl SecondHops {
         let before = self.0.len();
         let mut taken: Vec<Index> = self.relays().filter_map(|relay| table.index(&relay)).collect();
         while !self.is_full() {
-            let chosen = table.choose(rng, Role::Middle, &[], |index| !taken.contains(&index) && fit(index));
+            let chosen = table.choose(rng, RelayRole::Middle, &[], |index| !taken.contains(&index) && fit(index));
             let Some((index, relay)) = chosen.and_then(|index| Some((index, table.identity(index)?))) else { break };
             taken.push(index);
             // The greater of two draws: most stay for long, and nobody can count on when one goes.

@@ -9,7 +9,7 @@ use rand_core::Rng;
 
 use super::below;
 use crate::crypto::keys::RelayIdentity;
-use crate::netdir::{FamilyIdentity, LinkUrl, RelayEntry, Role, Roles};
+use crate::netdir::{FamilyIdentity, LinkUrl, RelayEntry, RelayRole, Roles};
 
 /// Where a relay stands in the [`Table`] of one consensus.
 pub(super) type Index = usize;
@@ -108,7 +108,7 @@ impl Table {
     }
 
     /// Whether a relay has a role.
-    pub(super) fn has(&self, index: Index, role: Role) -> bool {
+    pub(super) fn has(&self, index: Index, role: RelayRole) -> bool {
         self.relays.get(index).is_some_and(|relay| relay.roles.contains(role))
     }
 
@@ -142,7 +142,7 @@ impl Table {
     pub(super) fn choose(
         &self,
         rng: &mut impl Rng,
-        role: impl Into<Option<Role>>,
+        role: impl Into<Option<RelayRole>>,
         failing: &[Index],
         fit: impl Fn(Index) -> bool,
     ) -> Option<Index> {

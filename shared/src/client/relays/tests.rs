@@ -8,7 +8,7 @@ use super::parameters::{DAY, HOUR};
 use super::*;
 use crate::circuit::Hop;
 use crate::crypto::keys::IdentityKeypair;
-use crate::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, Role, Roles, Validity};
+use crate::netdir::{Authorities, Authority, AuthorityKeypair, ConsensusDraft, RelayEntry, RelayRole, Roles, Validity};
 use crate::time::UnixTime;
 
 const START: u64 = 1_800_000_000;
@@ -23,7 +23,7 @@ fn at(secs: u64) -> Now {
 }
 
 fn all_roles() -> Roles {
-    [Role::Guard, Role::Middle, Role::Rendezvous].into_iter().collect()
+    [RelayRole::Guard, RelayRole::Middle, RelayRole::Rendezvous].into_iter().collect()
 }
 
 fn id(n: u16) -> RelayIdentity {
@@ -72,7 +72,7 @@ fn open_guards(relays: &mut Relays, rng: &mut ChaCha20Rng, now: Now) -> Vec<Rela
 /// A client that has its guards.
 fn ready(consensus: &Consensus, rng: &mut ChaCha20Rng, now: Now) -> Relays {
     let mut relays = Relays::new(Vec::new(), Vec::new(), false);
-    assert!(relays.keep_up(consensus, rng, now));
+    assert!(relays.update(consensus, rng, now));
     open_guards(&mut relays, rng, now);
     relays
 }
@@ -162,7 +162,7 @@ fn random_network(seed: u64, count: u16) -> Vec<RelayEntry> {
         let secure = url();
         relay.secure_url = (draw(4) == 0).then(|| format!("wss:{secure}").parse().unwrap());
         relay.family = (draw(3) == 0).then(|| [u8::try_from(draw(6)).unwrap(); 32].into());
-        relay.roles = Role::ALL.into_iter().filter(|_| draw(4) > 0).collect();
+        relay.roles = RelayRole::ALL.into_iter().filter(|_| draw(4) > 0).collect();
         relay.weight = if draw(8) == 0 { 0 } else { u32::try_from(draw(100_000)).unwrap() };
         list.push(relay);
     }
@@ -204,7 +204,7 @@ fn no_path_has_two_relays_that_are_related() {
             assert!(relays.keeps_guard(&path[0]));
             assert!(end == End::Any || path.last() == Some(&last));
             let middles = path.len() - usize::from(end != End::Any);
-            assert!(path[1..middles].iter().all(|id| entries[id].has(Role::Middle)));
+            assert!(path[1..middles].iter().all(|id| entries[id].has(RelayRole::Middle)));
             for next in list.iter().filter(|_| n % 10 == 0) {
                 if relays.may_follow(&hops, &next.identity) {
                     check(&[&path[..], &[next.identity]].concat());
@@ -248,7 +248,7 @@ fn choices_go_by_weight() {
     let table = Table::new(&list, 16, |relay| is_usable(relay, false));
     let mut counts = [0_i64; 5];
     for _ in 0..100_000 {
-        counts[table.choose(rng, Role::Middle, &[], |index| index != 4).unwrap()] += 1;
+        counts[table.choose(rng, RelayRole::Middle, &[], |index| index != 4).unwrap()] += 1;
     }
     // Within five standard deviations.
     for (count, weight) in counts.iter().zip([1, 0, 10, 89]) {
@@ -256,8 +256,8 @@ fn choices_go_by_weight() {
         let deviation = (100_000.0 * p * (1.0 - p)).sqrt();
         assert!((*count as f64 - 100_000.0 * p).abs() <= 5.0 * deviation, "{counts:?}");
     }
-    assert_eq!(table.choose(rng, Role::Middle, &[], |_| false), None);
-    assert_eq!(table.choose(rng, Role::Exit, &[], |_| true), None);
+    assert_eq!(table.choose(rng, RelayRole::Middle, &[], |_| false), None);
+    assert_eq!(table.choose(rng, RelayRole::Exit, &[], |_| true), None);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_relay_without_weight_comes_last_and_one_that_fails_before_it() {
     }
     let table = Table::new(&list, 16, |relay| is_usable(relay, false));
     let mut chosen = |failing: &[Index], among: &[Index]| -> BTreeSet<Index> {
-        (0..200).filter_map(|_| table.choose(rng, Role::Middle, failing, |index| among.contains(&index))).collect()
+        (0..200).filter_map(|_| table.choose(rng, RelayRole::Middle, failing, |index| among.contains(&index))).collect()
     };
     assert_eq!(chosen(&[1], &[0, 1, 2, 3]), [2].into());
     assert_eq!(chosen(&[1, 2], &[0, 1, 2, 3]), [1, 2].into(), "better one that has failed than one without weight");
@@ -284,7 +284,7 @@ fn the_greatest_weights_do_not_overflow() {
     list.iter_mut().for_each(|relay| relay.weight = u32::MAX);
     let table = Table::new(&list, 16, |relay| is_usable(relay, false));
     let rng = &mut rng(3);
-    let chosen: BTreeSet<_> = (0..50).filter_map(|_| table.choose(rng, Role::Guard, &[], |_| true)).collect();
+    let chosen: BTreeSet<_> = (0..50).filter_map(|_| table.choose(rng, RelayRole::Guard, &[], |_| true)).collect();
     assert!(chosen.len() > 45 && chosen.last() > Some(&5000));
     assert_eq!(below(0, rng), None);
     assert_eq!(below(1, rng), Some(0));
@@ -337,7 +337,7 @@ fn a_guard_is_dated_back_and_replaced_when_its_lifetime_is_over() {
     let (mut born, mut lives): (BTreeMap<_, _>, Vec<u64>) = (seen.iter().map(|id| (*id, 0)).collect(), Vec::new());
     for day in 1..=1000 {
         let now = at(day * DAY);
-        let changed = relays.keep_up(&consensus(list.clone(), &[], day * DAY), rng, now);
+        let changed = relays.update(&consensus(list.clone(), &[], day * DAY), rng, now);
         assert!(changed);
         open_guards(&mut relays, rng, now);
         let present = guards(&relays);
@@ -364,12 +364,12 @@ fn the_network_sets_the_lifetimes() {
     let before = guards(&relays);
     relays.path(rng, at(0), End::Any, |_| true).unwrap();
     let hops = second_hops(&relays);
-    relays.keep_up(&consensus(list.clone(), &parameters, 4 * HOUR), rng, at(4 * HOUR + 3500));
+    relays.update(&consensus(list.clone(), &parameters, 4 * HOUR), rng, at(4 * HOUR + 3500));
     assert_eq!(second_hops(&relays), hops);
-    relays.keep_up(&consensus(list.clone(), &parameters, 5 * HOUR), rng, at(5 * HOUR));
+    relays.update(&consensus(list.clone(), &parameters, 5 * HOUR), rng, at(5 * HOUR));
     assert_eq!(second_hops(&relays), BTreeSet::new());
     assert_eq!(guards(&relays), before);
-    relays.keep_up(&consensus(list, &parameters, 2 * DAY), rng, at(2 * DAY));
+    relays.update(&consensus(list, &parameters, 2 * DAY), rng, at(2 * DAY));
     assert_eq!(guards(&relays), []);
 }
 
@@ -383,7 +383,7 @@ fn guards_and_second_hops_outlive_a_restart() {
     assert!(relays.take_changed(), "the second hops are to be stored");
     let mut again = restarted(&relays);
     assert_eq!((again.guards().len(), again.second_hops().len()), (2, SECOND_HOPS));
-    again.keep_up(&consensus, rng, at(60));
+    again.update(&consensus, rng, at(60));
     assert!(!again.take_changed(), "nothing about them is new");
     assert_eq!((again.guards(), again.second_hops()), (relays.guards(), relays.second_hops()));
     assert_eq!(again.primary_guards(rng, at(60).instant, |_| false), guards(&relays));
@@ -402,7 +402,7 @@ fn a_profile_with_plain_identities_is_read() {
     let mut relays = Relays::new(profile.guards.clone(), profile.second_hops.clone(), false);
     let unknown = serde_json::to_string(relays.guards()).unwrap();
     assert_eq!(unknown, format!(r#"["{a}","{b}"]"#), "without a consensus there are no lifetimes to draw");
-    relays.keep_up(&consensus(strangers(20), &[], 0), rng, at(0));
+    relays.update(&consensus(strangers(20), &[], 0), rng, at(0));
     assert!(relays.take_changed());
     assert_eq!(guards(&relays), [id(3), id(5)]);
     let value = serde_json::to_value(relays.guards()).unwrap();
@@ -420,19 +420,19 @@ fn a_guard_that_is_not_listed_is_remembered_for_twenty_days() {
     let [first, second] = guards(&relays)[..] else { panic!("two guards") };
     let without: Vec<_> = list.iter().filter(|relay| relay.identity != first).cloned().collect();
     // Away, back, and away for good.
-    relays.keep_up(&consensus(without.clone(), &parameters, DAY), rng, at(DAY));
+    relays.update(&consensus(without.clone(), &parameters, DAY), rng, at(DAY));
     assert_eq!(open_guards(&mut relays, rng, at(DAY))[0], second);
     let spare = guards(&relays)[1];
-    relays.keep_up(&consensus(list, &parameters, 10 * DAY), rng, at(10 * DAY));
+    relays.update(&consensus(list, &parameters, 10 * DAY), rng, at(10 * DAY));
     assert_eq!(guards(&relays), [first, second, spare], "the first is preferred again");
     assert_eq!(open_guards(&mut relays, rng, at(10 * DAY)), [first, second]);
     let mut again = restarted(&relays);
     for day in 11..=26 {
-        again.keep_up(&consensus(without.clone(), &parameters, day * DAY), rng, at(day * DAY));
+        again.update(&consensus(without.clone(), &parameters, day * DAY), rng, at(day * DAY));
         assert_eq!(again.guards().len(), 3, "day {day}");
         again = restarted(&again);
     }
-    again.keep_up(&consensus(without, &parameters, 32 * DAY), rng, at(32 * DAY));
+    again.update(&consensus(without, &parameters, 32 * DAY), rng, at(32 * DAY));
     assert_eq!(again.guards().len(), 2, "by then more than 20 days have passed");
 }
 
@@ -445,7 +445,7 @@ fn clocks_that_are_wrong_end_no_lifetime_early_and_prolong_none() {
     relays.path(rng, at(0), End::Any, |_| true).unwrap();
     let (before, hops) = (guards(&relays), second_hops(&relays));
     // A year ahead, by the clock alone: the consensus says otherwise.
-    relays.keep_up(&first, rng, at(365 * DAY));
+    relays.update(&first, rng, at(365 * DAY));
     assert_eq!((guards(&relays), second_hops(&relays)), (before.clone(), hops.clone()));
     // A profile from a time that has not come yet.
     let future = format!(
@@ -457,7 +457,7 @@ fn clocks_that_are_wrong_end_no_lifetime_early_and_prolong_none() {
     );
     let hop = format!(r#"[{{"relay":"{}","expires":{}}}]"#, before[1].to_hex(), START + 5000 * DAY);
     let mut relays = Relays::new(serde_json::from_str(&future).unwrap(), serde_json::from_str(&hop).unwrap(), false);
-    relays.keep_up(&first, rng, at(0));
+    relays.update(&first, rng, at(0));
     let value = serde_json::to_value(relays.guards()).unwrap();
     assert_eq!((value[0]["added"].as_u64(), value[0]["expires"].as_u64()), (Some(START), Some(START + 100 * DAY)));
     let value = serde_json::to_value(relays.second_hops()).unwrap();
@@ -465,7 +465,7 @@ fn clocks_that_are_wrong_end_no_lifetime_early_and_prolong_none() {
     // One that would live for ever.
     let forever = format!(r#"[{{"relay":"{}","added":0,"expires":{}}}]"#, before[0].to_hex(), u64::MAX);
     let mut relays = Relays::new(serde_json::from_str(&forever).unwrap(), Vec::new(), false);
-    relays.keep_up(&first, rng, at(0));
+    relays.update(&first, rng, at(0));
     assert_eq!(guards(&relays), []);
 }
 
@@ -474,7 +474,7 @@ fn a_guard_is_kept_only_once_a_link_has_reached_it() {
     let rng = &mut rng(11);
     let consensus = consensus(strangers(30), &[], 0);
     let mut relays = Relays::new(Vec::new(), Vec::new(), false);
-    relays.keep_up(&consensus, rng, at(0));
+    relays.update(&consensus, rng, at(0));
     let tried = relays.primary_guards(rng, at(0).instant, |_| false);
     assert_eq!((tried.len(), relays.guards().len()), (2, 0));
     relays.link_failed(tried[0], at(0).instant);
@@ -502,7 +502,7 @@ fn places_of_invites_become_no_guards() {
     let consensus = consensus(strangers(5), &[], 0);
     for _ in 0..20 {
         let mut relays = Relays::new(Vec::new(), Vec::new(), false);
-        relays.keep_up(&consensus, rng, at(0));
+        relays.update(&consensus, rng, at(0));
         let tried = relays.primary_guards(rng, at(0).instant, |id| [1, 2, 3].contains(&id.as_bytes()[1]));
         assert_eq!(tried.iter().map(|id| id.as_bytes()[1]).collect::<BTreeSet<_>>(), [0, 4].into());
     }
@@ -517,7 +517,7 @@ fn where_links_have_to_be_secure_guards_without_such_an_address_are_passed_over_
     let consensus = consensus(list, &[], 0);
     let kept = serde_json::from_value(serde_json::json!([id(3).to_hex(), id(12).to_hex()])).unwrap();
     let mut relays = Relays::new(kept, Vec::new(), true);
-    relays.keep_up(&consensus, rng, at(0));
+    relays.update(&consensus, rng, at(0));
     // All but one of those that can be used stand behind one name.
     assert_eq!(open_guards(&mut relays, rng, at(0)), [id(12), id(19)]);
     assert_eq!(relays.guards().len(), 3, "the page may come by http again");
@@ -586,7 +586,7 @@ fn second_hops_stay_for_days() {
     let last = list[299].identity;
     for hour in (0..24 * 365).step_by(3) {
         let now = at(hour * HOUR);
-        relays.keep_up(&consensus(list.clone(), &[], hour * HOUR), rng, now);
+        relays.update(&consensus(list.clone(), &[], hour * HOUR), rng, now);
         open_guards(&mut relays, rng, now);
         let mut seen = BTreeSet::new();
         for n in 0..12 {
@@ -654,8 +654,8 @@ fn a_second_hop_that_has_left_is_replaced() {
     let mut rest = list;
     rest.iter_mut()
         .filter(|relay| relay.identity == gone)
-        .for_each(|relay| relay.roles = [Role::Guard].into_iter().collect());
-    relays.keep_up(&consensus(rest, &[], 1), rng, at(1));
+        .for_each(|relay| relay.roles = [RelayRole::Guard].into_iter().collect());
+    relays.update(&consensus(rest, &[], 1), rng, at(1));
     relays.path(rng, at(1), End::Any, |_| true).unwrap();
     let now = second_hops(&relays);
     assert_eq!((now.len(), now.intersection(&set).count(), now.contains(&gone)), (4, 3, false));
@@ -714,25 +714,25 @@ fn a_network_of_relatives_has_no_paths_and_says_so_once() {
     assert!(relays.path(rng, at(0), End::Any, |_| true).is_ok());
     list.iter_mut().skip(1).for_each(|relay| relay.url = "ws://10.9.9.9:80/".parse().unwrap());
     let dense = consensus(list.clone(), &[], 1);
-    relays.keep_up(&dense, rng, at(1));
+    relays.update(&dense, rng, at(1));
     open_guards(&mut relays, rng, at(1));
     assert_eq!(relays.path(rng, at(1), End::Any, |_| true), Err(NoPath::TooFew));
     assert_eq!(relays.complaint(at(2).instant), None, "it may be over in a moment");
     assert_eq!(relays.path(rng, at(12), End::Any, |_| true), Err(NoPath::TooFew));
     let told = relays.complaint(at(12).instant).unwrap();
     assert!(told.contains("one operator") && told.contains("subnet"), "{told}");
-    relays.keep_up(&consensus(list, &[], 60), rng, at(60));
+    relays.update(&consensus(list, &[], 60), rng, at(60));
     assert_eq!(relays.path(rng, at(60), End::Any, |_| true), Err(NoPath::TooFew));
     assert_eq!(relays.complaint(at(90).instant), None, "it is known already");
     // The same relays, where subnets do not count.
-    relays.keep_up(&consensus(strangers(10), &[(SUBNET_PARAMETER, 0)], 100), rng, at(100));
+    relays.update(&consensus(strangers(10), &[(SUBNET_PARAMETER, 0)], 100), rng, at(100));
     open_guards(&mut relays, rng, at(100));
     assert!(relays.path(rng, at(100), End::Any, |_| true).is_ok());
     assert_eq!(relays.complaint(at(200).instant), None);
     // No guards at all.
     let mut list = strangers(10);
-    list.iter_mut().for_each(|relay| relay.roles = [Role::Middle].into_iter().collect());
-    relays.keep_up(&consensus(list, &[], 300), rng, at(300));
+    list.iter_mut().for_each(|relay| relay.roles = [RelayRole::Middle].into_iter().collect());
+    relays.update(&consensus(list, &[], 300), rng, at(300));
     assert_eq!(relays.complaint(at(300).instant), None);
     assert!(relays.complaint(at(311).instant).unwrap().contains("takes clients' links"));
     assert_eq!(relays.complaint(at(400).instant), None);
@@ -748,7 +748,7 @@ fn the_guard_is_one_that_is_not_related_to_the_end() {
     let index = |id: RelayIdentity| usize::from(id.as_bytes()[1]);
     list[end].family = Some([1; 32].into());
     list[index(first)].family = Some([1; 32].into());
-    relays.keep_up(&consensus(list.clone(), &[], 1), rng, at(1));
+    relays.update(&consensus(list.clone(), &[], 1), rng, at(1));
     relays.primary_guards(rng, at(1).instant, |_| false);
     let to = End::Others(list[end].identity);
     assert_eq!(relays.path(rng, at(1), to, |_| true).unwrap()[0], second);
@@ -756,7 +756,7 @@ fn the_guard_is_one_that_is_not_related_to_the_end() {
     assert!(!relays.is_out_of_reach(&list[end].identity));
     // Related to both.
     list[end].url = list[index(second)].url.clone();
-    relays.keep_up(&consensus(list.clone(), &[], 2), rng, at(2));
+    relays.update(&consensus(list.clone(), &[], 2), rng, at(2));
     assert_eq!(relays.path(rng, at(2), to, |_| true), Err(NoPath::OutOfReach));
     assert!(relays.is_out_of_reach(&list[end].identity));
     assert_eq!(relays.path(rng, at(2), End::Own(id(999)), |_| true), Err(NoPath::OutOfReach), "not listed");
@@ -769,15 +769,15 @@ fn a_circuit_that_would_not_be_built_today_does_not_stand() {
     let mut relays = ready(&consensus(list.clone(), &[], 0), rng, at(0));
     let path = relays.path(rng, at(0), End::Any, |_| true).unwrap();
     let hops: Vec<_> = path.iter().map(|id| hop(list.iter().find(|relay| relay.identity == *id).unwrap())).collect();
-    assert!(relays.stands(&hops) && !relays.keep_up(&consensus(list.clone(), &[], 0), rng, at(5)));
+    assert!(relays.stands(&hops) && !relays.update(&consensus(list.clone(), &[], 0), rng, at(5)));
     assert!(!relays.stands(&hops[1..]), "the first has to be a guard that is kept");
     for relay in list.iter_mut().filter(|relay| path[1..].contains(&relay.identity)) {
         relay.family = Some([1; 32].into());
     }
-    assert!(relays.keep_up(&consensus(list.clone(), &[], 10), rng, at(10)));
+    assert!(relays.update(&consensus(list.clone(), &[], 10), rng, at(10)));
     assert!(!relays.stands(&hops));
     list.retain(|relay| relay.identity != path[2]);
-    relays.keep_up(&consensus(list, &[], 20), rng, at(20));
+    relays.update(&consensus(list, &[], 20), rng, at(20));
     assert!(!relays.stands(&hops) && relays.stands(&hops[..2]));
 }
 

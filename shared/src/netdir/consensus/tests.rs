@@ -74,7 +74,7 @@ fn the_encoding_stays_as_it_is() {
 fn relays_are_found_by_identity_link_key_and_role() {
     let (keypairs, authorities) = authorities(3);
     let mut draft = draft(authorities.network(), 40);
-    draft.relays[7].roles = [Role::Exit].into_iter().collect();
+    draft.relays[7].roles = [RelayRole::Exit].into_iter().collect();
     let bytes = draft.clone().sign(&[&keypairs[0], &keypairs[1]]).unwrap();
     let consensus = Consensus::verify(&bytes, &authorities, at(NOW)).unwrap();
     assert_eq!(consensus.as_bytes(), bytes);
@@ -85,8 +85,8 @@ fn relays_are_found_by_identity_link_key_and_role() {
     }
     assert_eq!(consensus.relay(&[0; 32].into()), None);
     assert_eq!(consensus.relay_by_link_key(&[0; 32].into()), None);
-    assert_eq!(consensus.with_role(Role::Exit).collect::<Vec<_>>(), [&draft.relays[7]]);
-    assert_eq!(consensus.with_role(Role::Guard).count(), 39);
+    assert_eq!(consensus.with_role(RelayRole::Exit).collect::<Vec<_>>(), [&draft.relays[7]]);
+    assert_eq!(consensus.with_role(RelayRole::Guard).count(), 39);
     assert_eq!(consensus.parameter("a", 5, 0..=9), 0);
     assert_eq!(consensus.parameter("b", 5, 0..=9), 5);
     assert_eq!(consensus.parameter("link-padding-min-ms", 5, 0..=2000), 1500);

@@ -131,17 +131,21 @@ fn a_relay_that_has_moved_is_not_taken_to_run() {
 fn new_relays_wait_for_the_roles_that_matter() {
     let mut registry = registry();
     let roles = |registry: &mut Registry, seed: u8, secs: u64| {
-        let bytes = descriptor(registry, seed, secs, |entry| entry.roles = Role::ALL.into_iter().collect());
+        let bytes = descriptor(registry, seed, secs, |entry| entry.roles = RelayRole::ALL.into_iter().collect());
         registry.publish(at(secs), &bytes).unwrap();
         let entry = RelayDescriptor::verify(&bytes, &registry.network).unwrap().entry;
         registry.probed(at(secs).instant, &entry, true);
         let voted = registry.opinion(at(secs));
         voted.iter().find(|voted| voted.descriptor.entry.identity == entry.identity).unwrap().roles
     };
-    let all: Roles = Role::ALL.into_iter().collect();
+    let all: Roles = RelayRole::ALL.into_iter().collect();
     assert_eq!(roles(&mut registry, 1, 50), all, "one that was there from the beginning");
     let waiting = roles(&mut registry, 2, 101);
-    assert!(!waiting.contains(Role::Guard) && !waiting.contains(Role::Chord) && waiting.contains(Role::Middle));
+    assert!(
+        !waiting.contains(RelayRole::Guard)
+            && !waiting.contains(RelayRole::Chord)
+            && waiting.contains(RelayRole::Middle)
+    );
     assert_eq!(roles(&mut registry, 2, 600).iter().count(), 4);
     registry.expire(at(640));
     assert!(registry.is_empty());

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::authorities::tests::authorities;
 use super::super::vote::tests::{START, vote};
-use super::super::{AuthorityKeypair, Role, UnsignedConsensus};
+use super::super::{AuthorityKeypair, RelayRole, UnsignedConsensus};
 use super::*;
 use crate::time::UnixTime;
 
@@ -44,13 +44,15 @@ fn a_majority_lists_relays_and_grants_roles_and_the_low_median_counts() {
         }
         for relay in &mut vote.relays {
             (relay.weight, relay.health) = ([10, 30, 20][index], [90, 10, 70][index]);
-            relay.roles = [Role::Guard, [Role::Rendezvous, Role::Guard, Role::Exit][index]].into_iter().collect();
+            relay.roles = [RelayRole::Guard, [RelayRole::Rendezvous, RelayRole::Guard, RelayRole::Exit][index]]
+                .into_iter()
+                .collect();
         }
     });
     let draft = count(&authorities, &votes).unwrap();
     assert_eq!(nicknames(&draft), ["relay1", "relay2"]);
-    assert!(draft.relays.iter().all(|relay| relay.has(Role::Guard)));
-    assert!(draft.relays.iter().all(|relay| !relay.has(Role::Exit)), "one vote grants nothing");
+    assert!(draft.relays.iter().all(|relay| relay.has(RelayRole::Guard)));
+    assert!(draft.relays.iter().all(|relay| !relay.has(RelayRole::Exit)), "one vote grants nothing");
     let by_name = |name: &str| draft.relays.iter().find(|relay| relay.nickname.as_str() == name).unwrap();
     let (one, two) = (by_name("relay1"), by_name("relay2"));
     assert_eq!((one.weight, draft.health[&one.identity]), (20, 70));
@@ -63,10 +65,10 @@ fn a_majority_lists_relays_and_grants_roles_and_the_low_median_counts() {
 #[test]
 fn what_a_relay_does_not_offer_is_not_granted() {
     let (_, authorities, votes) = votes(&[&[1], &[1], &[1]], |_, vote, _| {
-        vote.relays[0].roles = Role::ALL.into_iter().collect();
+        vote.relays[0].roles = RelayRole::ALL.into_iter().collect();
     });
     let draft = count(&authorities, &votes).unwrap();
-    assert_eq!(draft.relays[0].roles.iter().collect::<Vec<_>>(), [Role::Guard, Role::Rendezvous]);
+    assert_eq!(draft.relays[0].roles.iter().collect::<Vec<_>>(), [RelayRole::Guard, RelayRole::Rendezvous]);
 }
 
 #[test]
@@ -95,7 +97,7 @@ fn rules_that_a_quorum_knows_but_this_program_does_not_give_nothing() {
 
 #[test]
 fn roles_without_a_name_are_counted_like_the_others() {
-    let unknown = |bits: u16| Roles::from_bits(bits | Role::Guard as u16);
+    let unknown = |bits: u16| Roles::from_bits(bits | RelayRole::Guard as u16);
     let (_, authorities, votes) = votes(&[&[1], &[1], &[1]], |index, vote, _| {
         let keypair = super::super::descriptor::tests::relay(1).0;
         let relay = &mut vote.relays[0];

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::authorities::tests::authorities;
-use super::super::{Authorities, AuthorityKeypair, ConsensusDraft, RelayEntry, Role, Roles, Validity};
+use super::super::{Authorities, AuthorityKeypair, ConsensusDraft, RelayEntry, RelayRole, Roles, Validity};
 use super::*;
 use crate::time::UnixTime;
 
@@ -20,7 +20,7 @@ fn entry(number: u16, weight: u32) -> RelayEntry {
         key(1).into(),
         key(2).into(),
         key(3).into(),
-        Roles::from_iter([Role::Guard, Role::Middle]),
+        Roles::from_iter([RelayRole::Guard, RelayRole::Middle]),
         format!("relay{number}").parse().unwrap(),
         format!("ws://192.0.2.1:{}/link", number.max(1)).parse().unwrap(),
     );

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::{CircuitViolation, Circuits, End, EndState, Entry, Note, Outcome, Outlet, originate};
+use super::{CircuitViolation, Circuits, End, EndState, Entry, LinkEvent, Outcome, Outlet, originate};
 use crate::cell::CircId;
 use crate::cell::fragment::{Assembler, Fragment};
-use crate::cell::introduction::{Introduction, IntroductionId, Lock, MAX_PARTS};
+use crate::cell::introduction::{IntroAuthKey, Introduction, IntroductionId, MAX_PARTS};
 use crate::cell::message::RelayMessage;
 use crate::crypto::cgo::RelayBackward;
 use crate::relay::introductions::Verdict;
-use crate::relay::rate::Rate;
 use crate::time::Instant;
+use crate::token_bucket::TokenBucket;
 
 /// Cookies and introductions that may be tried on one circuit.
 const MAX_TRIES: u8 = 32;
@@ -30,8 +30,8 @@ pub(super) struct IntroductionPoint {
     incoming: Vec<IntroductionId>,
     /// How many parts it has, and how many have come.
     parts: Option<(u8, u8)>,
-    lists: Rate,
-    introductions: Rate,
+    lists: TokenBucket,
+    introductions: TokenBucket,
 }
 
 impl IntroductionPoint {
@@ -40,13 +40,13 @@ impl IntroductionPoint {
             ids: Vec::new(),
             incoming: Vec::new(),
             parts: None,
-            lists: Rate::new(LIST_RATE.0, LIST_RATE.1, now),
-            introductions: Rate::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now),
+            lists: TokenBucket::new(LIST_RATE.0, LIST_RATE.1, now),
+            introductions: TokenBucket::new(INTRODUCTION_RATE.0, INTRODUCTION_RATE.1, now),
         }
     }
 
     /// Takes one part of a list; says whether it was the last.
-    fn take(&mut self, now: Instant, part: u8, of: u8, locks: &[Lock]) -> Result<bool, CircuitViolation> {
+    fn take(&mut self, now: Instant, part: u8, of: u8, auth_keys: &[IntroAuthKey]) -> Result<bool, CircuitViolation> {
         let due = self.parts.unwrap_or((of, 0));
         if (of, part) != due || of == 0 || of > MAX_PARTS {
             return Err(CircuitViolation::Unexpected("a part of a list of ids out of its turn"));
@@ -54,7 +54,7 @@ impl IntroductionPoint {
         if !self.lists.take(now) {
             return Err(CircuitViolation::TooMuch);
         }
-        self.incoming.extend(locks.iter().map(Lock::id));
+        self.incoming.extend(auth_keys.iter().map(IntroAuthKey::id));
         self.parts = Some((of, part + 1)).filter(|(of, come)| come < of);
         Ok(self.parts.is_none())
     }
@@ -72,13 +72,13 @@ impl<L: Clone + PartialEq> Circuits<L> {
         match (&mut end.state, message) {
             (
                 state @ (EndState::Idle { .. } | EndState::Introduction(_)),
-                RelayMessage::EstablishIntro { part, of, locks },
+                RelayMessage::EstablishIntro { part, of, auth_keys },
             ) => {
                 if matches!(state, EndState::Idle { .. }) {
                     *state = EndState::Introduction(Box::new(IntroductionPoint::new(now)));
                 }
                 let EndState::Introduction(point) = state else { return Ok(()) };
-                if !point.take(now, part, of, &*locks)? {
+                if !point.take(now, part, of, &*auth_keys)? {
                     return Ok(());
                 }
                 let mut ids = std::mem::take(&mut point.incoming);
@@ -105,14 +105,14 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 // Three fragments hold one.
                 let Some(introduction) = Introduction::at_relay(&message) else { return Ok(()) };
                 let verdict = out.introduce(now, &introduction);
-                let (bits, seed) = match &verdict {
+                let (effort, seed) = match &verdict {
                     Verdict::Taken(_) => (0, [0; 16]),
-                    Verdict::Work { bits, seed } => (*bits, *seed),
+                    Verdict::ProofOfWork { effort, seed } => (*effort, *seed),
                 };
                 // First of all the answer: it takes as long whether somebody takes the introduction or not.
-                originate(&mut end.backward, circ, &RelayMessage::IntroduceAck { bits, seed }, out);
+                originate(&mut end.backward, circ, &RelayMessage::IntroduceAck { effort, seed }, out);
                 if let Verdict::Taken(Some((link, circ))) = verdict {
-                    out.tell(&link, Note::Introduce { circ, introduction: Box::new(introduction) });
+                    out.tell(&link, LinkEvent::Introduce { circ, introduction: Box::new(introduction) });
                 }
                 Ok(())
             }
@@ -131,7 +131,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                     let comer = (self.this.clone(), circ);
                     out.tell(
                         &waiter.0,
-                        Note::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: None },
+                        LinkEvent::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: None },
                     );
                 }
                 *state = EndState::Coming { waiter, given: 1, tries };
@@ -148,7 +148,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                         let comer = (self.this.clone(), circ);
                         out.tell(
                             &waiter.0,
-                            Note::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: None },
+                            LinkEvent::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: None },
                         );
                     }
                     // Nobody waits. Said after the third fragment, so that none is left over to be misread.
@@ -173,7 +173,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             let comer = (self.this.clone(), circ);
             out.tell(
                 &waiter.0,
-                Note::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: Some(backward) },
+                LinkEvent::Visit { circ: waiter.1, comer, fragment: Box::new(fragment), half: Some(backward) },
             );
         }
     }
@@ -199,7 +199,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
         let Some(onward) = half else { return true };
         if let Some(Entry::End(end)) = self.entries.remove(&circ) {
             let End { forward, backward, .. } = *end;
-            out.tell(&comer.0, Note::Joined { circ: comer.1, half: backward });
+            out.tell(&comer.0, LinkEvent::Joined { circ: comer.1, half: backward });
             self.entries.insert(circ, Entry::Joined { half: forward, onward, other: comer.clone() });
         }
         true

@@ -20,7 +20,7 @@ type Id = usize;
 /// Everything that a relay's links want of it.
 #[derive(Default)]
 struct Desk {
-    notes: VecDeque<(Id, Note<Id>)>,
+    notes: VecDeque<(Id, LinkEvent<Id>)>,
     requests: Vec<Request<Id>>,
     relieve: bool,
     padding: Padding,
@@ -33,11 +33,11 @@ impl Switch for Desk {
         panic!("nothing leads to link {link}");
     }
 
-    fn tell(&mut self, link: &Id, note: Note<Id>) {
+    fn tell(&mut self, link: &Id, note: LinkEvent<Id>) {
         self.notes.push_back((*link, note));
     }
 
-    fn connect(&mut self, relay: RelayIdentity, _: Note<Id>) {
+    fn connect(&mut self, relay: RelayIdentity, _: LinkEvent<Id>) {
         panic!("nobody asked for {relay}");
     }
 
@@ -172,7 +172,7 @@ impl Relay {
             if std::mem::take(&mut self.desk.relieve) {
                 let loads = self.links.iter().enumerate().map(|(id, link)| (id, &**link.load()));
                 let worst = memory::worst(self.now, loads).unwrap();
-                self.desk.notes.push_back((worst, Note::Shed));
+                self.desk.notes.push_back((worst, LinkEvent::Shed));
             }
             let Some((to, note)) = self.desk.notes.pop_front() else { return Ok(()) };
             self.links[to].handle_note(self.now, note, &mut self.desk);

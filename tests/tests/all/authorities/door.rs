@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use allium_shared::crypto::keys::IdentityKeypair;
 use allium_shared::netdir::{
-    Authorities, FamilyKeypair, MAX_DESCRIPTOR_LEN, NetworkId, RelayDescriptor, RelayEntry, Role, Roles,
+    Authorities, FamilyKeypair, MAX_DESCRIPTOR_LEN, NetworkId, RelayDescriptor, RelayEntry, RelayRole, Roles,
 };
 use allium_tests::directory::{self, Record};
 use allium_tests::liar::UNKNOWN;
@@ -35,7 +35,7 @@ fn relay(seed: u8) -> (IdentityKeypair, RelayDescriptor) {
         keypair.identity(),
         [seed ^ 0x40; 32].into(),
         [seed ^ 0x80; 32].into(),
-        Roles::from_iter([Role::Guard, Role::Middle]),
+        Roles::from_iter([RelayRole::Guard, RelayRole::Middle]),
         format!("relay{seed}").parse().unwrap(),
         format!("ws://127.0.0.1:1/{seed}").parse().unwrap(),
     );

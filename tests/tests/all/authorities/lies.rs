@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use allium_shared::crypto::keys::IdentityKeypair;
-use allium_shared::netdir::{Authorities, Consensus, NetworkId, RelayDescriptor, RelayEntry, Role, Twice};
+use allium_shared::netdir::{Authorities, Consensus, NetworkId, RelayDescriptor, RelayEntry, RelayRole, Twice};
 use allium_tests::chat::{Chat, Pair};
 use allium_tests::directory::{self, Record, names};
 use allium_tests::liar::{Liar, Lie, UNKNOWN};
@@ -176,7 +176,7 @@ fn ghost(seed: u8, url: &str, network: &NetworkId) -> Vec<u8> {
         keypair.identity(),
         [seed ^ 0x40; 32].into(),
         [seed ^ 0x80; 32].into(),
-        Role::ALL.into_iter().collect(),
+        RelayRole::ALL.into_iter().collect(),
         format!("ghost{seed}").parse().unwrap(),
         url.parse().unwrap(),
     );

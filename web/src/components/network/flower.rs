@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use allium_shared::client::api::RelayView;
 use allium_shared::crypto::keys::RelayIdentity;
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 use yew::prelude::*;
 
 use super::percent;
@@ -26,7 +26,7 @@ const STALKS: usize = 150;
 pub struct Props {
     pub network: Rc<Network>,
     /// Relays without this role step back.
-    pub role: Option<Role>,
+    pub role: Option<RelayRole>,
     pub chosen: Option<RelayIdentity>,
     pub choose: Callback<RelayIdentity>,
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use allium_shared::client::api::RelayView;
 use allium_shared::crypto::keys::RelayIdentity;
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 use web_sys::{HtmlElement, HtmlInputElement, HtmlSelectElement, ScrollIntoViewOptions, ScrollLogicalPosition};
 use yew::prelude::*;
 
@@ -280,7 +280,7 @@ fn more(network: &Network, index: usize, relay: &RelayView) -> Html {
                     { strings::FAMILY_NONE }
                 }
             </dd>
-            if relay.has(Role::Exit) || !relay.exit_policy.is_empty() {
+            if relay.has(RelayRole::Exit) || !relay.exit_policy.is_empty() {
                 <dt>{ strings::EXIT_POLICY }</dt>
                 <dd>
                     if relay.exit_policy.is_empty() {

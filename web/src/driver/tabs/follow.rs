@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use allium_shared::client::api::Event;
 
-use super::{Act, Asker, Message, Order, TabId, ends_invite, invite_lost};
+use super::{Effect, Message, Order, RequestId, TabId, ends_invite, invite_lost};
 use crate::driver::{LockRequest, Notice, Request};
 use crate::strings;
 
@@ -56,12 +56,12 @@ pub(in crate::driver) struct Left {
 
 impl Following {
     /// Looks for a leader.
-    pub(in crate::driver) fn join(&mut self) -> Vec<Act> {
+    pub(in crate::driver) fn join(&mut self) -> Vec<Effect> {
         self.leader = None;
         self.round += 1;
         self.silence = 0;
         self.standing = Standing::Joining;
-        vec![Act::Post(None, Message::Join { round: self.round })]
+        vec![Effect::Post(None, Message::Join { round: self.round })]
     }
 
     /// Whether some tab leads this one.
@@ -70,11 +70,11 @@ impl Following {
     }
 
     /// The page asks for something.
-    pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Act> {
+    pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Effect> {
         let kept = request.is_kept();
         if kept && self.unconfirmed.len() >= MAX_WAITING {
             let message = strings::TABS_BUSY.to_owned();
-            return vec![Act::Tell(Notice::Events(vec![Event::Error { about: "tabs".into(), message }]))];
+            return vec![Effect::Tell(Notice::Events(vec![Event::Error { about: "tabs".into(), message }]))];
         }
         self.asked += 1;
         let number = self.asked;
@@ -87,20 +87,20 @@ impl Following {
                 if request.is_invite() {
                     self.invite = Some((leader, number));
                 }
-                vec![Act::Post(Some(leader), Message::Ask { number, request })]
+                vec![Effect::Post(Some(leader), Message::Ask { number, request })]
             }
             _ => Vec::new(),
         }
     }
 
     /// Looks, once a second, whether whoever leads is still there.
-    pub(in crate::driver) fn look(&mut self) -> Vec<Act> {
+    pub(in crate::driver) fn look(&mut self) -> Vec<Effect> {
         match self.standing {
             Standing::Apart => Vec::new(),
             Standing::Joining => {
                 self.silence = self.silence.saturating_add(1);
                 let is_silent = self.silence == PATIENCE;
-                is_silent.then_some(Act::Tell(Notice::Elsewhere { silent: true })).into_iter().collect()
+                is_silent.then_some(Effect::Tell(Notice::Elsewhere { silent: true })).into_iter().collect()
             }
             Standing::Holding(_) | Standing::With => {
                 if !self.owed && self.unconfirmed.is_empty() {
@@ -108,18 +108,18 @@ impl Following {
                 }
                 self.silence = self.silence.saturating_add(1);
                 let is_silent = self.silence == PATIENCE;
-                let mut acts = vec![Act::Post(self.leader, Message::Knock)];
-                acts.extend(is_silent.then_some(Act::Tell(Notice::Silent(true))));
+                let mut acts = vec![Effect::Post(self.leader, Message::Knock)];
+                acts.extend(is_silent.then_some(Effect::Tell(Notice::Silent(true))));
                 acts
             }
         }
     }
 
     /// The leader has said something.
-    fn word(&mut self) -> Option<Act> {
+    fn word(&mut self) -> Option<Effect> {
         let was_silent = std::mem::take(&mut self.silence) >= PATIENCE;
         self.owed = false;
-        was_silent.then_some(Act::Tell(Notice::Silent(false)))
+        was_silent.then_some(Effect::Tell(Notice::Silent(false)))
     }
 
     /// Nobody makes an invite any more that this leader was not asked for. Whether there was one.
@@ -131,21 +131,21 @@ impl Following {
     }
 
     /// Another tab says something.
-    pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Act> {
+    pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Effect> {
         let is_leader = self.leader == Some(from);
         let mut acts: Vec<_> = if is_leader { self.word().into_iter().collect() } else { Vec::new() };
         acts.extend(self.obey(from, is_leader, message));
         acts
     }
 
-    fn obey(&mut self, from: TabId, is_leader: bool, message: Message) -> Vec<Act> {
+    fn obey(&mut self, from: TabId, is_leader: bool, message: Message) -> Vec<Effect> {
         match (message, &mut self.standing) {
             // What it has said already is not for this tab to hear again.
             (Message::Leads, Standing::Holding(_) | Standing::With) if is_leader => Vec::new(),
             (Message::JoinAgain, Standing::Holding(_)) if is_leader => self.join(),
             // The engine that it followed may have ended, and another run in the same tab.
             (Message::JoinAgain, Standing::With) if is_leader => {
-                let lost = self.lose_invite(None).then(|| Act::Tell(invite_lost()));
+                let lost = self.lose_invite(None).then(|| Effect::Tell(invite_lost()));
                 lost.into_iter().chain(self.join()).collect()
             }
             (Message::Leads, _) => self.join(),
@@ -162,12 +162,12 @@ impl Following {
                     self.invite = Some((from, *number));
                 }
                 let asks = self.unconfirmed.iter().map(|(number, request)| {
-                    Act::Post(Some(from), Message::Ask { number: *number, request: request.clone() })
+                    Effect::Post(Some(from), Message::Ask { number: *number, request: request.clone() })
                 });
-                told.into_iter().map(Act::Tell).chain(asks).collect()
+                told.into_iter().map(Effect::Tell).chain(asks).collect()
             }
             (Message::Told(Notice::PutAway), Standing::Holding(_) | Standing::With) if is_leader => {
-                vec![Act::Tell(Notice::PutAway), Act::Stop]
+                vec![Effect::Tell(Notice::PutAway), Effect::Stop]
             }
             (Message::Told(notice), Standing::Holding(held)) if is_leader => {
                 self.invite.take_if(|_| ends_invite(&notice));
@@ -176,12 +176,12 @@ impl Following {
             }
             (Message::Told(notice), Standing::With) if is_leader => {
                 self.invite.take_if(|_| ends_invite(&notice));
-                vec![Act::Tell(notice)]
+                vec![Effect::Tell(notice)]
             }
-            (Message::Whole { round, whole }, Standing::Holding(held)) if is_leader && round == self.round => {
+            (Message::Snapshot { round, snapshot }, Standing::Holding(held)) if is_leader && round == self.round => {
                 let held = std::mem::take(held);
                 self.standing = Standing::With;
-                [whole].into_iter().chain(held).map(Act::Tell).collect()
+                [snapshot].into_iter().chain(held).map(Effect::Tell).collect()
             }
             (Message::Done { number }, Standing::Holding(_) | Standing::With) if is_leader => {
                 self.unconfirmed.retain(|(waiting, _)| *waiting != number);
@@ -193,13 +193,13 @@ impl Following {
     }
 
     /// A tab of another build says something, and whether it leads. There is nothing that the two could say to each other.
-    pub(in crate::driver) fn hear_stranger(&mut self, leads: bool) -> Vec<Act> {
+    pub(in crate::driver) fn hear_stranger(&mut self, leads: bool) -> Vec<Effect> {
         if !leads {
             return Vec::new();
         }
         self.leader = None;
         self.standing = Standing::Apart;
-        vec![Act::Tell(Notice::Elsewhere { silent: false })]
+        vec![Effect::Tell(Notice::Elsewhere { silent: false })]
     }
 
     /// This tab leads from now on, as `me`: what the page still waits for.
@@ -208,7 +208,7 @@ impl Following {
         for (number, request) in self.unconfirmed {
             match request {
                 Request::Command(command) => {
-                    left.orders.push(Order { asker: Some(Asker { tab: me, number }), command });
+                    left.orders.push(Order { asker: Some(RequestId { tab: me, number }), command });
                 }
                 Request::Lock(request) => left.locks.push(request),
                 Request::TakeOver => {}

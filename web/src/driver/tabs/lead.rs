@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allium_shared::client::api::{Command, Event, Progress};
 
-use super::{Act, Asker, Message, Order, TabId, ends_invite};
+use super::{Effect, Message, Order, RequestId, TabId, ends_invite};
 use crate::driver::{Notice, Request};
 
 /// The tab that leads.
@@ -35,7 +35,7 @@ struct Said {
 
 impl Leading {
     /// Begins to lead, and says so.
-    pub(in crate::driver) fn begin(me: TabId) -> (Self, Vec<Act>) {
+    pub(in crate::driver) fn begin(me: TabId) -> (Self, Vec<Effect>) {
         let leading = Self {
             me,
             followers: BTreeSet::new(),
@@ -46,16 +46,16 @@ impl Leading {
             runs: false,
             is_over: false,
         };
-        (leading, vec![Act::Tell(Notice::Started { follows: false }), Act::Post(None, Message::Leads)])
+        (leading, vec![Effect::Tell(Notice::Started { follows: false }), Effect::Post(None, Message::Leads)])
     }
 
     /// The store is open: how far leaders before this one have come with the tabs' requests.
-    pub(in crate::driver) fn resume(&mut self, given: impl IntoIterator<Item = Asker>) -> Vec<Act> {
+    pub(in crate::driver) fn resume(&mut self, given: impl IntoIterator<Item = RequestId>) -> Vec<Effect> {
         let mut acts = Vec::new();
-        for Asker { tab, number } in given {
+        for RequestId { tab, number } in given {
             self.given.insert(tab, number);
             if tab != self.me && !self.followers.contains(&tab) {
-                acts.push(Act::Watch(tab));
+                acts.push(Effect::Watch(tab));
             }
         }
         acts
@@ -67,50 +67,53 @@ impl Leading {
     }
 
     /// The page of this tab asks for something.
-    pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Act> {
+    pub(in crate::driver) fn ask(&mut self, request: Request) -> Vec<Effect> {
         match request {
             Request::Command(command) => {
                 self.makes_invite |= matches!(command, Command::Invite { .. });
                 self.order(self.me, None, command)
             }
-            Request::Lock(request) => vec![Act::Lock(request)],
+            Request::Lock(request) => vec![Effect::Lock(request)],
             Request::TakeOver => Vec::new(),
         }
     }
 
     /// Another tab says something.
-    pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Act> {
+    pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Effect> {
         match message {
             // There will be another to follow.
             Message::Join { .. } if self.is_over => Vec::new(),
             Message::Join { round } => {
                 let mut acts = Vec::new();
                 if self.followers.insert(from) && !self.given.contains_key(&from) {
-                    acts.push(Act::Watch(from));
+                    acts.push(Effect::Watch(from));
                 }
-                acts.push(Act::Post(Some(from), Message::Welcome { round, said: self.said.list(), runs: self.runs }));
+                acts.push(Effect::Post(
+                    Some(from),
+                    Message::Welcome { round, said: self.said.list(), runs: self.runs },
+                ));
                 if self.runs {
-                    acts.push(Act::Collect(from, round));
+                    acts.push(Effect::Collect(from, round));
                 }
                 acts
             }
             // It was taken for gone.
             Message::Ask { .. } | Message::Knock if !self.followers.contains(&from) => {
-                vec![Act::Post(Some(from), Message::JoinAgain)]
+                vec![Effect::Post(Some(from), Message::JoinAgain)]
             }
-            Message::Knock => vec![Act::Post(Some(from), Message::Here)],
+            Message::Knock => vec![Effect::Post(Some(from), Message::Here)],
             Message::Ask { number, request } => match request {
-                Request::Command(command) => self.order(from, Some(Asker { tab: from, number }), command),
+                Request::Command(command) => self.order(from, Some(RequestId { tab: from, number }), command),
                 // Done once more, they do no harm.
                 Request::Lock(request) => {
-                    vec![Act::Lock(request), Act::Post(Some(from), Message::Done { number })]
+                    vec![Effect::Lock(request), Effect::Post(Some(from), Message::Done { number })]
                 }
                 Request::TakeOver => Vec::new(),
             },
             // Only one tab leads.
             Message::Leads
             | Message::Welcome { .. }
-            | Message::Whole { .. }
+            | Message::Snapshot { .. }
             | Message::Told(_)
             | Message::Done { .. }
             | Message::Here
@@ -119,12 +122,12 @@ impl Leading {
     }
 
     /// A tab of another build says something: it is told that somebody leads.
-    pub(in crate::driver) fn hear_stranger(&self) -> Vec<Act> {
-        vec![Act::Post(None, Message::Leads)]
+    pub(in crate::driver) fn hear_stranger(&self) -> Vec<Effect> {
+        vec![Effect::Post(None, Message::Leads)]
     }
 
     /// The engine watches the list of relays as long as anybody looks at it.
-    fn order(&mut self, tab: TabId, asker: Option<Asker>, command: Command) -> Vec<Act> {
+    fn order(&mut self, tab: TabId, asker: Option<RequestId>, command: Command) -> Vec<Effect> {
         if let Command::Network { watch } = command {
             if watch {
                 self.watching.insert(tab);
@@ -132,11 +135,11 @@ impl Leading {
                 return Vec::new();
             }
         }
-        vec![Act::Order(Order { asker, command })]
+        vec![Effect::Order(Order { asker, command })]
     }
 
     /// Whether a request is to be given to the engine: it was not before, by this leader or another.
-    pub(in crate::driver) fn give(&mut self, asker: Asker) -> bool {
+    pub(in crate::driver) fn give(&mut self, asker: RequestId) -> bool {
         let last = self.given.entry(asker.tab).or_default();
         let is_new = asker.number > *last;
         *last = asker.number.max(*last);
@@ -144,15 +147,15 @@ impl Leading {
     }
 
     /// What a request has changed is on disk.
-    pub(in crate::driver) fn done(&self, asker: Asker) -> Vec<Act> {
+    pub(in crate::driver) fn done(&self, asker: RequestId) -> Vec<Effect> {
         if asker.tab == self.me {
             return Vec::new();
         }
-        vec![Act::Post(Some(asker.tab), Message::Done { number: asker.number })]
+        vec![Effect::Post(Some(asker.tab), Message::Done { number: asker.number })]
     }
 
     /// Tells the page of this tab, and those of all that follow.
-    pub(in crate::driver) fn tell(&mut self, notice: Notice) -> Vec<Act> {
+    pub(in crate::driver) fn tell(&mut self, notice: Notice) -> Vec<Effect> {
         self.said.remember(&notice);
         self.makes_invite &= !ends_invite(&notice);
         let mut acts = Vec::new();
@@ -160,28 +163,28 @@ impl Leading {
         if let Some(network) = network {
             for tab in &self.watching {
                 acts.push(if *tab == self.me {
-                    Act::Tell(network.clone())
+                    Effect::Tell(network.clone())
                 } else {
-                    Act::Post(Some(*tab), Message::Told(network.clone()))
+                    Effect::Post(Some(*tab), Message::Told(network.clone()))
                 });
             }
         }
         if let Some(notice) = notice {
             if !self.followers.is_empty() {
-                acts.push(Act::Post(None, Message::Told(notice.clone())));
+                acts.push(Effect::Post(None, Message::Told(notice.clone())));
             }
-            acts.push(Act::Tell(notice));
+            acts.push(Effect::Tell(notice));
         }
         acts
     }
 
     /// Tells the page of one tab only: of the one that has asked, or of this tab.
-    pub(in crate::driver) fn answer(&mut self, asker: Option<Asker>, notice: Notice) -> Vec<Act> {
+    pub(in crate::driver) fn answer(&mut self, asker: Option<RequestId>, notice: Notice) -> Vec<Effect> {
         match asker.map(|asker| asker.tab).filter(|tab| *tab != self.me) {
-            Some(tab) => vec![Act::Post(Some(tab), Message::Told(notice))],
+            Some(tab) => vec![Effect::Post(Some(tab), Message::Told(notice))],
             None => {
                 self.makes_invite &= !ends_invite(&notice);
-                vec![Act::Tell(notice)]
+                vec![Effect::Tell(notice)]
             }
         }
     }
@@ -197,28 +200,28 @@ impl Leading {
     }
 
     /// The profile is put away: those that follow are told so.
-    pub(in crate::driver) fn put_away(&mut self) -> Vec<Act> {
+    pub(in crate::driver) fn put_away(&mut self) -> Vec<Effect> {
         self.is_over = true;
-        vec![Act::Post(None, Message::Told(Notice::PutAway))]
+        vec![Effect::Post(None, Message::Told(Notice::PutAway))]
     }
 
     /// The whole is collected that a follower waits for; or it could not be, and the follower is to ask once more.
-    pub(in crate::driver) fn whole(&self, to: TabId, round: u64, whole: Option<Notice>) -> Vec<Act> {
-        let message = whole.map_or(Message::JoinAgain, |whole| Message::Whole { round, whole });
-        vec![Act::Post(Some(to), message)]
+    pub(in crate::driver) fn snapshot(&self, to: TabId, round: u64, snapshot: Option<Notice>) -> Vec<Effect> {
+        let message = snapshot.map_or(Message::JoinAgain, |snapshot| Message::Snapshot { round, snapshot });
+        vec![Effect::Post(Some(to), message)]
     }
 
     /// A tab has gone.
-    pub(in crate::driver) fn gone(&mut self, tab: TabId) -> Vec<Act> {
+    pub(in crate::driver) fn gone(&mut self, tab: TabId) -> Vec<Effect> {
         self.followers.remove(&tab);
         let mut acts = self.order_if_watching(tab);
         if self.given.remove(&tab).is_some() {
-            acts.push(Act::Forget(tab));
+            acts.push(Effect::Forget(tab));
         }
         acts
     }
 
-    fn order_if_watching(&mut self, tab: TabId) -> Vec<Act> {
+    fn order_if_watching(&mut self, tab: TabId) -> Vec<Effect> {
         self.order(tab, None, Command::Network { watch: false })
     }
 

@@ -8,7 +8,7 @@ use allium_shared::time::UnixTime;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::follow::PATIENCE;
-use super::{Act, Asker, Following, Leading, Message, Order, TabId, invite_lost, take_records};
+use super::{Effect, Following, Leading, Message, Order, RequestId, TabId, invite_lost, take_records};
 use crate::driver::{LockRequest, Notice, Passphrase, Request};
 use crate::state::network::tests::about;
 use crate::storage::{Protection, StorageError};
@@ -52,21 +52,21 @@ impl Browser {
         self.tabs.get_mut(&id).unwrap()
     }
 
-    fn act(&mut self, id: TabId, acts: Vec<Act>) {
+    fn act(&mut self, id: TabId, acts: Vec<Effect>) {
         for act in acts {
             match act {
-                Act::Post(to, message) => {
+                Effect::Post(to, message) => {
                     // As on the way: what arrives is what was written.
                     let text = serde_json::to_vec(&message).unwrap();
                     self.channel.push_back((id, to, serde_json::from_slice(&text).unwrap()));
                 }
-                Act::Tell(notice) => self.tab(id).told.push(notice),
-                Act::Order(order) => self.orders.push_back(order),
-                Act::Lock(request) => self.locks.push(request),
-                Act::Watch(tab) => self.watched.push(tab),
-                Act::Collect(to, round) => self.collect.push((to, round)),
-                Act::Forget(tab) => drop(self.records.remove(&tab.no_record().key)),
-                Act::Stop => self.tab(id).is_over = true,
+                Effect::Tell(notice) => self.tab(id).told.push(notice),
+                Effect::Order(order) => self.orders.push_back(order),
+                Effect::Lock(request) => self.locks.push(request),
+                Effect::Watch(tab) => self.watched.push(tab),
+                Effect::Collect(to, round) => self.collect.push((to, round)),
+                Effect::Forget(tab) => drop(self.records.remove(&tab.no_record().key)),
+                Effect::Stop => self.tab(id).is_over = true,
             }
         }
     }
@@ -126,7 +126,7 @@ impl Browser {
         assert!(records.is_empty());
         let leading = self.tab(id).leading.as_mut().unwrap();
         let mut acts = leading.resume(given);
-        acts.extend(leading.tell(whole(0)));
+        acts.extend(leading.tell(snapshot(0)));
         leading.run();
         self.act(id, acts);
         self.settle();
@@ -154,7 +154,7 @@ impl Browser {
         let leading = self.tab(id).leading.as_mut().unwrap();
         if asker.is_none_or(|asker| leading.give(asker)) {
             self.done.push(command);
-            if let Some(write) = asker.map(Asker::record) {
+            if let Some(write) = asker.map(RequestId::record) {
                 self.records.insert(write.key, write.value.unwrap());
             }
         }
@@ -167,7 +167,7 @@ impl Browser {
 
     fn collect(&mut self, id: TabId, notice: &Notice) {
         for (to, round) in std::mem::take(&mut self.collect) {
-            let acts = self.tab(id).leading.as_ref().unwrap().whole(to, round, Some(notice.clone()));
+            let acts = self.tab(id).leading.as_ref().unwrap().snapshot(to, round, Some(notice.clone()));
             self.act(id, acts);
         }
         self.settle();
@@ -182,10 +182,10 @@ fn send(text: &str) -> Command {
     Command::Send { to: ContactId(1), text: text.to_owned() }
 }
 
-fn whole(n: u8) -> Notice {
+fn snapshot(n: u8) -> Notice {
     let (contact, id, at) = (ContactId(1), MessageId([n; 16]), UnixTime::from_millis(1));
     let entry = HistoryEntry { contact, id, text: "said".into(), at, outgoing: None };
-    Notice::Whole { history: vec![entry], events: vec![Event::Progress { step: Progress::Ready }] }
+    Notice::Snapshot { history: vec![entry], events: vec![Event::Progress { step: Progress::Ready }] }
 }
 
 fn typing(typing: bool) -> Notice {
@@ -203,7 +203,7 @@ fn two() -> Browser {
     browser.lead(A);
     browser.open(B);
     browser.join(B);
-    browser.collect(A, &whole(1));
+    browser.collect(A, &snapshot(1));
     browser
 }
 
@@ -212,7 +212,7 @@ fn a_follower_hears_the_whole_before_what_was_told_since() {
     let mut browser = Browser::default();
     browser.open(A);
     browser.lead(A);
-    assert_eq!(browser.told(A), [started(false), whole(0)]);
+    assert_eq!(browser.told(A), [started(false), snapshot(0)]);
     assert!(browser.channel.is_empty());
     browser.tell(A, Notice::Protection(Protection::Browser));
     browser.open(B);
@@ -221,9 +221,9 @@ fn a_follower_hears_the_whole_before_what_was_told_since() {
     browser.tell(A, typing(true));
     browser.tell(A, typing(false));
     assert!(browser.told(B).is_empty());
-    browser.collect(A, &whole(1));
+    browser.collect(A, &snapshot(1));
     browser.tell(A, typing(true));
-    assert_eq!(browser.told(B), [whole(1), typing(true), typing(false), typing(true)]);
+    assert_eq!(browser.told(B), [snapshot(1), typing(true), typing(false), typing(true)]);
 }
 
 #[test]
@@ -232,14 +232,14 @@ fn nothing_is_said_to_nobody() {
     browser.open(A);
     browser.lead(A);
     let acts = browser.tab(A).leading.as_mut().unwrap().tell(typing(true));
-    assert_eq!(acts, [Act::Tell(typing(true))]);
+    assert_eq!(acts, [Effect::Tell(typing(true))]);
     browser.open(B);
     browser.join(B);
     assert_eq!(browser.watched, [B]);
     let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
     assert_eq!(acts, []);
     let acts = browser.tab(A).leading.as_mut().unwrap().tell(typing(true));
-    assert_eq!(acts, [Act::Tell(typing(true))]);
+    assert_eq!(acts, [Effect::Tell(typing(true))]);
 }
 
 #[test]
@@ -260,7 +260,10 @@ fn a_follower_is_told_what_was_said_before_it_came_as_far_as_it_still_holds() {
     browser.tell(A, Notice::Protection(Protection::Passphrase));
     browser.tell(A, Notice::StorageTrouble(None));
     browser.run(A);
-    assert_eq!(browser.told(B), [Notice::Protection(Protection::Passphrase), Notice::StorageTrouble(None), whole(0)]);
+    assert_eq!(
+        browser.told(B),
+        [Notice::Protection(Protection::Passphrase), Notice::StorageTrouble(None), snapshot(0)]
+    );
     browser.tell(A, Notice::Events(vec![Event::Progress { step: Progress::Ready }]));
     browser.open(C);
     browser.join(C);
@@ -354,7 +357,7 @@ fn each_request_is_done_once_if_another_follower_leads_next() {
         done.sort_by_key(|command| format!("{command:?}"));
         expected.sort_by_key(|command| format!("{command:?}"));
         assert_eq!(done, expected);
-        assert_eq!(browser.told(B), [started(true), whole(0)]);
+        assert_eq!(browser.told(B), [started(true), snapshot(0)]);
         // All of it is confirmed: a further leader finds nothing to do.
         browser.tabs.remove(&C);
         browser.lead(B);
@@ -380,7 +383,7 @@ fn a_page_that_nobody_serves_cannot_fill_the_memory() {
         following.ask(Request::Command(Command::Circuits));
         let acts = following.ask(Request::Command(send(&n.to_string())));
         let refused =
-            matches!(&acts[..], [Act::Tell(Notice::Events(events))] if matches!(events[..], [Event::Error { .. }]));
+            matches!(&acts[..], [Effect::Tell(Notice::Events(events))] if matches!(events[..], [Event::Error { .. }]));
         assert_eq!(refused, n >= super::follow::MAX_WAITING, "{acts:?}");
     }
     assert_eq!(following.lead(A).orders.len(), super::follow::MAX_WAITING);
@@ -391,7 +394,7 @@ fn the_list_of_relays_goes_to_those_who_look_at_it() {
     let mut browser = two();
     browser.open(C);
     browser.join(C);
-    browser.collect(A, &whole(1));
+    browser.collect(A, &snapshot(1));
     for id in [A, B, C] {
         browser.told(id);
     }
@@ -444,17 +447,17 @@ fn answers_to_an_earlier_attempt_are_not_taken_for_those_to_a_later() {
     following.join();
     let welcome = |round| Message::Welcome { round, said: Vec::new(), runs: true };
     assert_eq!(following.hear(A, welcome(1)), []);
-    assert_eq!(following.hear(A, welcome(2)), [Act::Tell(started(true))]);
-    assert_eq!(following.hear(A, Message::Whole { round: 1, whole: whole(1) }), []);
+    assert_eq!(following.hear(A, welcome(2)), [Effect::Tell(started(true))]);
+    assert_eq!(following.hear(A, Message::Snapshot { round: 1, snapshot: snapshot(1) }), []);
     assert_eq!(following.hear(A, Message::Told(typing(true))), []);
     assert_eq!(following.hear(B, Message::Told(typing(false))), [], "that one does not lead");
     assert_eq!(
-        following.hear(A, Message::Whole { round: 2, whole: whole(2) }),
-        [Act::Tell(whole(2)), Act::Tell(typing(true))]
+        following.hear(A, Message::Snapshot { round: 2, snapshot: snapshot(2) }),
+        [Effect::Tell(snapshot(2)), Effect::Tell(typing(true))]
     );
     // It leads already, and says so to others.
     assert_eq!(following.hear(A, Message::Leads), []);
-    assert_eq!(following.hear(B, Message::Leads), [Act::Post(None, Message::Join { round: 3 })]);
+    assert_eq!(following.hear(B, Message::Leads), [Effect::Post(None, Message::Join { round: 3 })]);
 }
 
 #[test]
@@ -462,24 +465,24 @@ fn tabs_of_other_builds_are_told_apart() {
     let mut following = Following::default();
     following.join();
     assert_eq!(following.hear_stranger(false), [], "it looks for a leader too");
-    assert_eq!(following.hear_stranger(true), [Act::Tell(ELSEWHERE)]);
+    assert_eq!(following.hear_stranger(true), [Effect::Tell(ELSEWHERE)]);
     // The lock has gone on to one of this build.
     assert_eq!(following.hear(A, Message::Leads).len(), 1);
     following.hear(A, Message::Welcome { round: 2, said: Vec::new(), runs: false });
     assert!(following.has_leader());
-    assert_eq!(following.hear_stranger(true), [Act::Tell(ELSEWHERE)]);
+    assert_eq!(following.hear_stranger(true), [Effect::Tell(ELSEWHERE)]);
     assert!(!following.has_leader());
     let (leading, _) = Leading::begin(A);
-    assert_eq!(leading.hear_stranger(), [Act::Post(None, Message::Leads)]);
+    assert_eq!(leading.hear_stranger(), [Effect::Post(None, Message::Leads)]);
 }
 
 #[test]
 fn records_are_taken_out_and_nothing_else() {
-    let record = |asker: Asker| {
+    let record = |asker: RequestId| {
         let write = asker.record();
         (write.key, write.value.unwrap())
     };
-    let (one, two) = (Asker { tab: A, number: 7 }, Asker { tab: C, number: u64::MAX });
+    let (one, two) = (RequestId { tab: A, number: 7 }, RequestId { tab: C, number: u64::MAX });
     let mut records = vec![record(one), ("profile".to_owned(), vec![1]), record(two)];
     records.push(("page/asked/nobody".to_owned(), b"1".to_vec()));
     assert_eq!(take_records(&mut records), [one, two]);
@@ -511,7 +514,7 @@ fn a_leader_that_hangs_is_told_once_something_waits_for_it() {
     browser.channel.clear();
     browser.tabs.remove(&A);
     browser.lead(B);
-    assert_eq!(browser.told(B), [started(false), whole(0)]);
+    assert_eq!(browser.told(B), [started(false), snapshot(0)]);
 }
 
 #[test]
@@ -559,8 +562,8 @@ fn a_tab_that_was_taken_for_gone_joins_once_more_and_loses_nothing() {
     browser.told(B);
     browser.ask(B, send("one"));
     browser.settle();
-    browser.collect(A, &whole(2));
-    assert_eq!(browser.told(B), [started(true), whole(2)]);
+    browser.collect(A, &snapshot(2));
+    assert_eq!(browser.told(B), [started(true), snapshot(2)]);
     browser.work(A, true);
     assert_eq!(browser.done, [send("one")]);
     // It also does if it only knocks; and if the whole could not be collected.
@@ -572,11 +575,11 @@ fn a_tab_that_was_taken_for_gone_joins_once_more_and_loses_nothing() {
     browser.settle();
     assert_eq!(browser.told(B), [started(true)]);
     let (to, round) = browser.collect.pop().unwrap();
-    let acts = browser.tab(A).leading.as_ref().unwrap().whole(to, round, None);
+    let acts = browser.tab(A).leading.as_ref().unwrap().snapshot(to, round, None);
     browser.act(A, acts);
     browser.settle();
-    browser.collect(A, &whole(3));
-    assert_eq!(browser.told(B), [started(true), whole(3)]);
+    browser.collect(A, &snapshot(3));
+    assert_eq!(browser.told(B), [started(true), snapshot(3)]);
 }
 
 #[test]
@@ -596,8 +599,8 @@ fn an_invite_that_a_leader_was_making_is_lost_with_it_and_told_to_whom_has_asked
         browser.told(B);
         browser.told(C);
         browser.lead(C);
-        assert_eq!(browser.told(B), [started(true), invite_lost(), whole(0)]);
-        assert_eq!(browser.told(C), [started(false), whole(0)]);
+        assert_eq!(browser.told(B), [started(true), invite_lost(), snapshot(0)]);
+        assert_eq!(browser.told(C), [started(false), snapshot(0)]);
         // It is not made a second time, and nothing else is lost.
         let left: Vec<_> = browser.orders.iter().map(|order| order.command.clone()).collect();
         assert_eq!(left, [send("one")]);
@@ -608,7 +611,7 @@ fn an_invite_that_a_leader_was_making_is_lost_with_it_and_told_to_whom_has_asked
         browser.told(B);
         browser.tabs.remove(&C);
         browser.lead(B);
-        assert_eq!(browser.told(B), [started(false), whole(0)]);
+        assert_eq!(browser.told(B), [started(false), snapshot(0)]);
     }
 }
 
@@ -618,7 +621,7 @@ fn an_invite_that_no_leader_was_asked_for_is_made_by_the_next() {
     browser.open(B);
     browser.ask(B, Command::invite());
     browser.lead(B);
-    assert_eq!(browser.told(B), [started(false), whole(0)]);
+    assert_eq!(browser.told(B), [started(false), snapshot(0)]);
     assert_eq!(browser.orders.pop_front().unwrap().command, Command::invite());
 }
 
@@ -630,7 +633,7 @@ fn what_is_wrong_with_a_command_is_told_to_whom_has_given_it() {
     }
     let error = Notice::Events(vec![Event::Error { about: "add".into(), message: "This is no invite.".into() }]);
     for (asker, told, other) in
-        [(Some(Asker { tab: B, number: 1 }), B, A), (Some(Asker { tab: A, number: 1 }), A, B), (None, A, B)]
+        [(Some(RequestId { tab: B, number: 1 }), B, A), (Some(RequestId { tab: A, number: 1 }), A, B), (None, A, B)]
     {
         let acts = browser.tab(A).leading.as_mut().unwrap().answer(asker, error.clone());
         browser.act(A, acts);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use allium_shared::client::api::RelayView;
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 
 /// How many relays have a floret of their own.
 pub const MAX_FLORETS: usize = 400;
@@ -84,7 +84,7 @@ impl Tint {
 
     /// A relay's.
     pub fn of(relay: &RelayView) -> Self {
-        match (relay.has(Role::Guard), relay.has(Role::Exit)) {
+        match (relay.has(RelayRole::Guard), relay.has(RelayRole::Exit)) {
             (true, false) => Self::Guard,
             (true, true) => Self::Both,
             (false, true) => Self::Exit,

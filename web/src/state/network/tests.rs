@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use allium_shared::client::api::{NetworkView, RelayView};
-use allium_shared::netdir::Role;
+use allium_shared::netdir::RelayRole;
 
 use super::picture::{HEART, MAX_FLORETS, MAX_POLLEN, SIZE};
 use super::{Arriving, Bar, Network, Order, Query, Tint};
@@ -31,7 +31,7 @@ fn relay(n: u32, weight: u32) -> RelayView {
     RelayView {
         identity: identity.into(),
         nickname: format!("Relay{n}").parse().unwrap(),
-        roles: vec![Role::Guard, Role::Middle],
+        roles: vec![RelayRole::Guard, RelayRole::Middle],
         weight,
         health: 100,
         version: "allium 1".to_owned(),
@@ -54,20 +54,20 @@ fn names(network: &Network, query: &Query) -> Vec<String> {
 fn it_is_whole_once_all_parts_are_there() {
     let mut arriving = Arriving::new(about(3));
     arriving.add(vec![relay(1, 1), relay(2, 1)]);
-    assert!(arriving.whole().is_none());
+    assert!(arriving.snapshot().is_none());
     arriving.add(vec![relay(3, 1)]);
-    assert_eq!(arriving.whole().unwrap().len(), 3);
-    assert_eq!(Arriving::new(about(0)).whole().unwrap().len(), 0, "a list may be empty");
+    assert_eq!(arriving.snapshot().unwrap().len(), 3);
+    assert_eq!(Arriving::new(about(0)).snapshot().unwrap().len(), 0, "a list may be empty");
 }
 
 #[test]
 fn shares_are_parts_of_all_weight() {
     let mut relays = vec![relay(1, 30), relay(2, 10)];
-    relays[1].roles = vec![Role::Exit];
+    relays[1].roles = vec![RelayRole::Exit];
     let both = network(relays);
     assert!((both.share(&relay(9, 30)) - 0.75).abs() < 1e-9);
     let sums: Vec<_> = both.roles.iter().filter(|sum| sum.count > 0).map(|sum| (sum.role, sum.share)).collect();
-    assert_eq!(sums, [(Role::Guard, 0.75), (Role::Middle, 0.75), (Role::Exit, 0.25)]);
+    assert_eq!(sums, [(RelayRole::Guard, 0.75), (RelayRole::Middle, 0.75), (RelayRole::Exit, 0.25)]);
     let weightless = network(vec![relay(1, 0)]);
     assert!(weightless.share(weightless.relay(0).unwrap()).abs() < 1e-9, "nothing is divided by nothing");
 }
@@ -78,7 +78,7 @@ fn relays_are_found_by_all_that_names_them() {
     relays[3].secure_url = Some("wss://Example.org/link".parse().unwrap());
     relays[4].family = Some("abcdef".to_owned());
     relays[5].family = Some("abcdef".to_owned());
-    relays[7].roles = vec![Role::Exit];
+    relays[7].roles = vec![RelayRole::Exit];
     let network = network(relays);
     let found = |text: &str| names(&network, &Query { text: text.into(), ..Query::default() });
     assert_eq!(found(" relay11 "), ["Relay11"]);
@@ -88,7 +88,7 @@ fn relays_are_found_by_all_that_names_them() {
     assert_eq!(found(":1007/"), ["Relay7"]);
     assert_eq!(found("allium 1").len(), 12);
     assert!(found("nobody").is_empty());
-    assert_eq!(names(&network, &Query { role: Some(Role::Exit), ..Query::default() }), ["Relay7"]);
+    assert_eq!(names(&network, &Query { role: Some(RelayRole::Exit), ..Query::default() }), ["Relay7"]);
     assert_eq!(network.relatives(4).map(|relay| relay.nickname.to_string()).collect::<Vec<_>>(), ["Relay5"]);
     assert_eq!(network.relatives(0).count(), 0);
     // The heaviest is the first floret here, and the list's first relay.
@@ -145,11 +145,11 @@ fn what_has_no_room_is_counted() {
 
 #[test]
 fn colours_say_what_circuits_do_there() {
-    let tint = |roles: &[Role]| Tint::of(&RelayView { roles: roles.to_vec(), ..relay(1, 1) });
-    assert_eq!(tint(&[Role::Guard, Role::Middle]), Tint::Guard);
-    assert_eq!(tint(&[Role::Guard, Role::Exit]), Tint::Both);
-    assert_eq!(tint(&[Role::Exit]), Tint::Exit);
-    assert_eq!(tint(&[Role::Middle, Role::Rendezvous]), Tint::Between);
+    let tint = |roles: &[RelayRole]| Tint::of(&RelayView { roles: roles.to_vec(), ..relay(1, 1) });
+    assert_eq!(tint(&[RelayRole::Guard, RelayRole::Middle]), Tint::Guard);
+    assert_eq!(tint(&[RelayRole::Guard, RelayRole::Exit]), Tint::Both);
+    assert_eq!(tint(&[RelayRole::Exit]), Tint::Exit);
+    assert_eq!(tint(&[RelayRole::Middle, RelayRole::Rendezvous]), Tint::Between);
     let mut poor = relay(1, 1);
     poor.health = 50;
     assert!(!network(vec![poor]).picture.florets[0].well);

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::{ContactId, ContactState, DeliveryState, Event, MessageId};
-use super::circuits::{CircuitKey, Fallback, Managed, Phase, Secrets, Talk, Task};
-use super::contacts::{Arrival, Contact, Met, ReceiveError, Search, Stage};
-use super::store::Then;
+use super::circuits::{CircuitEntry, CircuitKey, CircuitPurpose, Fallback, PeerChannel, Phase, Secrets};
+use super::contacts::{Arrival, Contact, Established, ReceiveError, Search, Stage};
+use super::store::AfterPersist;
 use crate::cell::DestroyReason;
 use crate::cell::message::StreamId;
-use crate::circuit::{JOINED_STREAM, Side};
+use crate::circuit::{JOINED_STREAM, RendezvousRole};
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
-use crate::relay::rate::Rate;
-use crate::rendezvous::{Point, Role};
+use crate::rendezvous::{IntroPoint, RelationshipRole};
 use crate::time::Instant;
+use crate::token_bucket::TokenBucket;
 
 /// How often one makes sure that the other is there.
 const PING_INTERVAL: Duration = Duration::from_millis(1500);
@@ -34,10 +34,10 @@ const TYPING_RATE: (u32, u32) = (2, 8);
 /// After this time a contact who has not said that they go on writing has stopped.
 const TYPING_TIME: Duration = Duration::from_secs(12);
 
-impl Talk {
+impl PeerChannel {
     pub(super) fn new(
         contact: Option<ContactId>,
-        side: Side,
+        side: RendezvousRole,
         generation: u64,
         secrets: Secrets,
         phase: Phase,
@@ -51,11 +51,11 @@ impl Talk {
             secrets: Some(secrets),
             phase,
             reader: FrameReader::default(),
-            offered: None,
+            pending_points: None,
             is_told: false,
             fallback: match side {
-                Side::Visitor => Fallback::Keep { from: now },
-                Side::Host => Fallback::Given(None),
+                RendezvousRole::Client => Fallback::Keep { from: now },
+                RendezvousRole::Service => Fallback::Given(None),
             },
             ping_at: now,
             unanswered: None,
@@ -98,13 +98,13 @@ pub(super) struct Violation;
 
 impl Client {
     /// Takes what the other client sent.
-    pub(super) fn talk_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
-        let Some(talk) = self.talk(key) else { return };
-        talk.unanswered = None;
-        talk.reader.push(data);
+    pub(super) fn channel_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
+        let Some(channel) = self.channel(key) else { return };
+        channel.unanswered = None;
+        channel.reader.push(data);
         loop {
-            let Some(talk) = self.talk(key) else { return };
-            let outcome = match talk.reader.next() {
+            let Some(channel) = self.channel(key) else { return };
+            let outcome = match channel.reader.next() {
                 Ok(None) => return self.consumed(key, stream),
                 Ok(Some(frame)) => self.frame(key, frame),
                 Err(_) => Err(Violation),
@@ -115,9 +115,9 @@ impl Client {
         }
     }
 
-    pub(super) fn talk(&mut self, key: CircuitKey) -> Option<&mut Talk> {
+    pub(super) fn channel(&mut self, key: CircuitKey) -> Option<&mut PeerChannel> {
         match self.circuits.get_mut(&key) {
-            Some(Managed { task: Task::Talk(talk), .. }) => Some(talk),
+            Some(CircuitEntry { task: CircuitPurpose::PeerChannel(channel), .. }) => Some(channel),
             _ => None,
         }
     }
@@ -145,9 +145,9 @@ impl Client {
     }
 
     fn frame(&mut self, key: CircuitKey, frame: Frame) -> Result<(), Violation> {
-        let Some(talk) = self.talk(key) else { return Ok(()) };
-        let contact = talk.contact;
-        match (&talk.phase, frame) {
+        let Some(channel) = self.channel(key) else { return Ok(()) };
+        let contact = channel.contact;
+        match (&channel.phase, frame) {
             (_, Frame::Ping(number)) => {
                 self.send_frame(key, &Frame::Pong(number));
                 Ok(())
@@ -161,7 +161,7 @@ impl Client {
                 self.pending(key, contact.ok_or(Violation)?, their_key, points)
             }
             (Phase::Undecided, Frame::Confirm) => self.confirmed(key, contact.ok_or(Violation)?),
-            (Phase::Undecided | Phase::Renewing(_), Frame::Welcome { identity, pre_key }) => {
+            (Phase::Undecided | Phase::Renewing(_), Frame::PreKeyMessage { identity, pre_key }) => {
                 self.welcomed(key, contact.ok_or(Violation)?, identity, &pre_key)
             }
             (Phase::Undecided, Frame::Decline) => self.declined(key, contact.ok_or(Violation)?),
@@ -174,7 +174,7 @@ impl Client {
             }
             (
                 Phase::AwaitResumed | Phase::Undecided | Phase::Open | Phase::Renewing(_),
-                Frame::Renew { identity, one_time_key },
+                Frame::SessionReset { identity, one_time_key },
             ) => self.renewed(key, contact.ok_or(Violation)?, identity, one_time_key),
             // What was said before the other heard of the new session.
             (
@@ -185,7 +185,7 @@ impl Client {
             (phase, Frame::Points(points)) if phase.is_of_contacts() => {
                 self.points_changed(key, contact.ok_or(Violation)?, points)
             }
-            (phase, Frame::Fallback(introduction)) if phase.is_of_contacts() => match &mut talk.fallback {
+            (phase, Frame::Fallback(introduction)) if phase.is_of_contacts() => match &mut channel.fallback {
                 Fallback::Given(given) => {
                     *given = Some(introduction);
                     Ok(())
@@ -219,19 +219,19 @@ impl Client {
 
     /// What has come is stored first; then this is said, and the next phase begins.
     pub(super) fn store_and_say(&mut self, key: CircuitKey, say: Frame, next: Phase) {
-        if let Some(talk) = self.talk(key) {
-            talk.phase = Phase::Storing { say, next: Box::new(next) };
-            self.store.then(Then::Greeted(key));
+        if let Some(channel) = self.channel(key) {
+            channel.phase = Phase::Storing { say, next: Box::new(next) };
+            self.store.then(AfterPersist::Greeted(key));
         }
     }
 
     /// What a greeting had to store is on disk.
     pub(super) fn greeted(&mut self, key: CircuitKey) {
-        let Some(talk) = self.talk(key) else { return };
-        match core::mem::replace(&mut talk.phase, Phase::AwaitResumed) {
+        let Some(channel) = self.channel(key) else { return };
+        match core::mem::replace(&mut channel.phase, Phase::AwaitResumed) {
             Phase::Storing { say, next } => {
-                talk.phase = *next;
-                let (known, contact) = (talk.phase.is_greeted(), talk.contact);
+                channel.phase = *next;
+                let (known, contact) = (channel.phase.is_greeted(), channel.contact);
                 self.send_frame(key, &say);
                 if let Some(id) = contact
                     && known
@@ -239,14 +239,14 @@ impl Client {
                     self.carried(key, id);
                 }
             }
-            other => talk.phase = other,
+            other => channel.phase = other,
         }
     }
 
     /// Says how far this side has come.
     pub(super) fn say_resume(&mut self, key: CircuitKey, id: ContactId) {
         let receipts = !self.profile.no_receipts;
-        let Some(generation) = self.talk(key).map(|talk| talk.generation) else { return };
+        let Some(generation) = self.channel(key).map(|channel| channel.generation) else { return };
         let Some(contact) = self.contacts.get(&id) else { return };
         let (received, last) = contact.stored;
         let frame = Frame::Resume {
@@ -267,8 +267,8 @@ impl Client {
         session: Option<(u64, Option<MessageId>)>,
         read: Option<MessageId>,
     ) -> Result<(), Violation> {
-        let Some(talk) = self.talk(key) else { return Ok(()) };
-        if !matches!(talk.phase, Phase::AwaitResumed) {
+        let Some(channel) = self.channel(key) else { return Ok(()) };
+        if !matches!(channel.phase, Phase::AwaitResumed) {
             self.say_resume(key, id);
         }
         self.confirm(id);
@@ -285,8 +285,8 @@ impl Client {
         }
         let is_ours = contact.has_sent(received, last);
         self.set_phase(key, Phase::Open);
-        if let Some(talk) = self.talk(key) {
-            talk.next_to_send = received;
+        if let Some(channel) = self.channel(key) {
+            channel.next_to_send = received;
         }
         self.carried(key, id);
         if !is_ours {
@@ -301,8 +301,8 @@ impl Client {
     }
 
     fn set_phase(&mut self, key: CircuitKey, phase: Phase) {
-        if let Some(talk) = self.talk(key) {
-            talk.phase = phase;
+        if let Some(channel) = self.channel(key) {
+            channel.phase = phase;
         }
     }
 
@@ -311,11 +311,11 @@ impl Client {
         let now = self.now.instant;
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         managed.deadline = None;
-        let Task::Talk(talk) = &mut managed.task else { return };
-        talk.ping_at = now + PING_INTERVAL;
-        let (is_open, generation, side) = (matches!(talk.phase, Phase::Open), talk.generation, talk.side);
+        let CircuitPurpose::PeerChannel(channel) = &mut managed.task else { return };
+        channel.ping_at = now + PING_INTERVAL;
+        let (is_open, generation, side) = (matches!(channel.phase, Phase::Open), channel.generation, channel.side);
         let Some(contact) = self.contacts.get_mut(&id) else { return };
-        let before = contact.talk.replace(key).filter(|before| *before != key);
+        let before = contact.channel.replace(key).filter(|before| *before != key);
         contact.search = Search::new(now);
         if let Some(relationship) = &mut contact.record.relationship
             && relationship.generation < generation
@@ -326,19 +326,19 @@ impl Client {
         let state = if is_open { ContactState::Connected } else { contact.state_without(contact.state) };
         if contact.state != state {
             contact.state = state;
-            if !matches!(contact.record.stage, Stage::Asked(_)) {
+            if !matches!(contact.record.stage, Stage::RequestReceived(_)) {
                 let event = contact.event();
-                self.store.then(Then::Tell(event));
+                self.store.then(AfterPersist::Tell(event));
             }
         }
         if let Some(before) = before {
             self.drop_circuit(before);
         }
-        if side == Side::Host {
+        if side == RendezvousRole::Service {
             // It is the other who waits for this circuit's end.
             self.stop_looking_for(id);
         }
-        self.offer_points(id);
+        self.send_points(id);
         if !is_open {
             self.decided(id);
         }
@@ -353,13 +353,13 @@ impl Client {
             // It is on its way, and begins one.
             return Ok(());
         }
-        let Some(talk) = self.talk(key) else { return Ok(()) };
-        if talk.secrets.is_none() || matches!(talk.phase, Phase::Renewing(_)) {
+        let Some(channel) = self.channel(key) else { return Ok(()) };
+        if channel.secrets.is_none() || matches!(channel.phase, Phase::Renewing(_)) {
             return Err(Violation);
         }
         let account = OlmAccount::generate();
-        let frame = Frame::Renew { identity: account.identity(), one_time_key: account.one_time_key() };
-        talk.phase = Phase::Renewing(Box::new(account));
+        let frame = Frame::SessionReset { identity: account.identity(), one_time_key: account.one_time_key() };
+        channel.phase = Phase::Renewing(Box::new(account));
         self.send_frame(key, &frame);
         Ok(())
     }
@@ -374,14 +374,16 @@ impl Client {
     ) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let role = contact.relationship().ok_or(Violation)?.role;
-        let Some(Managed { task: Task::Talk(talk), .. }) = self.circuits.get_mut(&key) else { return Ok(()) };
-        if matches!(talk.phase, Phase::Renewing(_)) && role == Role::Inviter {
+        let Some(CircuitEntry { task: CircuitPurpose::PeerChannel(channel), .. }) = self.circuits.get_mut(&key) else {
+            return Ok(());
+        };
+        if matches!(channel.phase, Phase::Renewing(_)) && role == RelationshipRole::Inviter {
             // Both have: ours counts.
             return Ok(());
         }
-        let side = talk.side;
-        let (send, receive) = talk.secrets.take().ok_or(Violation)?.chains(side);
-        if let Stage::Asked(asked) = &mut contact.record.stage {
+        let side = channel.side;
+        let (send, receive) = channel.secrets.take().ok_or(Violation)?.chains(side);
+        if let Stage::RequestReceived(asked) = &mut contact.record.stage {
             // Not decided yet: what begins later begins with these.
             (asked.identity, asked.one_time_key, asked.send, asked.receive) = (identity, one_time_key, send, receive);
             contact.put(&mut self.store);
@@ -389,8 +391,8 @@ impl Client {
         }
         let account = OlmAccount::generate();
         let (session, pre_key) = account.begin(identity, one_time_key, b"").map_err(|_| Violation)?;
-        contact.begin(Met::new(session, send, receive, None), &mut self.store);
-        self.store_and_say(key, Frame::Welcome { identity: account.identity(), pre_key }, Phase::AwaitResume);
+        contact.begin(Established::new(session, send, receive, None), &mut self.store);
+        self.store_and_say(key, Frame::PreKeyMessage { identity: account.identity(), pre_key }, Phase::AwaitResume);
         Ok(())
     }
 
@@ -403,22 +405,24 @@ impl Client {
         pre_key: &[u8],
     ) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        let Some(Managed { task: Task::Talk(talk), .. }) = self.circuits.get_mut(&key) else { return Ok(()) };
-        let side = talk.side;
-        let (session, send, receive) = match (&mut talk.phase, &mut contact.record.stage) {
-            (Phase::Renewing(account), Stage::Met(_) | Stage::Requested(_)) => {
+        let Some(CircuitEntry { task: CircuitPurpose::PeerChannel(channel), .. }) = self.circuits.get_mut(&key) else {
+            return Ok(());
+        };
+        let side = channel.side;
+        let (session, send, receive) = match (&mut channel.phase, &mut contact.record.stage) {
+            (Phase::Renewing(account), Stage::Established(_) | Stage::RequestSent(_)) => {
                 let (session, _) = account.accept(identity, pre_key).map_err(|_| Violation)?;
-                let (send, receive) = talk.secrets.take().ok_or(Violation)?.chains(side);
+                let (send, receive) = channel.secrets.take().ok_or(Violation)?.chains(side);
                 (session, send, receive)
             }
-            (Phase::Undecided, Stage::Requested(requested)) => {
+            (Phase::Undecided, Stage::RequestSent(requested)) => {
                 let (session, _) = requested.account.accept(identity, pre_key).map_err(|_| Violation)?;
                 (session, requested.send.clone(), requested.receive.clone())
             }
             _ => return Err(Violation),
         };
-        contact.begin(Met::new(session, send, receive, None), &mut self.store);
-        let generation = talk.generation;
+        contact.begin(Established::new(session, send, receive, None), &mut self.store);
+        let generation = channel.generation;
         let resume = Frame::Resume { generation, has_session: true, received: 0, last: None, read: None };
         self.store_and_say(key, resume, Phase::AwaitResumed);
         Ok(())
@@ -426,22 +430,22 @@ impl Client {
 
     // ---- where to find each other ----
 
-    fn points_changed(&mut self, key: CircuitKey, id: ContactId, points: Vec<Point>) -> Result<(), Violation> {
+    fn points_changed(&mut self, key: CircuitKey, id: ContactId, points: Vec<IntroPoint>) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let relationship = contact.record.relationship.as_mut().ok_or(Violation)?;
         if relationship.their_points != points {
             relationship.their_points = points;
             contact.put(&mut self.store);
         }
-        self.store.then(Then::PointsKept(key));
+        self.store.then(AfterPersist::PointsKept(key));
         Ok(())
     }
 
     fn points_kept(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
-        let offered = self.talk(key).and_then(|talk| talk.offered.take()).ok_or(Violation)?;
+        let offered = self.channel(key).and_then(|channel| channel.pending_points.take()).ok_or(Violation)?;
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         if let Some(relationship) = &mut contact.record.relationship {
-            relationship.told = offered;
+            relationship.acknowledged = offered;
             contact.put(&mut self.store);
         }
         self.pool_changed();
@@ -486,7 +490,7 @@ impl Client {
     fn is_typing(&mut self, id: ContactId, typing: bool) {
         let now = self.now.instant;
         let Some(contact) = self.contacts.get_mut(&id) else { return };
-        let rate = contact.typing.rate.get_or_insert_with(|| Rate::new(TYPING_RATE.0, TYPING_RATE.1, now));
+        let rate = contact.typing.rate.get_or_insert_with(|| TokenBucket::new(TYPING_RATE.0, TYPING_RATE.1, now));
         if !rate.take(now) {
             return;
         }
@@ -504,8 +508,8 @@ impl Client {
             return;
         }
         contact.typing.ours = typing;
-        if let Some(key) = contact.talk
-            && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
+        if let Some(key) = contact.channel
+            && matches!(self.channel(key), Some(PeerChannel { phase: Phase::Open, .. }))
         {
             self.send_frame(key, &Frame::Typing(typing));
         }
@@ -521,8 +525,8 @@ impl Client {
         let Some(newest) = contact.newest.filter(|newest| contact.record.read != Some(*newest)) else { return };
         contact.record.read = Some(newest);
         contact.put(&mut self.store);
-        if let Some(key) = contact.talk
-            && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
+        if let Some(key) = contact.channel
+            && matches!(self.channel(key), Some(PeerChannel { phase: Phase::Open, .. }))
         {
             self.send_frame(key, &Frame::Read(newest));
         }
@@ -535,8 +539,8 @@ impl Client {
             contact.stored = (received, Some(last));
         }
         let (received, _) = contact.stored;
-        if let Some(key) = contact.talk
-            && matches!(self.talk(key), Some(Talk { phase: Phase::Open, .. }))
+        if let Some(key) = contact.channel
+            && matches!(self.channel(key), Some(PeerChannel { phase: Phase::Open, .. }))
         {
             self.send_frame(key, &Frame::Ack { received });
         }
@@ -544,9 +548,9 @@ impl Client {
 
     /// Sends what waits for the contact, as far as it is on disk and the window allows.
     pub(super) fn transmit(&mut self, id: ContactId) {
-        let Some(key) = self.contacts.get(&id).and_then(|contact| contact.talk) else { return };
+        let Some(key) = self.contacts.get(&id).and_then(|contact| contact.channel) else { return };
         loop {
-            let Some(Talk { phase: Phase::Open, next_to_send, .. }) = self.talk(key) else { return };
+            let Some(PeerChannel { phase: Phase::Open, next_to_send, .. }) = self.channel(key) else { return };
             let next = *next_to_send;
             let Some(contact) = self.contacts.get_mut(&id) else { return };
             let mut in_flight = 0;
@@ -567,35 +571,35 @@ impl Client {
                     outgoing.state = DeliveryState::Sent;
                     outgoing.put(contact.id, &mut self.store);
                     let event = outgoing.event(contact.id);
-                    self.store.then(Then::Tell(event));
+                    self.store.then(AfterPersist::Tell(event));
                 }
                 break;
             }
             let Some((sequence, frame)) = envelope else { return };
-            if let Some(talk) = self.talk(key) {
-                talk.next_to_send = sequence + 1;
+            if let Some(channel) = self.channel(key) {
+                channel.next_to_send = sequence + 1;
             }
             self.send_frame(key, &frame);
         }
     }
 
     /// Pings whoever is due, and gives up whoever did not answer.
-    pub(super) fn check_talks(&mut self) {
+    pub(super) fn check_channels(&mut self) {
         let now = self.now.instant;
         let mut due = Vec::new();
         let mut dead = Vec::new();
         for (key, managed) in &mut self.circuits {
             // Until a greeting is over it has its own time limit.
             let is_greeted = managed.deadline.is_none();
-            let Task::Talk(talk) = &mut managed.task else { continue };
-            if talk.unanswered.is_some_and(|since| since + talk.patience <= now) {
+            let CircuitPurpose::PeerChannel(channel) = &mut managed.task else { continue };
+            if channel.unanswered.is_some_and(|since| since + channel.patience <= now) {
                 dead.push(*key);
-            } else if talk.ping_at <= now {
-                talk.ping_at = now + PING_INTERVAL;
-                if is_greeted && talk.unanswered.is_none() {
-                    talk.unanswered = Some(now);
-                    talk.pings = talk.pings.wrapping_add(1);
-                    due.push((*key, talk.pings));
+            } else if channel.ping_at <= now {
+                channel.ping_at = now + PING_INTERVAL;
+                if is_greeted && channel.unanswered.is_none() {
+                    channel.unanswered = Some(now);
+                    channel.pings = channel.pings.wrapping_add(1);
+                    due.push((*key, channel.pings));
                 }
             }
         }
@@ -621,13 +625,13 @@ impl Client {
     }
 
     /// A joined circuit is gone.
-    pub(super) fn talk_lost(&mut self, key: CircuitKey, talk: &Talk) {
-        let Some(id) = talk.contact else { return };
+    pub(super) fn channel_lost(&mut self, key: CircuitKey, channel: &PeerChannel) {
+        let Some(id) = channel.contact else { return };
         self.stopped_typing(id);
-        if self.contacts.get(&id).is_some_and(|contact| contact.talk == Some(key)) {
+        if self.contacts.get(&id).is_some_and(|contact| contact.channel == Some(key)) {
             self.contact_lost(id);
-            self.fall_back(id, talk);
-        } else if talk.side == Side::Visitor {
+            self.fall_back(id, channel);
+        } else if channel.side == RendezvousRole::Client {
             // Whoever came where this client waited has not become the contact's circuit.
             self.fallback_lost(id);
         }

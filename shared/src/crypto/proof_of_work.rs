@@ -7,12 +7,12 @@ use super::derive::{add, begin};
 /// A task: find a nonce for which `derive(label, parts …, nonce)` begins with enough zero bits, the nonce being a `u64` of 8
 /// bytes. With n bits to be zero it takes 2ⁿ hashes on average.
 #[derive(Clone)]
-pub struct Work {
+pub struct ProofOfWork {
     /// Has taken all that comes before the nonce.
     begun: Sha3_256,
 }
 
-impl Work {
+impl ProofOfWork {
     /// The task that belongs to these parts under this label.
     pub fn new(label: &str, parts: &[&[u8]]) -> Self {
         Self { begun: begin(label, parts) }
@@ -39,14 +39,14 @@ impl Work {
         hash.finalize().into()
     }
 
-    /// Tries so many nonces, beginning with `from`; gives the first with at least `bits` zero bits. Who has other things to
+    /// Tries so many nonces, beginning with `from`; gives the first with at least `effort` zero bits. Who has other things to
     /// do tries a few hundred at a time.
-    pub fn search(&self, bits: u32, from: u64, tries: u64) -> Option<u64> {
-        (0..tries).map(|n| from.wrapping_add(n)).find(|nonce| self.zeros(*nonce) >= bits)
+    pub fn search(&self, effort: u32, from: u64, tries: u64) -> Option<u64> {
+        (0..tries).map(|n| from.wrapping_add(n)).find(|nonce| self.zeros(*nonce) >= effort)
     }
 }
 
-impl core::fmt::Debug for Work {
+impl core::fmt::Debug for ProofOfWork {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Work").finish_non_exhaustive()
     }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn zeros_are_those_of_the_derived_value() {
-        let work = Work::new("test", &[b"part"]);
+        let work = ProofOfWork::new("test", &[b"part"]);
         for nonce in 0..300_u64 {
             let hash = derive("test", &[b"part", &nonce.to_be_bytes()]);
             let expected = u128::from_be_bytes(hash[..16].try_into().unwrap()).leading_zeros();
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_was_found_is_enough_and_nothing_before_it_was() {
-        let work = Work::new("test", &[]);
+        let work = ProofOfWork::new("test", &[]);
         let found = work.search(8, 5, 100_000).unwrap();
         assert!(work.zeros(found) >= 8);
         assert!((5..found).all(|nonce| work.zeros(nonce) < 8));

@@ -4,7 +4,7 @@ use crate::time::Instant;
 
 /// Lets something happen at a steady rate, and a burst of it after a pause.
 #[derive(Clone, Copy, Debug)]
-pub struct Rate {
+pub struct TokenBucket {
     per_second: u64,
     /// The most that may happen at once, in thousandths.
     burst: u64,
@@ -13,7 +13,7 @@ pub struct Rate {
     at: Instant,
 }
 
-impl Rate {
+impl TokenBucket {
     /// At most `burst` at once, and `per_second` in the long run.
     pub const fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         let burst = burst as u64 * 1000;
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_burst_and_then_a_steady_rate() {
-        let mut rate = Rate::new(10, 5, Instant::from_millis(0));
+        let mut rate = TokenBucket::new(10, 5, Instant::from_millis(0));
         let mut taken = |ms| (0..100).filter(|_| rate.take(Instant::from_millis(ms))).count();
         assert_eq!(taken(0), 5);
         assert_eq!(taken(50), 0);

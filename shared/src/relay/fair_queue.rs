@@ -12,7 +12,7 @@ use foldhash::quality::RandomState;
 /// with an empty line keeps its turn until that comes up, so coming back each time with a single thing gives no
 /// precedence over the others (the scheme of FQ-CoDel, RFC 8290, section 4.2). Things of one owner keep their order.
 #[derive(Debug)]
-pub struct Turns<K, T> {
+pub struct FairQueue<K, T> {
     lines: HashMap<K, VecDeque<T>, RandomState>,
     /// Owners whose first thing has not been served.
     new: VecDeque<K>,
@@ -21,13 +21,13 @@ pub struct Turns<K, T> {
     len: usize,
 }
 
-impl<K, T> Default for Turns<K, T> {
+impl<K, T> Default for FairQueue<K, T> {
     fn default() -> Self {
         Self { lines: HashMap::default(), new: VecDeque::new(), old: VecDeque::new(), len: 0 }
     }
 }
 
-impl<K: Copy + Eq + Hash, T> Turns<K, T> {
+impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
     /// Puts a thing at the end of its owner's line; gives how much is in it now.
     pub fn push(&mut self, owner: K, thing: T) -> usize {
         self.len += 1;
@@ -116,13 +116,13 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
 mod tests {
     use super::*;
 
-    fn popped(turns: &mut Turns<char, u8>) -> Vec<(char, u8)> {
+    fn popped(turns: &mut FairQueue<char, u8>) -> Vec<(char, u8)> {
         std::iter::from_fn(|| turns.pop()).collect()
     }
 
     #[test]
     fn whoever_was_quiet_goes_first_once() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         (0..4).for_each(|n| _ = turns.push('a', n));
         assert_eq!(turns.pop(), Some(('a', 0)));
         turns.push('b', 0);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn coming_back_with_one_thing_each_time_starves_nobody() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         (0..100).for_each(|n| _ = turns.push('a', n));
         let mut served = 0;
         for n in 0..100 {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_cleared_does_not_come_out() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         (0..4).for_each(|n| _ = turns.push('a', n));
         turns.push('b', 9);
         assert_eq!(turns.clear(&'a').len(), 4);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_those_who_have_gone() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         for owner in 0..10_000_u32 {
             turns.push(owner, ());
         }
