@@ -1,11 +1,10 @@
 //! What the engine takes and gives: plain values, so that a page may keep it behind a worker's message port.
 
-use core::fmt;
-
 use serde::{Deserialize, Serialize};
 
-pub use super::network_view::{AuthorityView, NetworkView, RelayView, network_events};
+pub use super::network_view::{AuthorityView, NetworkView, RelayView};
 use crate::crypto::keys::UserKey;
+pub use crate::messaging::message_id::MessageId;
 use crate::netdir::ConsensusDigest;
 use crate::services::UserId;
 use crate::time::UnixTime;
@@ -19,10 +18,6 @@ pub struct ContactId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InviteId(pub u64);
-
-/// Names a message; both sides of a conversation use the same id for it. Shown as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub [u8; 16]);
 
 /// Names a link between the engine and its driver; chosen by the engine, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -235,10 +230,7 @@ impl Command {
 /// The longest text of one message, in bytes.
 pub const MAX_TEXT_LEN: usize = 16 * 1024;
 
-/// The longest name of a contact, in bytes.
-pub const MAX_NAME_LEN: usize = 64;
-
-pub use crate::messaging::frame::MAX_NOTE_LEN;
+pub use crate::messaging::frame::{MAX_NAME_LEN, MAX_NOTE_LEN};
 
 /// What a person is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -507,30 +499,4 @@ pub struct HistoryEntry {
     pub at: UnixTime,
     /// For one's own, how far it has come; `None` for the contact's.
     pub outgoing: Option<DeliveryState>,
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MessageId({self})")
-    }
-}
-
-impl Serialize for MessageId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for MessageId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
-        bytes.try_into().map(Self).map_err(|_| serde::de::Error::custom("a message id has 32 hexadecimal digits"))
-    }
 }

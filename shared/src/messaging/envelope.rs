@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::client::api::MessageId;
+use super::message_id::MessageId;
 use crate::crypto::derive::derive;
 
 /// The sizes to which contents are filled, with their length field, in bytes.

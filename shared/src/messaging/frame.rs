@@ -23,8 +23,8 @@
 
 use thiserror::Error;
 
+use super::message_id::MessageId;
 use crate::cell::commands;
-use crate::client::api::{MAX_NAME_LEN, MessageId};
 use crate::crypto::handshake::INTRODUCTION_LEN;
 use crate::rendezvous::{INTRO_POINTS_PER_CONTACT, IntroPoint};
 use crate::wire::{DecodeError, Reader, Writer};
@@ -37,6 +37,9 @@ pub const MAX_FRAME_LEN: usize = 32 * 1024;
 
 const HEADER_LEN: usize = 5;
 const MAX_PRE_KEY_LEN: usize = 1024;
+
+/// The longest name of a contact, in bytes.
+pub const MAX_NAME_LEN: usize = 64;
 
 /// The longest note that comes with a request, in bytes.
 pub const MAX_NOTE_LEN: usize = 280;
