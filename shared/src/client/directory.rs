@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rand_core::Rng as _;
 
-use super::api::{Output, network_events};
+use super::api::{Event, NetworkView, Output};
+use super::network_view::relays_in_parts;
 use super::relays::jitter;
 use super::requests::{Answer, Ask};
 use super::store::Key;
@@ -111,6 +112,12 @@ impl Restored {
     pub(super) fn consensus(&self, authorities: &Authorities) -> Option<Consensus> {
         Consensus::verify_signatures(self.consensus.as_deref()?, authorities).ok()
     }
+}
+
+/// A consensus that was checked against these authorities, as events: one about the whole, then its relays in parts.
+pub(super) fn network_events(consensus: &Consensus, authorities: &Authorities) -> impl Iterator<Item = Event> {
+    let network = Event::Network { network: Box::new(NetworkView::new(consensus, authorities)) };
+    [network].into_iter().chain(relays_in_parts(consensus).map(|list| Event::Relays { list }))
 }
 
 impl Client {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::api::Event;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::{
     Authorities, Consensus, ExitRule, LinkUrl, ListedAuthority, Nickname, RelayEntry, RelayRole, Validity,
@@ -82,18 +81,17 @@ pub struct RelayView {
     pub exit_policy: Vec<ExitRule>,
 }
 
-/// A consensus that was checked against these authorities, as events: one about the whole, then its relays in parts.
-pub fn network_events(consensus: &Consensus, authorities: &Authorities) -> impl Iterator<Item = Event> {
-    let network = Box::new(NetworkView::new(consensus, authorities));
-    let parts = consensus.relays().chunks(RELAYS_AT_ONCE).map(|part| {
+/// The relays of a consensus, in parts.
+pub(super) fn relays_in_parts(consensus: &Consensus) -> impl Iterator<Item = Vec<RelayView>> {
+    consensus.relays().chunks(RELAYS_AT_ONCE).map(|part| {
         let view = |relay: &RelayEntry| RelayView::new(relay, consensus.health(&relay.identity).unwrap_or(100));
-        Event::Relays { list: part.iter().map(view).collect() }
-    });
-    [Event::Network { network }].into_iter().chain(parts)
+        part.iter().map(view).collect()
+    })
 }
 
 impl NetworkView {
-    fn new(consensus: &Consensus, authorities: &Authorities) -> Self {
+    /// A consensus that was checked against these authorities.
+    pub(super) fn new(consensus: &Consensus, authorities: &Authorities) -> Self {
         let Validity { valid_after, fresh_until, valid_until } = consensus.validity();
         let authority = |authority: &crate::netdir::Authority| {
             let listed: Option<&ListedAuthority> = consensus.authority(&authority.key);
@@ -145,6 +143,8 @@ impl RelayView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::api::Event;
+    use crate::client::directory::network_events;
     use crate::crypto::keys::IdentityKeypair;
     use crate::netdir::{Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy};
 
