@@ -9,7 +9,7 @@
 //!
 //! # Layout
 //!
-//! - `authorities`: who signs, and which network that makes
+//! - `authorities`, `network_id`: who signs, and which network that makes
 //! - `descriptor`: what a relay says of itself
 //! - `relay`: the part of it that the consensus repeats: names, addresses, roles, keys
 //! - `exit_policy`, `extensions`: fields that a relay may have
@@ -33,6 +33,7 @@ mod exit_policy;
 mod extensions;
 mod keys;
 mod misconduct;
+mod network_id;
 mod random;
 mod registry;
 mod relay;
@@ -42,9 +43,7 @@ mod update;
 mod vote;
 mod voting;
 
-pub use authorities::{
-    Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, MAX_URL_LEN, NetworkId,
-};
+pub use authorities::{Authorities, AuthoritiesError, Authority, MAX_AUTHORITIES, MAX_AUTHORITIES_LEN, MAX_URL_LEN};
 pub use consensus::{
     Consensus, ConsensusDigest, ConsensusDraft, ConsensusError, ConsensusSignature, ListedAuthority, MAX_CONSENSUS_LEN,
     MAX_RELAYS, SKEW_TOLERANCE, UnsignedConsensus, Validity,
@@ -55,6 +54,7 @@ pub use exit_policy::{ExitPolicy, ExitRule, MAX_EXIT_RULES, ParseRuleError};
 pub use extensions::Extensions;
 pub use keys::{AuthorityIdentity, AuthorityKeypair, FamilyIdentity, FamilyKeypair};
 pub use misconduct::{MAX_PROOFS_LEN, Misconduct, ProofError, Proofs, Twice};
+pub use network_id::NetworkId;
 pub use random::SharedRandom;
 pub use registry::{PublishError, Published, Registry, RegistryConfig, RelayReport};
 pub use relay::{DEFAULT_WEIGHT, InvalidRelay, LinkUrl, Nickname, RelayEntry, RelayRole, Roles, SoftwareVersion};

@@ -1,6 +1,5 @@
 //! Who signs the consensus, and which network that makes.
 
-use core::fmt;
 use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -8,7 +7,7 @@ use serde::Deserialize;
 use sha3::{Digest, Sha3_256};
 use thiserror::Error;
 
-use super::{AuthorityIdentity, Nickname};
+use super::{AuthorityIdentity, NetworkId, Nickname};
 
 const NETWORK_DOMAIN: &[u8] = b"allium network id v1";
 /// The longest address of an authority, in characters.
@@ -19,34 +18,6 @@ pub const MAX_AUTHORITIES: usize = 31;
 
 /// The longest JSON form of a list of authorities, in bytes.
 pub const MAX_AUTHORITIES_LEN: usize = 32 * 1024;
-
-/// A network's name: SHA3-256 over a domain string and the authorities' keys in ascending order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NetworkId([u8; 32]);
-
-impl NetworkId {
-    /// The id with this encoding.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The id's encoding.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for NetworkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for NetworkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NetworkId({self})")
-    }
-}
 
 /// One authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +130,7 @@ impl Authorities {
         for key in keys {
             hash.update(key.as_bytes());
         }
-        Ok(Self { network: NetworkId(hash.finalize().into()), quorum: list.len() / 2 + 1, list })
+        Ok(Self { network: NetworkId::from_bytes(hash.finalize().into()), quorum: list.len() / 2 + 1, list })
     }
 
     /// The same with another quorum.
@@ -190,7 +161,7 @@ impl Authorities {
             authorities = authorities.with_quorum(quorum)?;
         }
         match json.network {
-            Some(network) if from_hex("the network's id", &network)? != authorities.network.0 => {
+            Some(network) if from_hex("the network's id", &network)? != *authorities.network.as_bytes() => {
                 Err(AuthoritiesError::Network)
             }
             _ => Ok(authorities),
