@@ -4,8 +4,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use allium_shared::relay::circuits::LinkEvent;
-use allium_shared::relay::handshakes::{HandshakeQueue, Request};
+use allium_shared::relay::handshakes::{Answered, HandshakeQueue, Request};
 
 use crate::random;
 use crate::switchboard::{Item, LinkHandle};
@@ -91,7 +90,7 @@ impl Shared {
     }
 }
 
-fn send((link, note): (LinkHandle, LinkEvent<LinkHandle>)) {
+fn send((link, answered): (LinkHandle, Answered)) {
     // When the link is gone, nobody waits for the answer.
-    let _ = link.send(Item::LinkEvent(Box::new(note)));
+    let _ = link.send(Item::LinkEvent(Box::new(answered.into())));
 }

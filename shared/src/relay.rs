@@ -12,7 +12,7 @@
 //! - [`circuits`]: the circuits whose cells arrive on it
 //! - [`streams`]: what the last hop of a circuit does for its client
 //! - [`services`], [`user_keys`]: what it does, and what users have published there
-//! - [`handshakes`], [`onion_keys`]: answering those who open circuits, and the keys for that
+//! - [`handshakes`], [`keys`], [`onion_keys`]: answering those who open circuits, and the keys for that
 //! - [`counts`]: what a link has done, in numbers
 //! - [`queue`], [`fair_queue`]: what waits to leave, and in which order
 //! - [`memory`]: what a relay gives to others at most
@@ -23,6 +23,7 @@ pub mod counts;
 pub mod fair_queue;
 pub mod handshakes;
 pub mod introductions;
+pub mod keys;
 pub mod link;
 pub mod memory;
 pub mod onion_keys;

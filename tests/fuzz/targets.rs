@@ -471,7 +471,8 @@ pub fn relay(data: &[u8]) {
         // What links tell each other, and what they send, arrives before anything else happens; answers come late at times.
         for _ in 0..MAX_STEPS {
             if choice & 0x40 == 0 {
-                hub.notes.extend(hub.requests.drain(..).map(|request| request.answer(&mut rng)));
+                let answers = hub.requests.drain(..).map(|request| request.answer(&mut rng));
+                hub.notes.extend(answers.map(|(link, answered)| (link, answered.into())));
             }
             let Some((to, note)) = hub.notes.pop() else { break };
             links[usize::from(to)].handle_note(now, note, &mut Port { this: to, hub: &mut hub });

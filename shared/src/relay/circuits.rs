@@ -11,10 +11,9 @@ use thiserror::Error;
 
 use self::meetings::IntroductionPoint;
 use super::counts::CircuitCounts;
-use super::handshakes::{Answer, Request};
+use super::handshakes::{Answer, Answered, Request};
 use super::introductions::Verdict;
-use super::onion_keys::OnionKeys;
-use super::services::Services;
+pub use super::keys::RelayKeys;
 use super::streams::{StreamError, Streams};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
 use crate::cell::introduction::{Introduction, IntroductionId};
@@ -49,17 +48,6 @@ const MAX_CIRCUITS: (usize, usize) = (2048, 65_536);
 
 /// Cells that a joining circuit may send before the other half has come over.
 const MAX_PENDING: usize = 256;
-
-/// With what a relay answers those who open circuits, and those at whose circuits' ends it is.
-#[derive(Debug)]
-pub struct RelayKeys {
-    /// The relay's identity.
-    pub identity: RelayIdentity,
-    /// Its onion keys.
-    pub onion: OnionKeys,
-    /// What it does for clients at the end of their circuits.
-    pub services: Arc<dyn Services>,
-}
 
 /// What a circuit does to the rest of its relay. The driver carries it out at once.
 pub trait Outlet {
@@ -183,6 +171,12 @@ pub enum LinkEvent<L> {
         /// What it takes.
         introduction: Box<Introduction>,
     },
+}
+
+impl<L> From<Answered> for LinkEvent<L> {
+    fn from(Answered { circ, ticket, answer }: Answered) -> Self {
+        Self::Answered { circ, ticket, answer }
+    }
 }
 
 impl<L> LinkEvent<L> {

@@ -1,15 +1,15 @@
 //! Answering the handshakes of circuits, apart from the links that bring them.
 //!
 //! An answer takes as long as a thousand cells. So a link does not compute it: it hands a [`Request`] to the driver, which
-//! has it answered elsewhere, with [`FairQueue`] for the links, and brings the link the note that comes out. A flood of
+//! has it answered elsewhere, with [`FairQueue`] for the links, and brings the link what comes of it. A flood of
 //! handshakes then costs those who send it their turns, and established circuits next to nothing.
 
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::circuits::{LinkEvent, RelayKeys};
 use super::fair_queue::FairQueue;
+use super::keys::RelayKeys;
 use super::onion_keys::wanted;
 use crate::cell::{CircId, DestroyReason};
 use crate::crypto::cgo::{RelayBackward, RelayForward};
@@ -37,6 +37,17 @@ impl core::fmt::Debug for Answer {
     }
 }
 
+/// What has become of a handshake, for the link that brought it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The circuit that is being opened.
+    pub(super) circ: CircId,
+    /// Which of the handshakes on this id it was.
+    pub(super) ticket: u64,
+    /// The answer, or why there is none.
+    pub(super) answer: Result<Box<Answer>, DestroyReason>,
+}
+
 impl<L> Request<L> {
     pub(super) const fn new(circuit: (L, CircId), ticket: u64, message: Vec<u8>, keys: Arc<RelayKeys>) -> Self {
         Self { circuit, ticket, message, keys }
@@ -47,11 +58,11 @@ impl<L> Request<L> {
         &self.circuit.0
     }
 
-    /// Computes the answer; gives the note for the link that brought the handshake.
-    pub fn answer(self, rng: &mut impl CryptoRng) -> (L, LinkEvent<L>) {
+    /// Computes the answer, for the link that brought the handshake.
+    pub fn answer(self, rng: &mut impl CryptoRng) -> (L, Answered) {
         let answer = self.respond(rng).ok_or(DestroyReason::Protocol);
         let (link, circ) = self.circuit;
-        (link, LinkEvent::Answered { circ, ticket: self.ticket, answer })
+        (link, Answered { circ, ticket: self.ticket, answer })
     }
 
     /// Answers with the key that the client has chosen, if it is one of those in use.
@@ -65,10 +76,10 @@ impl<L> Request<L> {
         Some(Box::new(Answer { message, forward, backward: Box::new(RelayBackward::new(&keys.backward)) }))
     }
 
-    /// Nobody has time for it; gives the note for the link that brought it.
-    pub fn refuse(self) -> (L, LinkEvent<L>) {
+    /// Nobody has time for it, which the link that brought it is to hear.
+    pub fn refuse(self) -> (L, Answered) {
         let (link, circ) = self.circuit;
-        (link, LinkEvent::Answered { circ, ticket: self.ticket, answer: Err(DestroyReason::ResourceLimit) })
+        (link, Answered { circ, ticket: self.ticket, answer: Err(DestroyReason::ResourceLimit) })
     }
 }
 

@@ -306,9 +306,9 @@ impl RelayNode {
                 }
             }
             Effect::Answer(request) => {
-                let (end, note) = request.answer(&mut net.rng);
+                let (end, answered) = request.answer(&mut net.rng);
                 let delay = Duration::from_millis(net.rng.next_u64() % ANSWER_TIME);
-                net.schedule.push(net.now + delay, Happening::Answered(end, Box::new(note)));
+                net.schedule.push(net.now + delay, Happening::Answered(end, Box::new(answered.into())));
             }
             Effect::Relieve => {
                 let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));

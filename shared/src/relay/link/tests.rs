@@ -166,8 +166,8 @@ impl Relay {
         self.links[id].handle_message(clock, &mut record, &mut self.desk)?;
         loop {
             for request in std::mem::take(&mut self.desk.requests) {
-                let (link, note) = request.answer(&mut self.rng);
-                self.desk.notes.push_back((link, note));
+                let (link, answered) = request.answer(&mut self.rng);
+                self.desk.notes.push_back((link, answered.into()));
             }
             if std::mem::take(&mut self.desk.relieve) {
                 let loads = self.links.iter().enumerate().map(|(id, link)| (id, &**link.load()));

@@ -1,0 +1,18 @@
+//! What a relay is to clients.
+
+use std::sync::Arc;
+
+use super::onion_keys::OnionKeys;
+use super::services::Services;
+use crate::crypto::keys::RelayIdentity;
+
+/// With what a relay answers those who open circuits, and those at whose circuits' ends it is.
+#[derive(Debug)]
+pub struct RelayKeys {
+    /// The relay's identity.
+    pub identity: RelayIdentity,
+    /// Its onion keys.
+    pub onion: OnionKeys,
+    /// What it does for clients at the end of their circuits.
+    pub services: Arc<dyn Services>,
+}
