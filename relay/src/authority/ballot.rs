@@ -218,7 +218,7 @@ async fn asked(office: &Arc<Office>, from: AuthorityIdentity, document: Document
 fn compare_clocks(office: &Office, other: &AuthorityIdentity, reading: ClockReading) {
     let mut clocks = office.clocks.lock().unwrap_or_else(PoisonError::into_inner);
     let change = clocks.note(*other, reading);
-    office.metrics.clocks(&clocks);
+    office.metrics.clocks(clocks.wrong(), clocks.largest_ms());
     drop(clocks);
     let (authority, ahead_ms) = (office.name(other), reading.ahead_ms);
     match change {

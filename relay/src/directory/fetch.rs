@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::Directory;
 use crate::http::client::{self, HttpError};
+use crate::metrics::directory::Fetch;
 use crate::shutdown::Shutdown;
 
 /// How often a node asks that does not have yet what it needs.
@@ -48,6 +49,21 @@ pub enum Form {
     Whole,
     /// As what it has different from the one before.
     Difference,
+}
+
+impl From<&Result<Option<Form>, FetchError>> for Fetch {
+    fn from(fetched: &Result<Option<Form>, FetchError>) -> Self {
+        match fetched {
+            Ok(None) => Self::Unchanged,
+            Ok(Some(Form::Whole)) => Self::Taken,
+            Ok(Some(Form::Difference)) => Self::Updated,
+            Err(FetchError::Http(HttpError::Connect(_))) => Self::Unreachable,
+            Err(FetchError::Http(HttpError::Timeout(_))) => Self::Timeout,
+            Err(FetchError::Http(HttpError::Refused { .. })) => Self::Refused,
+            Err(FetchError::Http(_)) => Self::Garbled,
+            Err(FetchError::Consensus(_) | FetchError::Update(_)) => Self::Invalid,
+        }
+    }
 }
 
 /// How a node fetches.

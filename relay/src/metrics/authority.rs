@@ -6,7 +6,6 @@ use allium_shared::netdir::{DescriptorError, PublishError, Published};
 
 use super::text::{EXACT, Text};
 use super::value::{Counter, Family, labels};
-use crate::authority::clocks::Clocks;
 
 labels! {
     /// What became of a descriptor that somebody has sent.
@@ -137,10 +136,10 @@ impl AuthorityMetrics {
         self.held.store(u64::try_from(relays).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// These are the clocks of the other authorities now.
-    pub fn clocks(&self, clocks: &Clocks) {
-        self.clocks_wrong.store(clocks.wrong().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.clock_difference_ms.store(clocks.largest_ms(), Ordering::Relaxed);
+    /// So many other authorities have a wrong clock now; `largest_ms` is the largest difference of all their clocks.
+    pub fn clocks(&self, wrong: usize, largest_ms: u64) {
+        self.clocks_wrong.store(wrong.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.clock_difference_ms.store(largest_ms, Ordering::Relaxed);
     }
 
     /// Writes the numbers down.

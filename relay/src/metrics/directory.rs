@@ -1,8 +1,5 @@
 //! What a node's copy of the directory counts.
 
-use crate::directory::fetch::{FetchError, Form};
-use crate::http::client::HttpError;
-
 use super::text::Text;
 use super::value::{Counter, Family, labels};
 
@@ -45,21 +42,6 @@ labels! {
         Update = r#"document="update",result="sent""#,
         /// The list of authorities.
         Authorities = r#"document="authorities",result="sent""#,
-    }
-}
-
-impl From<&Result<Option<Form>, FetchError>> for Fetch {
-    fn from(fetched: &Result<Option<Form>, FetchError>) -> Self {
-        match fetched {
-            Ok(None) => Self::Unchanged,
-            Ok(Some(Form::Whole)) => Self::Taken,
-            Ok(Some(Form::Difference)) => Self::Updated,
-            Err(FetchError::Http(HttpError::Connect(_))) => Self::Unreachable,
-            Err(FetchError::Http(HttpError::Timeout(_))) => Self::Timeout,
-            Err(FetchError::Http(HttpError::Refused { .. })) => Self::Refused,
-            Err(FetchError::Http(_)) => Self::Garbled,
-            Err(FetchError::Consensus(_) | FetchError::Update(_)) => Self::Invalid,
-        }
     }
 }
 
