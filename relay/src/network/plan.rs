@@ -9,8 +9,7 @@ use clap::Parser;
 use thiserror::Error;
 
 use super::NetworkOptions;
-use crate::cli::{Cli, Subcommand};
-use crate::config::{AuthorityConfig, ConfigError, OFFERED_ROLES, RelayConfig};
+use crate::config::{AuthorityConfig, AuthorityOptions, ConfigError, OFFERED_ROLES, RelayConfig, RelayOptions};
 
 /// A relay is dropped after this many seconds without a sign of life.
 const DROP_AFTER: u64 = 20;
@@ -96,6 +95,19 @@ pub enum NodeConfig {
     Relay(RelayConfig),
 }
 
+/// A node's command, as far as plans use the command line.
+#[derive(Debug, Parser)]
+struct NodeCommand {
+    #[command(subcommand)]
+    node: NodeOptions,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum NodeOptions {
+    Authority(Box<AuthorityOptions>),
+    Relay(Box<RelayOptions>),
+}
+
 impl PlannedNode {
     /// Where the node serves HTTP.
     pub fn url(&self) -> String {
@@ -109,10 +121,10 @@ impl PlannedNode {
 
     /// What its command says, as that command would understand it.
     pub fn config(&self) -> Result<NodeConfig, ConfigError> {
-        match Cli::try_parse_from(&self.command).map(|cli| cli.command) {
-            Ok(Subcommand::Authority(args)) => args.options.resolve().map(NodeConfig::Authority),
-            Ok(Subcommand::Relay(args)) => args.options.resolve().map(NodeConfig::Relay),
-            _ => Err(ConfigError::Missing("nickname")),
+        match NodeCommand::try_parse_from(&self.command).map(|command| command.node) {
+            Ok(NodeOptions::Authority(options)) => options.resolve().map(NodeConfig::Authority),
+            Ok(NodeOptions::Relay(options)) => options.resolve().map(NodeConfig::Relay),
+            Err(_) => Err(ConfigError::Missing("nickname")),
         }
     }
 }
