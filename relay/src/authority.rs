@@ -35,11 +35,11 @@ use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, routes};
 use crate::http::server::{self, ListenError};
+use crate::http::tls_listener::{self, TlsError, TlsListener};
 use crate::keys::{self, KeysError};
 use crate::metrics::authority::AuthorityMetrics;
 use crate::metrics::{Source, Text, admin, node};
 use crate::shutdown::Shutdown;
-use crate::tls::listener::{self, TlsError, TlsListener};
 use crate::{files, http, page, random};
 
 /// The relays that the authority knows.
@@ -205,7 +205,7 @@ pub async fn run_on(listener: TcpListener, config: AuthorityConfig, shutdown: Sh
     let health = routes::health("authority", &nickname, Arc::clone(&directory));
     tokio::join!(
         http::server::serve(listener, router.clone(), shutdown.clone()),
-        listener::serve(secure, router, shutdown.clone()),
+        tls_listener::serve(secure, router, shutdown.clone()),
         admin::serve(admin, sources, health, shutdown.clone()),
         ballot::run(Arc::clone(&office), shutdown.clone()),
         probe::run(Arc::clone(&office), shutdown.clone()),

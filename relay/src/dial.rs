@@ -5,11 +5,10 @@ use std::time::Duration;
 use allium_shared::netdir::{InvalidRelay, LinkUrl};
 use thiserror::Error;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self};
 
-use crate::link::{BUFFER_LEN, MAX_MESSAGE_LEN, MAX_WRITE_BUFFER_LEN};
 use crate::tls::connect::{self, ConnectError, Stream};
+use crate::websocket;
 
 /// How long it may take until a WebSocket is open.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -37,15 +36,9 @@ pub enum DialError {
 /// Opens a WebSocket that takes no message longer than a link's, by TLS where the address begins with `wss://`.
 pub async fn connect(url: &str) -> Result<Socket, DialError> {
     let address: LinkUrl = url.parse()?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_LEN))
-        .max_frame_size(Some(MAX_MESSAGE_LEN))
-        .read_buffer_size(BUFFER_LEN)
-        .write_buffer_size(BUFFER_LEN)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_LEN);
     let open = async {
         let stream = connect::connect(address.host(), address.port(), address.is_secure()).await?;
-        let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await;
+        let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(websocket::config())).await;
         opened.map(|(socket, _)| socket).map_err(|error| DialError::WebSocket(Box::new(error)))
     };
     tokio::time::timeout(CONNECT_TIME, open).await.map_err(|_| DialError::Timeout)?

@@ -6,8 +6,8 @@ use std::thread;
 
 use allium_shared::relay::handshakes::{Answered, HandshakeQueue, Request};
 
+use crate::link_handle::{Item, LinkHandle};
 use crate::random;
-use crate::switchboard::{Item, LinkHandle};
 
 /// Handshakes that may wait at a relay, over all links, each of which may have a few only: 22 MB.
 const MAX_WAITING: usize = 16_384;

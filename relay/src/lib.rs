@@ -4,7 +4,7 @@
 //! # Layout
 //!
 //! - [`cli`], [`config`]: arguments and files
-//! - [`relay`], [`link`], [`switchboard`]: a relay, its links, and what they share
+//! - [`relay`], [`link`], [`switchboard`], `link_handle`: a relay, its links, what they share, and how they know each other
 //! - [`services`], [`onion_keys`]: its services, and the onion keys that follow each other
 //! - `handshakes`: the threads that answer those who open circuits
 //! - [`authority`]: a directory authority
@@ -14,8 +14,8 @@
 //! - [`chat`], [`profile`], [`store`]: the native client, what it keeps, and how that is written
 //! - [`mod@bench`]: measurements of a running network
 //! - [`metrics`], [`logging`], [`status`]: what operators see
-//! - [`http`], [`dial`]: HTTP and WebSockets, bounded
-//! - [`tls`]: TLS around both
+//! - [`http`], [`dial`], [`websocket`]: HTTP and WebSockets, bounded
+//! - [`tls`]: certificates, and connections to others with TLS or without
 //! - [`keys`], [`keygen`], [`files`]: what is on disk
 //! - [`clock`], [`random`], [`shutdown`], [`limits`]: what the system gives
 
@@ -34,6 +34,7 @@ pub mod keygen;
 pub mod keys;
 pub mod limits;
 pub mod link;
+mod link_handle;
 pub mod logging;
 pub mod metrics;
 pub mod network;
@@ -48,6 +49,7 @@ pub mod status;
 pub mod store;
 pub mod switchboard;
 pub mod tls;
+pub mod websocket;
 
 use std::error::Error;
 

@@ -5,35 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allium_shared::cell::DestroyReason;
-use allium_shared::link::RelayAddressee;
 use allium_shared::relay::link::{LinkError, Progress, RelayLink};
 use allium_shared::time::Instant;
 use axum::body::Bytes;
-use axum::extract::{WebSocketUpgrade, ws};
+use axum::extract::ws;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 
 use crate::dial;
+use crate::link_handle::{Item, LinkHandle};
 use crate::metrics::relay::{LinkEnd, LinkKind, LinkRefusal, LinkTally};
 use crate::random;
-use crate::switchboard::{Admission, Item, Line, LinkHandle, Switchboard};
+use crate::switchboard::{Admission, Line, NewLink, Switchboard};
+use crate::websocket::RECORDS;
 
 /// Where a relay takes links.
 pub const PATH: &str = "/link";
-
-/// The longest WebSocket message on a link, in bytes: a record of 31 cells of 514 bytes with its tag of 16, rounded up
-/// to 16 KiB.
-pub const MAX_MESSAGE_LEN: usize = 16 * 1024;
-
-/// How much is read from a WebSocket at once, and written: under load a system call serves four records.
-pub const BUFFER_LEN: usize = RECORDS * MAX_MESSAGE_LEN;
-
-/// What waits to be written to one WebSocket at most, in bytes.
-pub const MAX_WRITE_BUFFER_LEN: usize = 16 * MAX_MESSAGE_LEN;
-
-/// Records that are given to the socket at once. More would let a quiet circuit wait behind busy ones.
-const RECORDS: usize = 4;
 
 /// How long a peer may take to hear why its link ends.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -112,16 +100,6 @@ impl From<LinkError> for Ended {
     }
 }
 
-/// The upgrade to a WebSocket that takes no message longer than a link's.
-pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .max_message_size(MAX_MESSAGE_LEN)
-        .max_frame_size(MAX_MESSAGE_LEN)
-        .read_buffer_size(BUFFER_LEN)
-        .write_buffer_size(BUFFER_LEN)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_LEN)
-}
-
 /// Serves a link that somebody has opened to this relay, until it ends.
 pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboard: Arc<Switchboard>) {
     let (sink, stream) = socket.split();
@@ -153,15 +131,13 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
     drop(admission);
 }
 
-/// Opens a link to another relay and serves it until it ends.
-pub(crate) async fn open(
-    switchboard: Arc<Switchboard>,
-    admission: Admission,
-    handle: LinkHandle,
-    mut inbox: mpsc::UnboundedReceiver<Item>,
-    addressee: RelayAddressee,
-    url: String,
-) {
+/// Has a link to another relay opened, and served until it ends.
+pub(crate) fn spawn(switchboard: Arc<Switchboard>, new: NewLink) {
+    tokio::spawn(open(switchboard, new));
+}
+
+async fn open(switchboard: Arc<Switchboard>, new: NewLink) {
+    let NewLink { admission, handle, mut inbox, addressee, url } = new;
     // Somebody's circuit was to go there, so the ordinary log does not name the relay: the metrics count such failures.
     match dial::connect(&url).await {
         Ok(socket) => {

@@ -23,13 +23,13 @@ use crate::directory::fetch::{self, Schedule, Sources};
 use crate::directory::trust::{self, TrustError};
 use crate::directory::{Directory, publish, routes};
 use crate::http::server::{self, ListenError};
+use crate::http::tls_listener::{self, TlsError, TlsListener};
 use crate::keys::{self, KeysError};
 use crate::metrics::{Source, admin, node};
 use crate::services::{DirectoryMirror, UserKeysFile};
 use crate::shutdown::Shutdown;
 use crate::switchboard::{Direction, Switchboard};
-use crate::tls::listener::{self, TlsError, TlsListener};
-use crate::{link, onion_keys};
+use crate::{link, onion_keys, websocket};
 
 /// Why a relay does not run.
 #[derive(Debug, Error)]
@@ -94,7 +94,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let circuits = Arc::new(circuits::RelayKeys { identity, onion, services: services.clone() });
     let network = *authorities.network().as_bytes();
     let keys = Arc::new(LinkKeys { network, link, circuits: Arc::clone(&circuits) });
-    let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory)?;
+    let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory, link::spawn)?;
     let sources: Vec<Arc<dyn Source>> =
         vec![Arc::new(node::Node::start("relay")), Arc::clone(&directory) as _, Arc::clone(&switchboard) as _];
     let health = routes::health("relay", config.nickname.as_str(), Arc::clone(&directory));
@@ -117,7 +117,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     };
     tokio::join!(
         server::serve(listener, router.clone(), shutdown.clone()),
-        listener::serve(secure, router, shutdown.clone()),
+        tls_listener::serve(secure, router, shutdown.clone()),
         admin::serve(admin, sources, health, shutdown.clone()),
         publish::run(
             &keypair,
@@ -139,5 +139,5 @@ async fn upgrade(State(switchboard): State<Arc<Switchboard>>, upgrade: WebSocket
     let Some(admission) = switchboard.admit(Direction::Inbound) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "this relay has all the links that it can have").into_response();
     };
-    link::bounded(upgrade).on_upgrade(async move |socket| link::serve(socket, admission, switchboard).await)
+    websocket::bounded(upgrade).on_upgrade(async move |socket| link::serve(socket, admission, switchboard).await)
 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::handshakes::Handshakes;
-use crate::link;
+use crate::link_handle::{Item, LinkHandle};
 use crate::metrics::relay::{BYTES, CIRCUITS, LinkRefusal, RelayMetrics};
 use crate::metrics::{Source, Text};
 use crate::random;
@@ -50,42 +50,22 @@ pub(crate) enum Direction {
     Outbound,
 }
 
-/// What reaches the owner of a link from the relay's other links.
-#[derive(Debug)]
-pub(crate) enum Item {
-    /// Cells to send.
-    Cells(Vec<Cell>),
-    /// Something to do.
-    LinkEvent(Box<LinkEvent<LinkHandle>>),
+/// A link to another relay that is to be opened.
+pub(crate) struct NewLink {
+    /// Its place among the links.
+    pub(crate) admission: Admission,
+    /// As the relay's other links know it already.
+    pub(crate) handle: LinkHandle,
+    /// What they hand to it.
+    pub(crate) inbox: mpsc::UnboundedReceiver<Item>,
+    /// The relay.
+    pub(crate) addressee: RelayAddressee,
+    /// Where it takes links.
+    pub(crate) url: String,
 }
 
-/// A link, as the relay's other links know it.
-///
-/// The channel is not bounded, since a link that handles a cell may never wait for another. Its owner empties it without
-/// waiting for anything, into queues that are bounded for each circuit.
-#[derive(Clone, Debug)]
-pub struct LinkHandle {
-    id: u64,
-    items: mpsc::UnboundedSender<Item>,
-}
-
-impl LinkHandle {
-    /// A number that no other link of this relay has or had.
-    pub(crate) const fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Hands something to the link's owner; gives it back when the link is gone.
-    pub(crate) fn send(&self, item: Item) -> Result<(), mpsc::error::SendError<Item>> {
-        self.items.send(item)
-    }
-}
-
-impl PartialEq for LinkHandle {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
+/// Opens a link, without waiting for it.
+pub(crate) type OpenLink = fn(Arc<Switchboard>, NewLink);
 
 /// What the links of one relay share.
 #[derive(Debug)]
@@ -100,6 +80,7 @@ pub struct Switchboard {
     memory: Arc<Memory>,
     loads: Mutex<HashMap<u64, (LinkHandle, Arc<LinkLoad>)>>,
     handshakes: Handshakes,
+    open_link: OpenLink,
     /// The second of the last warning.
     warned: AtomicU64,
     links: AtomicUsize,
@@ -108,12 +89,19 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// The switchboard of the relay with these keys, which keeps at most `memory` bytes of cells.
+    /// The switchboard of the relay with these keys, which keeps at most `memory` bytes of cells, and has links to other
+    /// relays opened by `open_link`.
     ///
     /// # Errors
     ///
     /// If the system gives no threads or no randomness.
-    pub fn new(keys: Arc<LinkKeys>, directory: Arc<Directory>, clock: Clock, memory: usize) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(
+        keys: Arc<LinkKeys>,
+        directory: Arc<Directory>,
+        clock: Clock,
+        memory: usize,
+        open_link: OpenLink,
+    ) -> io::Result<Arc<Self>> {
         let introductions = IntroductionTable::new(MAX_IDS, keys.circuits.identity, random::seed()?);
         Ok(Arc::new(Self {
             keys,
@@ -125,6 +113,7 @@ impl Switchboard {
             memory: Arc::new(Memory::new(memory)),
             loads: Mutex::new(HashMap::new()),
             handshakes: Handshakes::start()?,
+            open_link,
             warned: AtomicU64::new(0),
             links: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
@@ -174,8 +163,7 @@ impl Switchboard {
 
     /// A handle for a new link, and what it brings.
     pub(crate) fn new_handle(&self) -> (LinkHandle, mpsc::UnboundedReceiver<Item>) {
-        let (items, inbox) = mpsc::unbounded_channel();
-        (LinkHandle { id: self.next_id.fetch_add(1, Ordering::Relaxed), items }, inbox)
+        LinkHandle::new(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A link to this relay stands: circuits may be extended over it.
@@ -189,7 +177,7 @@ impl Switchboard {
 
     /// A link begins to carry cells, or is about to.
     pub(crate) fn attach(&self, link: &LinkHandle, load: Arc<LinkLoad>) {
-        lock(&self.loads).insert(link.id, (link.clone(), load));
+        lock(&self.loads).insert(link.id(), (link.clone(), load));
     }
 
     /// A link is gone.
@@ -198,7 +186,7 @@ impl Switchboard {
             links.retain(|other| other != link);
             !links.is_empty()
         });
-        lock(&self.loads).remove(&link.id);
+        lock(&self.loads).remove(&link.id());
         self.handshakes.forget(link);
     }
 
@@ -212,8 +200,7 @@ impl Switchboard {
 
     /// Hands a note to the owner of a link; one that opens a circuit comes back as a failure when the link is gone.
     pub(crate) fn tell(&self, link: &LinkHandle, note: LinkEvent<LinkHandle>) {
-        let Err(mpsc::error::SendError(Item::LinkEvent(note))) = link.items.send(Item::LinkEvent(Box::new(note)))
-        else {
+        let Err(mpsc::error::SendError(Item::LinkEvent(note))) = link.send(Item::LinkEvent(Box::new(note))) else {
             return;
         };
         self.refuse(*note, DestroyReason::LinkClosed);
@@ -223,7 +210,7 @@ impl Switchboard {
     pub(crate) fn refuse(&self, note: LinkEvent<LinkHandle>, reason: DestroyReason) {
         if let Some((origin, failure)) = note.into_failure(reason) {
             // When the origin is gone too, nobody is left to tell.
-            let _ = origin.items.send(Item::LinkEvent(Box::new(failure)));
+            let _ = origin.send(Item::LinkEvent(Box::new(failure)));
         }
     }
 
@@ -258,7 +245,7 @@ impl Switchboard {
         relays.insert(relay, vec![handle.clone()]);
         drop(relays);
         self.tell(&handle, note);
-        tokio::spawn(link::open(Arc::clone(self), admission, handle, inbox, addressee, url));
+        (self.open_link)(Arc::clone(self), NewLink { admission, handle, inbox, addressee, url });
     }
 }
 
@@ -306,7 +293,7 @@ impl Switch for Line<'_> {
 
     fn forward(&mut self, link: &LinkHandle, cells: Vec<Cell>) {
         // The link's owner has told, or is about to tell, all circuits that the link is gone.
-        let _ = link.items.send(Item::Cells(cells));
+        let _ = link.send(Item::Cells(cells));
     }
 
     fn tell(&mut self, link: &LinkHandle, note: LinkEvent<LinkHandle>) {

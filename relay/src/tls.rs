@@ -6,22 +6,20 @@
 //! # Layout
 //!
 //! - [`certificate`]: the certificate's files, read again when they change
-//! - [`listener`]: an address that is served by TLS
 //! - [`connect`]: connections to others, with TLS or without
 
 pub mod certificate;
 pub mod connect;
-pub mod listener;
 
 use std::sync::{Arc, LazyLock};
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 /// The only protocol that is spoken inside.
-const ALPN: &[u8] = b"http/1.1";
+pub(crate) const ALPN: &[u8] = b"http/1.1";
 
 /// The cryptography of all TLS, in TLS 1.2 and 1.3.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite;
 
 use crate::directory::{Directory, routes};
 use crate::page;
-use crate::{dial, link};
+use crate::{dial, websocket};
 
 /// Links that are passed on at once.
 const MAX_LINKS: usize = 256;
@@ -57,7 +57,7 @@ async fn pass_on(State(links): State<Arc<Links>>, Path(nickname): Path<String>, 
     let Ok(relay) = dial::connect(url.as_str()).await else {
         return (StatusCode::BAD_GATEWAY, "the relay does not answer").into_response();
     };
-    link::bounded(upgrade).on_upgrade(async move |client| {
+    websocket::bounded(upgrade).on_upgrade(async move |client| {
         join(client, relay).await;
         drop(permit);
     })

@@ -10,10 +10,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::certificate::{Certificate, CertificateError};
 use super::connect::{self, ConnectError, Stream, connect_with};
-use super::listener::TlsListener;
 use super::*;
 use crate::config::TlsConfig;
 use crate::files::tests::TestDir;
+use crate::http::tls_listener::TlsListener;
 use crate::shutdown::{self, Trigger};
 
 /// A certificate authority that nobody but these tests knows.

@@ -8,11 +8,11 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use super::certificate::{Certificate, CertificateError};
-use super::{ALPN, PROVIDER};
+use super::server::{self, ListenError};
 use crate::config::TlsConfig;
-use crate::http::server::{self, ListenError};
 use crate::shutdown::Shutdown;
+use crate::tls::certificate::{Certificate, CertificateError};
+use crate::tls::{ALPN, PROVIDER};
 
 /// Why nothing is served by TLS.
 #[derive(Debug, Error)]
