@@ -12,6 +12,7 @@
 //! - [`tabs`]: how tabs of one profile work together, without a browser in it
 //! - [`tab`]: this tab among them
 //! - [`lock`]: the passphrase: asked for at the start, changed while the engine runs
+//! - [`stop`]: why the engine does not run
 //! - [`run`]: one run of the engine, with the browser's sockets, clocks, randomness and store
 //! - [`trust`]: which authorities count
 //! - [`port`]: values over a message port
@@ -20,6 +21,7 @@ mod handle;
 mod lock;
 mod port;
 mod run;
+mod stop;
 mod tab;
 mod tabs;
 #[cfg(test)]

@@ -8,7 +8,6 @@ use allium_shared::client::api::{ContactState, DeliveryState, Progress, RelayVie
 use allium_shared::netdir::RelayRole;
 use allium_shared::vault::{HeaderError, RecordError, UnlockError, WrapError};
 
-use crate::state::network::Tint;
 use crate::storage::{ProfileError, Protection, StorageError};
 
 pub const APP_NAME: &str = "Allium";
@@ -535,15 +534,12 @@ pub fn picture_rest(shown: usize, rest: usize, share: &str, each: usize) -> Stri
     )
 }
 
-/// Which relays have a colour.
-pub fn tint(tint: Tint) -> &'static str {
-    match tint {
-        Tint::Guard => "guards: where circuits begin",
-        Tint::Both => "guards that are exits too",
-        Tint::Exit => "exits: where they leave the network",
-        Tint::Between => "in between",
-    }
-}
+// Which relays have a colour.
+
+pub const TINT_GUARD: &str = "guards: where circuits begin";
+pub const TINT_BOTH: &str = "guards that are exits too";
+pub const TINT_EXIT: &str = "exits: where they leave the network";
+pub const TINT_BETWEEN: &str = "in between";
 
 /// How many relays have a weight between two powers of two.
 pub fn bar(from: u32, count: usize) -> String {

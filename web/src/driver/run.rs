@@ -20,6 +20,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
 
+use super::stop::Stop;
 use super::tab::{Inbox, Job, Tab};
 use super::tabs::{self, Order, RequestId, TabId};
 use super::{Notice, lock, tell_events, trust};
@@ -126,26 +127,6 @@ pub(super) async fn run(
 fn history(records: &[(String, Vec<u8>)]) -> Vec<HistoryEntry> {
     let messages = records.iter().filter(|(key, _)| key.starts_with(MESSAGE_PREFIX));
     messages.filter_map(|(key, value)| history_entry(key, value)).collect()
-}
-
-/// Why the engine does not run.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// For a reason in one sentence or more.
-    Failed(String),
-    /// The server of the page names other authorities than those that the profile keeps; the ids of both networks.
-    OtherAuthorities {
-        /// Theirs that are kept.
-        kept: String,
-        /// Theirs that are named.
-        named: String,
-    },
-}
-
-impl<T: Into<String>> From<T> for Stop {
-    fn from(reason: T) -> Self {
-        Self::Failed(reason.into())
-    }
 }
 
 struct Run {

@@ -7,7 +7,7 @@ use gloo_timers::future::TimeoutFuture;
 use yew::Callback;
 
 use super::Notice;
-use super::run::Stop;
+use super::stop::Stop;
 use crate::directory;
 use crate::storage::{Storage, StorageError};
 use crate::strings;

@@ -10,7 +10,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::MessagePort;
 
-use super::run::{End, Stop};
+use super::run::End;
+use super::stop::Stop;
 use super::tab::{Signal, Tab};
 use super::{Notice, handle, port, run};
 use crate::storage::StorageError;

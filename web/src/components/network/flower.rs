@@ -194,7 +194,7 @@ fn legend(picture: &Picture) -> Html {
         let count = picture.florets.iter().filter(|floret| floret.tint == tint).count();
         (count > 0).then(|| {
             html! {
-                <li class={classes!("tint", tint.as_str())}><i />{ strings::tint(tint) }</li>
+                <li class={classes!("tint", tint.as_str())}><i />{ meaning(tint) }</li>
             }
         })
     });
@@ -209,6 +209,16 @@ fn legend(picture: &Picture) -> Html {
                 <li class="tint drooping"><i />{ strings::DROOPING }</li>
             }
         </ul>
+    }
+}
+
+/// Which relays have a colour.
+const fn meaning(tint: Tint) -> &'static str {
+    match tint {
+        Tint::Guard => strings::TINT_GUARD,
+        Tint::Both => strings::TINT_BOTH,
+        Tint::Exit => strings::TINT_EXIT,
+        Tint::Between => strings::TINT_BETWEEN,
     }
 }
 
