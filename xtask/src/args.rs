@@ -24,6 +24,8 @@ pub enum Task {
     Demo(DemoOptions),
     /// Measure the protocol's cryptography, natively and in Chromium, and print one table
     Bench,
+    /// Check that modules use lower layers only, as declared in each package's rooms.toml
+    Rooms,
     /// Check everything that must hold: style, lints, docs, licences, builds and all tests
     Verify {
         /// Also run the soaks and other long tests

@@ -10,6 +10,7 @@
 //! - [`artifacts`]: the two things that are shipped: the page in `dist/` and the binary `allium`.
 //! - [`demo`] and [`verify`]: the two commands that everybody uses.
 //! - [`mod@bench`]: what the protocol costs, natively and in a browser.
+//! - [`mod@rooms`]: a check of the module order.
 //! - [`chromium`]: what is compiled to wasm, run in headless Chromium.
 
 mod args;
@@ -18,6 +19,7 @@ mod bench;
 mod chromium;
 mod demo;
 mod interrupt;
+mod rooms;
 mod setup;
 mod step;
 mod verify;
@@ -61,6 +63,7 @@ fn run() -> Result<(), Failure> {
         }
         Task::Demo(options) => demo::run(&workspace, &steps, &options)?,
         Task::Bench => bench::run(&workspace, &steps)?,
+        Task::Rooms => rooms::run(workspace.root())?,
         Task::Verify { full } => verify::run(&workspace, &steps, full)?,
     }
     Ok(())
@@ -76,6 +79,8 @@ enum Failure {
     #[error(transparent)]
     Step(#[from] StepError),
     #[error(transparent)]
+    Rooms(#[from] rooms::RoomsError),
+    #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -89,7 +94,7 @@ impl Failure {
             Self::Setup(error) | Self::Demo(demo::DemoError::Setup(error)) => {
                 matches!(error, SetupError::Step(StepError::Interrupted))
             }
-            Self::Interrupt(_) | Self::Workspace(_) | Self::Demo(_) => false,
+            Self::Interrupt(_) | Self::Workspace(_) | Self::Rooms(_) | Self::Demo(_) => false,
         }
     }
 }

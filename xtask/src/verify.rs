@@ -27,6 +27,7 @@ const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
 pub fn run(workspace: &Workspace, steps: &Steps, full: bool) -> Result<(), SetupError> {
     let verification = Verification { workspace, steps };
     verification.cargo("Check the formatting", ["fmt", "--all", "--check"]).run()?;
+    verification.chore("Check the order of the rooms", "rooms")?.run()?;
     artifacts::fetch(workspace, steps)?;
     // The set-up compiles tools for some minutes when it runs for the first time; the native checks need none of them.
     let (tools, ()) =
@@ -75,6 +76,13 @@ impl<'a> Verification<'a> {
         let mut command = Command::new("cargo");
         command.current_dir(self.workspace.root()).args(args);
         Check { steps: self.steps, name, command }
+    }
+
+    /// Another chore of this program.
+    fn chore(self, name: &'static str, chore: &str) -> Result<Check<'a>, StepError> {
+        let mut command = Command::new(std::env::current_exe().map_err(StepError::file("xtask"))?);
+        command.arg(chore);
+        Ok(Check { steps: self.steps, name, command })
     }
 
     fn wasm_cargo<const N: usize>(self, name: &'static str, tools: &PageTools, args: [&str; N]) -> Check<'a> {
