@@ -26,6 +26,12 @@ pub enum Task {
     Bench,
     /// Check that modules use lower layers only, as declared in each package's rooms.toml
     Rooms,
+    /// Check texts, comments and code for the phrases and names listed in xtask/words.toml
+    Words {
+        /// Also print where pending phrases and names occur
+        #[arg(long)]
+        all: bool,
+    },
     /// Check everything that must hold: style, lints, docs, licences, builds and all tests
     Verify {
         /// Also run the soaks and other long tests

@@ -10,7 +10,7 @@
 //! - [`artifacts`]: the two things that are shipped: the page in `dist/` and the binary `allium`.
 //! - [`demo`] and [`verify`]: the two commands that everybody uses.
 //! - [`mod@bench`]: what the protocol costs, natively and in a browser.
-//! - [`mod@rooms`]: a check of the module order.
+//! - [`mod@rooms`] and [`words`]: checks of the module order, and of phrases and names.
 //! - [`chromium`]: what is compiled to wasm, run in headless Chromium.
 
 mod args;
@@ -23,6 +23,7 @@ mod rooms;
 mod setup;
 mod step;
 mod verify;
+mod words;
 mod workspace;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ fn run() -> Result<(), Failure> {
         Task::Demo(options) => demo::run(&workspace, &steps, &options)?,
         Task::Bench => bench::run(&workspace, &steps)?,
         Task::Rooms => rooms::run(workspace.root())?,
+        Task::Words { all } => words::run(workspace.root(), all)?,
         Task::Verify { full } => verify::run(&workspace, &steps, full)?,
     }
     Ok(())
@@ -81,6 +83,8 @@ enum Failure {
     #[error(transparent)]
     Rooms(#[from] rooms::RoomsError),
     #[error(transparent)]
+    Words(#[from] words::WordsError),
+    #[error(transparent)]
     Setup(#[from] SetupError),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -94,7 +98,7 @@ impl Failure {
             Self::Setup(error) | Self::Demo(demo::DemoError::Setup(error)) => {
                 matches!(error, SetupError::Step(StepError::Interrupted))
             }
-            Self::Interrupt(_) | Self::Workspace(_) | Self::Rooms(_) | Self::Demo(_) => false,
+            Self::Interrupt(_) | Self::Workspace(_) | Self::Rooms(_) | Self::Words(_) | Self::Demo(_) => false,
         }
     }
 }

@@ -28,6 +28,7 @@ pub fn run(workspace: &Workspace, steps: &Steps, full: bool) -> Result<(), Setup
     let verification = Verification { workspace, steps };
     verification.cargo("Check the formatting", ["fmt", "--all", "--check"]).run()?;
     verification.chore("Check the order of the rooms", "rooms")?.run()?;
+    verification.chore("Check the words", "words")?.run()?;
     artifacts::fetch(workspace, steps)?;
     // The set-up compiles tools for some minutes when it runs for the first time; the native checks need none of them.
     let (tools, ()) =
