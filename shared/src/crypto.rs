@@ -10,7 +10,7 @@
 //! - [`handshake`]: the hybrid handshake by which a client and a hop agree on keys
 //! - [`keys`]: the long-lived keys of nodes
 //! - [`ntor_v3`]: the classical handshake inside the hybrid one
-//! - [`work`]: proofs of work
+//! - [`proof_of_work`]: proofs of work
 
 pub mod cgo;
 pub mod derive;
