@@ -365,8 +365,8 @@ impl Chat {
             Event::Circuits { list } => self.report(&Report::circuits(&list)),
             Event::KeyPublished { id } => self.report(&Report::KeyPublished { id }),
             Event::KeyFound { id, key } => self.report(&Report::Key { id, key }),
-            // Nobody has asked for it.
-            Event::Network { .. } | Event::Relays { .. } => Ok(()),
+            // The order `circuits` lists paths, and nobody asked for the consensus.
+            Event::Path { .. } | Event::Network { .. } | Event::Relays { .. } => Ok(()),
             Event::Clock { skew_secs, message } => self.report(&Report::Clock { skew_secs, message }),
             Event::Error { about, message } => self.report(&Report::Error { about, message }),
         }

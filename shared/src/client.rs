@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::api::{
-    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, InviteInfo, LinkId, MAX_NOTE_LEN,
-    MAX_TEXT_LEN, MessageId, Output, Progress,
+    BatchId, CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, InviteInfo, LinkId,
+    MAX_NOTE_LEN, MAX_TEXT_LEN, MessageId, Output, Progress,
 };
 use self::circuits::{Cause, CircuitEntry, CircuitKey, CircuitPurpose};
 use self::clock::{ClockRecord, NetworkClock};
@@ -283,6 +283,7 @@ impl Client {
         let mut events = vec![Event::Progress { step: self.progress }, self.privacy()];
         for contact in self.contacts.values().filter(|contact| contact.is_shown()) {
             events.push(contact.event());
+            events.extend(contact.channel.is_some().then(|| self.path_event(contact)));
             if contact.typing.theirs.is_some() {
                 events.push(Event::Typing { contact: contact.id, typing: true });
             }
@@ -365,11 +366,7 @@ impl Client {
             }
             Command::Send { to, text } => self.send_text(to, text),
             Command::Circuits => {
-                let nickname = |id: &RelayIdentity| {
-                    let relay = self.directory.consensus.as_ref()?.relay(id)?;
-                    Some(relay.nickname.as_str().to_owned())
-                };
-                let list = self.circuits.values().filter_map(|managed| managed.info(nickname)).collect();
+                let list = self.circuits.values().filter_map(|entry| self.circuit_info(entry)).collect();
                 self.event(Event::Circuits { list });
             }
             Command::PublishKey => self.publish_key(false),
@@ -678,6 +675,30 @@ impl Client {
     }
 
     /// Brings everything to where it should be by now, and sends what is queued.
+    fn circuit_info(&self, entry: &CircuitEntry) -> Option<CircuitInfo> {
+        let consensus = self.directory.consensus.as_ref()?;
+        entry.info(|id| Some(consensus.relay(id)?.nickname.as_str().to_owned()))
+    }
+
+    fn path_event(&self, contact: &Contact) -> Event {
+        let entry = contact.channel.and_then(|channel| self.circuits.get(&channel));
+        let info = entry.and_then(|entry| self.circuit_info(entry));
+        Event::Path { contact: contact.id, relays: info.map(|info| info.path).unwrap_or_default() }
+    }
+
+    /// Shows the paths of contacts whose channel has changed.
+    fn show_paths(&mut self) {
+        let is_changed = |contact: &&Contact| contact.channel != contact.shown_channel;
+        let events: Vec<_> =
+            self.contacts.values().filter(is_changed).map(|contact| self.path_event(contact)).collect();
+        for event in events {
+            self.event(event);
+        }
+        for contact in self.contacts.values_mut() {
+            contact.shown_channel = contact.channel;
+        }
+    }
+
     fn drive(&mut self) {
         self.check_deadlines();
         self.maintain_directory();
@@ -701,6 +722,7 @@ impl Client {
                 self.follow(then);
             }
         }
+        self.show_paths();
         let mut broken = Vec::new();
         for (id, link) in &mut self.links {
             if link.flush(*id, &mut self.rng, self.now.instant, &mut self.outputs).is_err() {

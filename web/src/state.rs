@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use allium_shared::client::api::{
-    BlockedInfo, CircuitInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, InviteInfo, MessageId, Progress,
-    Purpose,
+    BlockedInfo, ContactId, ContactState, Event, HistoryEntry, InviteId, InviteInfo, MessageId, Progress,
 };
 
 use allium_shared::time::UnixTime;
@@ -71,7 +70,7 @@ pub struct State {
     requests: BTreeMap<ContactId, Request>,
     typing: BTreeSet<ContactId>,
     conversations: BTreeMap<ContactId, Rc<Conversation>>,
-    circuits: Rc<[CircuitInfo]>,
+    paths: BTreeMap<ContactId, Rc<[String]>>,
 }
 
 /// Whether there is an engine to talk to.
@@ -367,6 +366,7 @@ impl State {
     fn snapshot(&mut self, history: Vec<HistoryEntry>, events: Vec<Event>) {
         self.history(history);
         self.typing.clear();
+        self.paths.clear();
         let (mut contacts, mut requests) = (BTreeSet::new(), BTreeSet::new());
         for event in &events {
             match event {
@@ -521,9 +521,11 @@ impl State {
                 let message = Message { id, text: text.into(), at: queued_at, outgoing: Some(state) };
                 self.conversation_mut(contact).put(message);
             }
-            Event::Circuits { list } => {
-                if *self.circuits != *list {
-                    self.circuits = list.into();
+            Event::Path { contact, relays } => {
+                if relays.is_empty() {
+                    self.paths.remove(&contact);
+                } else {
+                    self.paths.insert(contact, relays.into());
                 }
             }
             Event::Network { network } => self.arriving = Some(Arriving::new(*network)),
@@ -535,8 +537,8 @@ impl State {
             Event::Clock { message, .. } => self.error("clock", message.into()),
             Event::Privacy { receipts, typing } => self.privacy = Some(Privacy { receipts, typing }),
             Event::Blocked { list } => self.blocked = Some(list.into()),
-            // The page publishes no key and looks none up.
-            Event::KeyPublished { .. } | Event::KeyFound { .. } => {}
+            // The page never asks for these.
+            Event::Circuits { .. } | Event::KeyPublished { .. } | Event::KeyFound { .. } => {}
             Event::Error { about, message } => self.error(&about, message.into()),
         }
     }
@@ -633,11 +635,9 @@ impl State {
         unread + self.requests.len()
     }
 
-    /// One's own hops on the circuit that carries a contact.
-    pub fn path(&self, contact: ContactId) -> Option<&[String]> {
-        let carries =
-            |circuit: &&CircuitInfo| circuit.purpose == Purpose::Conversation && circuit.contact == Some(contact);
-        self.circuits.iter().find(carries).map(|circuit| &*circuit.path)
+    /// The relays that carry the conversation with a contact; `None` if the two are not connected.
+    pub fn path(&self, contact: ContactId) -> Option<Rc<[String]>> {
+        self.paths.get(&contact).cloned()
     }
 
     /// The name of who used the invite.

@@ -335,6 +335,13 @@ pub enum Event {
         /// How far it has come.
         state: DeliveryState,
     },
+    /// The relays that now carry the conversation with a contact; repeated on every change.
+    Path {
+        /// The contact.
+        contact: ContactId,
+        /// Their nicknames, in order from the guard; empty while the two are not connected.
+        relays: Vec<String>,
+    },
     /// All complete circuits.
     Circuits {
         /// One entry for each.

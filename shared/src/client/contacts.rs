@@ -235,6 +235,8 @@ pub(super) struct Contact {
     pub(super) stored: (u64, Option<MessageId>),
     pub(super) state: ContactState,
     pub(super) channel: Option<CircuitKey>,
+    /// The channel whose path the person was shown last.
+    pub(super) shown_channel: Option<CircuitKey>,
     pub(super) search: Search,
     pub(super) introductions: Introductions,
     pub(super) typing: Typing,
@@ -349,6 +351,7 @@ impl Contact {
             stored,
             state: ContactState::Connecting,
             channel: None,
+            shown_channel: None,
             search: Search::new(now),
             introductions: Introductions::new(now),
             typing: Typing::default(),

@@ -11,7 +11,7 @@ use allium_tests::sim::seeds::for_seeds;
 use allium_tests::sim::{Land, Sim, Weather};
 use serde_json::Value;
 
-use crate::people::{ALICE, BOB, LONG, befriend, both_connected, get_ready, path, received, send};
+use crate::people::{ALICE, BOB, LONG, befriend, both_connected, contacts, get_ready, path, received, send};
 
 /// Twenty relays in pairs of one subnet, some of them in families that reach over subnets.
 fn relatives_land() -> Land {
@@ -27,6 +27,35 @@ fn lists_circuits(sim: &mut Sim, n: usize) -> Vec<Vec<String>> {
     sim.command(n, Command::Circuits);
     let Some(Event::Circuits { list }) = sim.events(n).last() else { panic!("no circuits were listed") };
     list.iter().map(|circuit| circuit.path.clone()).collect()
+}
+
+/// The relays of the conversation as a client's events have told them last.
+fn shown_path(sim: &Sim, n: usize) -> Vec<String> {
+    let path = |event: &Event| match event {
+        Event::Path { relays, .. } => Some(relays.clone()),
+        _ => None,
+    };
+    sim.events(n).iter().rev().find_map(path).unwrap_or_default()
+}
+
+#[test]
+fn each_change_of_a_conversations_path_is_shown() {
+    for_seeds(0..3, |seed| {
+        let mut sim = contacts(seed, 10);
+        for round in 0..3 {
+            for n in [ALICE, BOB] {
+                assert_eq!(shown_path(&sim, n), path(&mut sim, n), "round {round}");
+            }
+            let rendezvous = path(&mut sim, BOB).pop().unwrap();
+            let relay = sim.relay_named(&rendezvous).unwrap();
+            sim.kill_relay(relay);
+            let is_elsewhere =
+                |sim: &Sim, n| !shown_path(sim, n).is_empty() && !shown_path(sim, n).contains(&rendezvous);
+            assert!(sim.run_until(LONG, |sim| is_elsewhere(sim, ALICE) && is_elsewhere(sim, BOB)), "round {round}");
+        }
+        sim.kill_client(BOB);
+        assert!(sim.run_until(LONG, |sim| shown_path(sim, ALICE).is_empty()), "nobody is there any more");
+    });
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::strings;
 pub struct Props {
     pub contact: Contact,
     pub conversation: Rc<Conversation>,
-    pub path: Option<Vec<String>>,
+    pub path: Option<Rc<[String]>>,
     pub typing: bool,
     pub safety: Option<Safety>,
     /// How many engines the page has had to do with.

@@ -9,7 +9,7 @@ use crate::strings;
 #[derive(PartialEq, Properties)]
 pub struct Props {
     /// Nicknames from the guard to the meeting point.
-    pub hops: Option<Vec<String>>,
+    pub hops: Option<Rc<[String]>>,
     pub contact: Rc<str>,
 }
 

@@ -194,10 +194,7 @@ impl Request {
 
     /// Whether it must not get lost. What is asked again by itself, or means nothing a moment later, need not be kept.
     fn is_kept(&self) -> bool {
-        let passing = matches!(
-            self,
-            Self::TakeOver | Self::Command(Command::Circuits | Command::Typing { .. } | Command::Network { .. })
-        );
+        let passing = matches!(self, Self::TakeOver | Self::Command(Command::Typing { .. } | Command::Network { .. }));
         !passing
     }
 }

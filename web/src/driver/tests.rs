@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use allium_shared::client::api::{
-    AuthorityView, CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId,
-    MessageId, NetworkView, Progress, Purpose, RelayView,
+    AuthorityView, Command, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId,
+    NetworkView, Progress, RelayView,
 };
 use allium_shared::netdir::RelayRole;
 use allium_shared::time::UnixTime;
@@ -58,14 +58,13 @@ fn notices() -> Vec<Notice> {
     let (text, at) = ("two\nlines \u{2028} \\ \" 👩‍👩‍👧‍👦".to_owned(), UnixTime::from_millis(1_800_000_000_123));
     let state = DeliveryState::Delivered;
     let entry = HistoryEntry { contact: CONTACT, id: ID, text: text.clone(), at, outgoing: Some(state) };
-    let circuit = CircuitInfo { purpose: Purpose::Conversation, contact: Some(CONTACT), path: vec![text.clone()] };
     let events = vec![
         Event::Progress { step: Progress::Ready },
         Event::Invite { id: InviteId(1), fragment: text.clone() },
         Event::Contact { id: CONTACT, name: text.clone(), state: ContactState::Offline, verified: true },
         Event::Message { contact: CONTACT, id: ID, text: text.clone(), received_at: at },
         Event::Outgoing { contact: CONTACT, id: ID, text: text.clone(), queued_at: at, state },
-        Event::Circuits { list: vec![circuit] },
+        Event::Path { contact: CONTACT, relays: vec![text.clone(), String::new()] },
         Event::Network { network: Box::new(network()) },
         Event::Relays { list: vec![relay()] },
         Event::Error { about: "send".into(), message: text.clone() },
@@ -120,8 +119,9 @@ fn requests_survive_the_way() {
     let add = Command::add("#x", "Ada", None);
     let send = Command::Send { to: CONTACT, text: "\0\u{fffd}".into() };
     let shown = Command::Shown { contact: CONTACT, id: ID };
+    let typing = Command::Typing { contact: CONTACT, typing: true };
     let network = Command::Network { watch: true };
-    let commands = [Command::invite(), add, send, Command::Circuits, network, shown].map(Request::Command);
+    let commands = [Command::invite(), add, send, typing, network, shown].map(Request::Command);
     let secret = Passphrase::new(" \u{fffd}\" ".into());
     let set = LockRequest::Set { current: Passphrase::default(), new: secret.clone() };
     let remove = LockRequest::Remove { current: secret.clone() };

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use allium_shared::client::api::Command;
 use yew::prelude::*;
 
 use crate::address::Route;
@@ -11,13 +10,10 @@ use crate::components::{
     Settings, Start, Status, Welcome,
 };
 use crate::driver::LockRequest;
-use crate::hooks::{use_actions, use_back_closes, use_interval_while_visible};
+use crate::hooks::{use_actions, use_back_closes};
 use crate::state::{Action, Place, State};
 use crate::storage::Protection;
 use crate::strings;
-
-/// How often the engine is asked for its circuits, besides when something changes.
-const CIRCUITS_MILLIS: u32 = 4_000;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
@@ -29,15 +25,6 @@ pub fn Messenger(props: &Props) -> Html {
     let state = &props.state;
     let actions = use_actions();
 
-    let running = state.progress.is_some();
-    let ask_for_circuits = {
-        let actions = actions.clone();
-        Callback::from(move |()| {
-            if let Some(actions) = actions.as_ref().filter(|_| running) {
-                actions.command(Command::Circuits);
-            }
-        })
-    };
     let close = {
         let actions = actions.clone();
         Callback::from(move |()| {
@@ -63,8 +50,6 @@ pub fn Messenger(props: &Props) -> Html {
     let contact = state.open.and_then(|open| state.contact_of(open));
     let settings = state.settings.clone().zip(state.protection);
     let stage_is_in_use = contact.is_some() || settings.is_some();
-    let reasons = (state.progress, contact.map(|contact| (contact.id, contact.state)));
-    use_interval_while_visible(reasons, CIRCUITS_MILLIS, ask_for_circuits);
     use_back_closes(stage_is_in_use, close);
 
     let contacts = state.contacts();
@@ -76,7 +61,7 @@ pub fn Messenger(props: &Props) -> Html {
                 key={contact.id.0}
                 contact={contact.clone()}
                 conversation={state.conversation(contact.id)}
-                path={state.path(contact.id).map(<[String]>::to_vec)}
+                path={state.path(contact.id)}
                 typing={state.is_typing(contact.id)}
                 safety={state.safety.clone().filter(|safety| safety.contact == contact.id)}
                 starts={state.starts}

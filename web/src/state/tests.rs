@@ -1,8 +1,8 @@
 //! What a person sees after what has happened.
 
 use allium_shared::client::api::{
-    BlockedInfo, CircuitInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId,
-    NetworkView, Progress, Purpose, RelayView,
+    BlockedInfo, ContactId, ContactState, DeliveryState, Event, HistoryEntry, InviteId, MessageId, NetworkView,
+    Progress, RelayView,
 };
 use allium_shared::time::UnixTime;
 
@@ -199,19 +199,20 @@ fn the_list_begins_with_new_contacts_and_then_the_newest_conversation() {
 }
 
 #[test]
-fn a_path_is_that_of_the_conversations_own_circuit() {
+fn a_path_is_shown_until_it_changes_or_ends() {
     let mut state = running();
-    let circuit = |purpose, contact, hop: &str| CircuitInfo { purpose, contact, path: vec![hop.into()] };
-    let list = vec![
-        circuit(Purpose::Spare, None, "spare"),
-        circuit(Purpose::Meeting, Some(BOB), "meeting"),
-        circuit(Purpose::Conversation, Some(CAROL), "carol"),
-        circuit(Purpose::Conversation, Some(BOB), "bob"),
-    ];
-    events(&mut state, [Event::Circuits { list }]);
-    assert_eq!(state.path(BOB), Some(&["bob".to_owned()][..]));
-    events(&mut state, [Event::Circuits { list: Vec::new() }]);
+    let path =
+        |contact, relays: &[&str]| Event::Path { contact, relays: relays.iter().copied().map(str::to_owned).collect() };
+    events(&mut state, [path(CAROL, &["carol"]), path(BOB, &["guard", "middle", "meeting"])]);
+    assert_eq!(state.path(BOB).as_deref(), Some(&["guard", "middle", "meeting"].map(str::to_owned)[..]));
+    events(&mut state, [path(BOB, &["guard", "another", "elsewhere"])]);
+    assert_eq!(state.path(BOB).as_deref(), Some(&["guard", "another", "elsewhere"].map(str::to_owned)[..]));
+    events(&mut state, [path(BOB, &[])]);
     assert_eq!(state.path(BOB), None);
+    assert!(state.path(CAROL).is_some());
+    // Another engine knows of other circuits.
+    state.apply(Action::Notice(Notice::Snapshot { history: Vec::new(), events: vec![path(BOB, &["guard"])] }));
+    assert_eq!((state.path(BOB).is_some(), state.path(CAROL)), (true, None));
 }
 
 #[test]

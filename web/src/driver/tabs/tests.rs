@@ -17,6 +17,9 @@ const A: TabId = TabId(1);
 const B: TabId = TabId(2);
 const C: TabId = TabId(u64::MAX);
 
+/// A command that is not kept for the next leader.
+const TYPING: Command = Command::Typing { contact: ContactId(7), typing: true };
+
 const ELSEWHERE: Notice = Notice::Elsewhere { silent: false };
 
 /// A tab: what it is, and what its page was told.
@@ -322,7 +325,7 @@ fn each_request_is_done_once_wherever_the_leader_ends() {
             // On disk; and confirmed, or not any more.
             browser.work(A, crash > 2);
         }
-        browser.ask(B, Command::Circuits);
+        browser.ask(B, TYPING);
         browser.tabs.remove(&A);
         browser.channel.clear();
         browser.ask(B, send("two"));
@@ -367,7 +370,7 @@ fn each_request_is_done_once_if_another_follower_leads_next() {
 
 #[test]
 fn what_a_leader_lets_go_of_is_kept_for_the_next() {
-    let mut following = Following::again(7, [Request::Command(send("one")), Request::Command(Command::Circuits)]);
+    let mut following = Following::again(7, [Request::Command(send("one")), Request::Command(TYPING)]);
     assert!(!following.has_leader());
     following.ask(Request::Command(send("two")));
     let left = following.lead(A);
@@ -380,7 +383,7 @@ fn what_a_leader_lets_go_of_is_kept_for_the_next() {
 fn a_page_that_nobody_serves_cannot_fill_the_memory() {
     let mut following = Following::default();
     for n in 0..5_000 {
-        following.ask(Request::Command(Command::Circuits));
+        following.ask(Request::Command(TYPING));
         let acts = following.ask(Request::Command(send(&n.to_string())));
         let refused =
             matches!(&acts[..], [Effect::Tell(Notice::Events(events))] if matches!(events[..], [Event::Error { .. }]));
@@ -507,7 +510,7 @@ fn a_leader_that_hangs_is_told_once_something_waits_for_it() {
     assert_eq!(browser.done, [send("one")]);
 
     // What is not kept is owed an answer as well.
-    browser.ask(B, Command::Circuits);
+    browser.ask(B, TYPING);
     browser.look_in_silence(B, PATIENCE);
     assert_eq!(browser.told(B), [Notice::Silent(true)]);
     // Whoever leads next tells the whole, and with it that it is there.
