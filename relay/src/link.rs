@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use allium_shared::cell::DestroyReason;
 use allium_shared::relay::link::{LinkError, Progress, RelayLink};
-use allium_shared::time::Instant;
+use allium_shared::time::Now;
 use axum::body::Bytes;
 use axum::extract::ws;
 use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
@@ -125,7 +125,7 @@ pub(crate) async fn serve(socket: ws::WebSocket, admission: Admission, switchboa
     let (handle, inbox) = switchboard.new_handle();
     let now = switchboard.clock().now().instant;
     let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
-    let link = RelayLink::respond(handle.clone(), keys, memory, rng, now);
+    let link = RelayLink::respond(handle.clone(), keys, memory, handle.wakers(), rng, now);
     let tally = LinkTally::new(Arc::clone(switchboard.metrics()), LinkKind::Unknown);
     run(link, tally, handle, inbox, stream, sink, &switchboard).await;
     drop(admission);
@@ -161,7 +161,7 @@ async fn open(switchboard: Arc<Switchboard>, new: NewLink) {
             let now = switchboard.clock().now().instant;
             let (keys, memory) = (Arc::clone(switchboard.keys()), Arc::clone(switchboard.memory()));
             let link = random::rng().map_err(|error| error.to_string()).and_then(|rng| {
-                RelayLink::initiate(handle.clone(), keys, memory, rng, &addressee, now)
+                RelayLink::initiate(handle.clone(), keys, memory, handle.wakers(), rng, &addressee, now)
                     .map_err(|error| error.to_string())
             });
             match link {
@@ -234,7 +234,7 @@ where
         if now.saturating_since(checked) >= STALLED_TIME {
             checked = now;
             tally.add(&link.take_counts(), link.circuits());
-            link.handle_timeout(now, &mut line)?;
+            link.handle_timeout(clock.now(), &mut line)?;
         }
         if !flushing {
             for _ in 0..RECORDS {
@@ -254,7 +254,7 @@ where
                 flushing = false;
             }
             Some(item) = inbox.recv() => {
-                let now = clock.now().instant;
+                let now = clock.now();
                 handle_item(link, item, &mut line, now);
                 for _ in 1..BATCH {
                     let Ok(item) = inbox.try_recv() else { break };
@@ -280,15 +280,15 @@ where
                 Some(Incoming::Closed) | None => return Ok(()),
             },
             () = tokio::time::sleep_until(wake) => {
-                link.handle_timeout(clock.now().instant, &mut line)?;
+                link.handle_timeout(clock.now(), &mut line)?;
             }
         }
     }
 }
 
-fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Instant) {
+fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Now) {
     match item {
-        Item::Cells(cells) => link.handle_forwarded(now, &cells, line),
+        Item::Cells(cells) => link.handle_forwarded(now.instant, &cells, line),
         Item::LinkEvent(note) => link.handle_note(now, *note, line),
     }
 }

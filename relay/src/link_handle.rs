@@ -1,7 +1,7 @@
 //! A link, as the relay's other links know it, and what they hand to it.
 
 use allium_shared::cell::Cell;
-use allium_shared::relay::circuits::LinkEvent;
+use allium_shared::relay::circuits::{LinkEvent, StreamWakers};
 use tokio::sync::mpsc;
 
 /// What reaches the owner of a link from the relay's other links.
@@ -33,6 +33,15 @@ impl LinkHandle {
     /// A number that no other link of this relay has or had.
     pub(crate) const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Makes what wakes the streams that end on this link.
+    pub(crate) fn wakers(&self) -> StreamWakers {
+        let items = self.items.clone();
+        // When the link is gone, its streams are too.
+        StreamWakers::new(move |circ, stream| {
+            let _ = items.send(Item::LinkEvent(Box::new(LinkEvent::Wake { circ, stream })));
+        })
     }
 
     /// Hands something to the link's owner; gives it back when the link is gone.

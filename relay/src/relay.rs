@@ -7,7 +7,7 @@ use allium_shared::netdir::{FamilyKeypair, RelayEntry, SoftwareVersion};
 use allium_shared::relay::circuits;
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::relay::onion_keys::OnionKeys;
-use allium_shared::relay::services::RelayServices;
+use allium_shared::relay::services::{SharedUserKeys, relay_services};
 use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::StatusCode;
@@ -90,8 +90,9 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let certificate = family.map(|family| family.certify(authorities.network(), &identity));
     let (user_keys_file, user_keys) = UserKeysFile::open(&config.data, clock);
     let mirror = DirectoryMirror(Arc::clone(&directory));
-    let services = Arc::new(RelayServices::new(Box::new(mirror), user_keys, config.source));
-    let circuits = Arc::new(circuits::RelayKeys { identity, onion, services: services.clone() });
+    let user_keys = SharedUserKeys::new(user_keys);
+    let services = Arc::new(relay_services(mirror, &user_keys, config.source));
+    let circuits = Arc::new(circuits::RelayKeys { identity, onion, services });
     let network = *authorities.network().as_bytes();
     let keys = Arc::new(LinkKeys { network, link, circuits: Arc::clone(&circuits) });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory, link::spawn)?;
@@ -130,7 +131,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
         ),
         fetch::run(directory, schedule, listed, shutdown.clone()),
         onion_keys::run(stored, circuits, entry, clock, shutdown.clone()),
-        user_keys_file.run(services, clock, shutdown),
+        user_keys_file.run(user_keys, clock, shutdown),
     );
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allium_shared::netdir::ConsensusDigest;
-use allium_shared::relay::services::{Document, Mirror, RelayServices};
+use allium_shared::relay::services::{Document, Mirror, SharedUserKeys};
 use allium_shared::relay::user_keys::{MAX_SAVED_LEN, UserKeys};
 
 use crate::clock::Clock;
@@ -55,12 +55,12 @@ impl UserKeysFile {
     }
 
     /// Stores what users publish, until the end and then once more.
-    pub async fn run(mut self, services: Arc<RelayServices>, clock: Clock, mut shutdown: Shutdown) {
+    pub async fn run(mut self, keys: SharedUserKeys, clock: Clock, mut shutdown: Shutdown) {
         loop {
             let ended = shutdown.unless(tokio::time::sleep(STORE_EVERY)).await.is_none();
-            let services = Arc::clone(&services);
+            let keys = keys.clone();
             let stored = tokio::task::spawn_blocking(move || {
-                self.store(&services, clock);
+                self.store(&keys, clock);
                 self
             });
             match stored.await {
@@ -70,9 +70,9 @@ impl UserKeysFile {
         }
     }
 
-    fn store(&mut self, services: &RelayServices, clock: Clock) {
+    fn store(&mut self, keys: &SharedUserKeys, clock: Clock) {
         let (changes, bytes) = {
-            let mut keys = services.user_keys();
+            let mut keys = keys.lock();
             keys.expire(clock.now().unix);
             if keys.changes() == self.stored {
                 return;
@@ -88,7 +88,6 @@ impl UserKeysFile {
 
 #[cfg(test)]
 mod tests {
-    use allium_shared::relay::services::NoMirror;
     use allium_shared::services::UserId;
 
     use super::*;
@@ -99,10 +98,10 @@ mod tests {
         let dir = TestDir::new();
         let clock = Clock::start();
         let (file, keys) = UserKeysFile::open(&dir.0, clock);
-        let services = Arc::new(RelayServices::new(Box::new(NoMirror), keys, false));
+        let keys = SharedUserKeys::new(keys);
         let (trigger, shutdown) = crate::shutdown::channel();
-        let running = tokio::spawn(file.run(Arc::clone(&services), clock, shutdown));
-        let user = services.user_keys().publish(clock.now().unix, b"record").unwrap();
+        let running = tokio::spawn(file.run(keys.clone(), clock, shutdown));
+        let user = keys.lock().publish(clock.now().unix, b"record").unwrap();
         trigger.shut_down();
         running.await.unwrap();
         let (_, keys) = UserKeysFile::open(&dir.0, clock);
@@ -115,13 +114,13 @@ mod tests {
         let dir = TestDir::new();
         let clock = Clock::start();
         let (mut file, keys) = UserKeysFile::open(&dir.0, clock);
-        let services = RelayServices::new(Box::new(NoMirror), keys, false);
-        file.store(&services, clock);
+        let keys = SharedUserKeys::new(keys);
+        file.store(&keys, clock);
         assert!(!dir.0.join(FILE).exists());
-        services.user_keys().publish(clock.now().unix, b"record").unwrap();
-        file.store(&services, clock);
+        keys.lock().publish(clock.now().unix, b"record").unwrap();
+        file.store(&keys, clock);
         std::fs::remove_file(dir.0.join(FILE)).unwrap();
-        file.store(&services, clock);
+        file.store(&keys, clock);
         assert!(!dir.0.join(FILE).exists());
     }
 

@@ -12,6 +12,7 @@ pub use crate::crypto::cgo::BODY_LEN;
 pub mod fragment;
 pub mod introduction;
 pub mod message;
+pub mod stream;
 
 /// Length of a cell's circuit id and command, in bytes.
 const HEADER_LEN: usize = 4 + 1;

@@ -73,12 +73,14 @@ pub enum Received {
     Open,
     /// A message from the last hop.
     Message(Box<RelayMessage>),
-    /// The last hop has opened this stream.
-    Connected(StreamId),
-    /// Bytes of a stream. [`Circuit::consumed`] wants to hear when they are dealt with.
+    /// The last hop has accepted this stream, and will send so many bytes or [`OPEN_ENDED`](crate::stream::OPEN_ENDED).
+    Connected(StreamId, u64),
+    /// Bytes of a stream. Once they are dealt with, [`Circuit::consumed`] lets the other end send more.
     Data(StreamId, Vec<u8>),
-    /// The other end will say no more on this stream; the number is an [`EndReason`]'s. The stream is gone.
-    Ended(StreamId, u8),
+    /// More may be sent on this stream, or on all streams where it is [`StreamId::CIRCUIT`].
+    Writable(StreamId),
+    /// The other end has ended this stream. The stream is gone.
+    Ended(StreamId, EndReason),
     /// The circuit is gone.
     Destroyed(DestroyReason),
 }
@@ -161,20 +163,41 @@ impl Circuit {
         self.originate(message, out);
     }
 
-    /// Opens a stream to a service of the last hop; [`Received::Connected`] or [`Received::Ended`] answers.
+    /// Opens a stream to a service of the last hop, and announces so many bytes or
+    /// [`OPEN_ENDED`](crate::stream::OPEN_ENDED); [`Received::Connected`] or [`Received::Ended`] answers.
     ///
     /// # Errors
     ///
     /// If the circuit is not open or joined to another client's, or has too many streams.
-    pub fn begin(&mut self, service: Service, argument: &[u8], out: &mut Vec<Cell>) -> Result<StreamId, CircuitError> {
+    pub fn begin(
+        &mut self,
+        service: Service,
+        body: u64,
+        argument: &[u8],
+        out: &mut Vec<Cell>,
+    ) -> Result<StreamId, CircuitError> {
         if !self.is_open() || self.shared.is_some() {
             return Err(CircuitError::NotOpen);
         }
         let stream = self.flow.free_id().ok_or(FlowError::TooManyStreams)?;
         self.flow.begin(stream)?;
         let argument = argument.to_vec();
-        self.originate(&RelayMessage::Begin { stream, service: service as u8, argument }, out);
+        self.originate(&RelayMessage::Begin { stream, service, body, argument }, out);
         Ok(stream)
+    }
+
+    /// Whether the windows allow one more message on a stream.
+    pub fn may_send(&self, stream: StreamId) -> bool {
+        self.flow.may_send(stream) > 0
+    }
+
+    /// Sends one message on a stream, of at most [`MAX_DATA_LEN`] bytes; nothing unless [`Self::may_send`].
+    pub fn send_data(&mut self, stream: StreamId, bytes: &[u8], out: &mut Vec<Cell>) {
+        if self.may_send(stream)
+            && let Some(tag) = self.originate_cell(RelayMessage::data_cell(self.circ, stream, bytes), out)
+        {
+            self.flow.sent(stream, &tag);
+        }
     }
 
     /// Says something on a stream: what the windows allow at once, the rest when they open. Nothing, if there is no such
@@ -205,7 +228,7 @@ impl Circuit {
     pub fn end(&mut self, stream: StreamId, reason: EndReason, out: &mut Vec<Cell>) {
         if self.flow.end(stream) {
             self.waiting.remove(&stream);
-            self.originate(&RelayMessage::End { stream, reason: reason as u8 }, out);
+            self.originate(&RelayMessage::End { stream, reason }, out);
         }
     }
 
@@ -227,7 +250,7 @@ impl Circuit {
 
     /// Sends one message of what waits on a stream, if there is any and the windows allow it.
     fn pump_one(&mut self, stream: StreamId, out: &mut Vec<Cell>) -> bool {
-        if self.flow.may_send(stream) == 0 {
+        if !self.may_send(stream) {
             return false;
         }
         let Some(waiting) = self.waiting.get_mut(&stream) else { return false };
@@ -238,16 +261,18 @@ impl Circuit {
         if data.is_empty() {
             return false;
         }
-        if let Some(tag) = self.originate(&RelayMessage::Data { stream, data }, out) {
-            self.flow.sent(stream, &tag);
-        }
+        self.send_data(stream, &data, out);
         true
     }
 
     /// Makes the cell of a message to the other client, or while there is none to the last hop; gives its tag.
     fn originate(&mut self, message: &RelayMessage, out: &mut Vec<Cell>) -> Option<Tag> {
         let early = message.is_early();
-        let mut cell = message.to_cell(self.circ, if early { Command::RelayEarly } else { Command::Relay });
+        self.originate_cell(message.to_cell(self.circ, if early { Command::RelayEarly } else { Command::Relay }), out)
+    }
+
+    /// Puts the layers on a cell, and sends it; gives its tag.
+    fn originate_cell(&mut self, mut cell: Cell, out: &mut Vec<Cell>) -> Option<Tag> {
         let command = cell.command as u8;
         let (tag, passed) = match &mut self.shared {
             Some(SharedLayer::Service { send, .. }) => (send.originate(command, &mut cell.body), &mut self.layers[..]),
@@ -347,17 +372,17 @@ impl Circuit {
                 } else {
                     self.pump(stream, out);
                 }
-                Ok(Received::Nothing)
+                Ok(Received::Writable(stream))
             }
-            RelayMessage::Connected(stream) => {
+            RelayMessage::Connected { stream, body } => {
                 self.flow.connected(stream)?;
-                Ok(Received::Connected(stream))
+                Ok(Received::Connected(stream, body))
             }
             RelayMessage::End { stream, reason } => match self.flow.ended(stream)? {
                 Ended::ByBoth => Ok(Received::Nothing),
                 Ended::ByPeer => {
                     self.waiting.remove(&stream);
-                    self.originate(&RelayMessage::End { stream, reason: EndReason::Done as u8 }, out);
+                    self.originate(&RelayMessage::End { stream, reason: EndReason::DONE }, out);
                     Ok(Received::Ended(stream, reason))
                 }
             },

@@ -148,6 +148,7 @@ pub struct Client {
     profile: Profile,
     next_link: u64,
     next_circuit: u64,
+    next_request: u64,
     progress: Progress,
     /// Whether any circuit was ever complete.
     proven: bool,
@@ -209,6 +210,7 @@ impl Client {
             profile: restored.profile,
             next_link: 0,
             next_circuit: 0,
+            next_request: 0,
             progress: Progress::FetchingDirectory,
             proven: false,
             counts: CircuitCounts::default(),

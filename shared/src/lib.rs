@@ -14,6 +14,7 @@
 //! - [`flow`]: how much may be under way on a circuit and its streams
 //! - [`circuit`]: circuits at the end that builds them
 //! - [`relay`]: circuits at the relays that they pass
+//! - [`stream`]: streams to services at the end of circuits, at both ends
 //! - [`services`]: what services of relays are asked and answer
 //! - [`netdir`]: descriptors of relays, the authorities and their consensus
 //! - [`rendezvous`]: where two contacts meet again
@@ -36,6 +37,7 @@ pub mod netdir;
 pub mod relay;
 pub mod rendezvous;
 pub mod services;
+pub mod stream;
 pub mod time;
 pub mod token_bucket;
 pub mod vault;

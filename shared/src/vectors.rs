@@ -37,6 +37,7 @@ use crate::link::handshake::Kind;
 use crate::messaging::content::ContentKind;
 use crate::messaging::frame::FrameType;
 use crate::netdir::RelayRole;
+use crate::services::PublishAnswer;
 
 /// The only scheme that files may name.
 pub const SCHEME: &str = "allium-messages-1";
@@ -114,6 +115,7 @@ fn everything() -> BTreeSet<String> {
         all("relay message", RelayCommand::ALL),
         all("service", Service::ALL),
         all("end", EndReason::ALL),
+        all("publish answer", PublishAnswer::ALL),
         all("link", Kind::ALL),
         all("frame", FrameType::ALL),
         all("content", ContentKind::ALL),

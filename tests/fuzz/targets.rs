@@ -27,12 +27,12 @@ use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, Difference, ExitPolicy,
     RelayDescriptor, RelayEntry, RelayRole, Roles, Validity,
 };
-use allium_shared::relay::circuits::{Circuits, LinkEvent, Outlet, RelayKeys};
+use allium_shared::relay::circuits::{Circuits, LinkEvent, Outlet, RelayKeys, StreamWakers};
 use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
 use allium_shared::relay::rendezvous::RendezvousTable;
-use allium_shared::relay::services::{Document, Mirror, RelayServices};
+use allium_shared::relay::services::{Document, Mirror, SharedUserKeys, relay_services};
 use allium_shared::relay::user_keys::UserKeys;
 use allium_shared::services::{PUBLISH_EFFORT, Publication, UserId, day, key_answer, read_key_answer};
 use allium_shared::time::{Instant, Now, UnixTime};
@@ -418,13 +418,14 @@ pub fn relay(data: &[u8]) {
     let mut rng = rng();
     let onion = OnionSecret::generate(&mut rng);
     let document: Document = Arc::new(vec![5; 3000]);
-    let services = Arc::new(RelayServices::new(Box::new(Shelf(document)), UserKeys::new(), true));
+    let services = Arc::new(relay_services(Shelf(document), &SharedUserKeys::default(), true));
     let keys = Arc::new(RelayKeys { identity: RelayIdentity([7; 32]), onion: onion.into(), services });
     let hop = Hop { identity: keys.identity, onion_key: keys.onion.public() };
     let peers = [None, Some(RelayIdentity([8; 32])), Some(RelayIdentity([9; 32]))];
     let ends = [LinkEnd::Responder, LinkEnd::Responder, LinkEnd::Initiator];
     let mut now = Instant::from_millis(1000);
-    let mut links = [0, 1, 2].map(|n: usize| Circuits::new(now, n as u8, ends[n], peers[n], keys.clone()));
+    let mut links =
+        [0, 1, 2].map(|n: usize| Circuits::new(now, n as u8, ends[n], peers[n], keys.clone(), StreamWakers::none()));
     let (sent, notes, requests) = (Vec::new(), Vec::new(), Vec::new());
     let introductions = IntroductionTable::new(3 * AUTH_KEYS_PER_CELL, keys.identity, [0; 32]);
     let mut hub = Hub { sent, notes, requests, cookies: RendezvousTable::new(4), introductions };
@@ -459,11 +460,11 @@ pub fn relay(data: &[u8]) {
             }
             5 => {
                 let note = choices.note();
-                links[usize::from(link)].handle_note(now, note, &mut Port { this: link, hub: &mut hub });
+                links[usize::from(link)].handle_note(clock(now), note, &mut Port { this: link, hub: &mut hub });
             }
             6 => {
                 now = now + Duration::from_millis(100 * u64::from(choices.byte()));
-                links[usize::from(link)].handle_timeout(now, &mut Port { this: link, hub: &mut hub });
+                links[usize::from(link)].handle_timeout(clock(now), &mut Port { this: link, hub: &mut hub });
             }
             _ => links[usize::from(link)].close(&mut Port { this: link, hub: &mut hub }),
         }
@@ -475,7 +476,7 @@ pub fn relay(data: &[u8]) {
                 hub.notes.extend(answers.map(|(link, answered)| (link, answered.into())));
             }
             let Some((to, note)) = hub.notes.pop() else { break };
-            links[usize::from(to)].handle_note(now, note, &mut Port { this: to, hub: &mut hub });
+            links[usize::from(to)].handle_note(clock(now), note, &mut Port { this: to, hub: &mut hub });
         }
         for (link, cell) in std::mem::take(&mut hub.sent) {
             // Of several with one id the newest: the others are gone, as far as the relay knows.
@@ -529,20 +530,21 @@ impl Choices<'_> {
         let choice = self.byte();
         let service = Service::ALL[usize::from(choice) % Service::ALL.len()];
         let mut argument = match service {
-            Service::Source => u64::from(self.byte()).wrapping_mul(100).to_be_bytes().to_vec(),
-            Service::Directory if choice & 0x40 == 0 => Vec::new(),
-            Service::Directory => self.array::<32>().to_vec(),
-            Service::Time => Vec::new(),
-            Service::FindKey if choice & 0x40 == 0 => UserId::of(&[1]).0.to_vec(),
-            Service::FindKey => self.array::<32>().to_vec(),
-            Service::PublishKey => publications()[usize::from(choice >> 6 & 1)].clone(),
+            Service::SOURCE => u64::from(self.byte()).wrapping_mul(100).to_be_bytes().to_vec(),
+            Service::DIRECTORY if choice & 0x40 == 0 => Vec::new(),
+            Service::DIRECTORY => self.array::<32>().to_vec(),
+            Service::FIND_KEY if choice & 0x40 == 0 => UserId::of(&[1]).0.to_vec(),
+            Service::FIND_KEY => self.array::<32>().to_vec(),
+            Service::PUBLISH_KEY => publications()[usize::from(choice >> 6 & 1)].clone(),
+            _ => Vec::new(),
         };
         if choice & 0x80 != 0 {
             let at = usize::from(self.byte()) % argument.len().max(1);
             let byte = self.byte();
             argument.get_mut(at).into_iter().for_each(|wrong| *wrong ^= byte);
         }
-        RelayMessage::Begin { stream: StreamId(u16::from(self.byte() & 3) + 1), service: service as u8, argument }
+        let stream = StreamId(u16::from(self.byte() & 3) + 1);
+        RelayMessage::Begin { stream, service, body: u64::from(choice >> 5 & 1), argument }
     }
 
     /// What makes circuits meet: the messages of one step, in order, but for one at times.
@@ -596,6 +598,7 @@ impl Choices<'_> {
         let half = Box::new(RelayBackward::new(&[5; 80]));
         let choice = self.byte();
         match choice % 10 {
+            8 if choice & 0x80 != 0 => LinkEvent::Wake { circ, stream: StreamId(1) },
             8 => LinkEvent::Shed,
             9 => LinkEvent::Answered { circ, ticket: u64::from(self.byte() & 3), answer: Err(DestroyReason::ALL[0]) },
             0 => LinkEvent::Open { origin: other, message: vec![1; CLIENT_MESSAGE_LEN] },
@@ -616,10 +619,13 @@ impl Choices<'_> {
     }
 }
 
+fn clock(now: Instant) -> Now {
+    Now { instant: now, unix: UnixTime::from_millis(TIME * 1000 + now.as_millis()) }
+}
+
 fn deliver(links: &mut Circuits<u8>, now: Instant, cells: &mut Vec<Cell>, mut at: Port<'_>) {
     for mut cell in cells.drain(..) {
-        let now = Now { instant: now, unix: UnixTime::from_millis(TIME * 1000 + now.as_millis()) };
-        links.handle_cell(now, &mut cell, &mut at);
+        links.handle_cell(clock(now), &mut cell, &mut at);
     }
 }
 
@@ -813,11 +819,11 @@ pub fn circuit(data: &[u8]) {
                 match choices.byte() % 4 {
                     0 => {
                         let service = Service::ALL[usize::from(choice >> 3) % Service::ALL.len()];
-                        drop(circuit.begin(service, choices.piece(), &mut out));
+                        drop(circuit.begin(service, 0, choices.piece(), &mut out));
                     }
                     1 => circuit.write(stream, &choices.piece().repeat(1000), &mut out),
                     2 => circuit.consumed(stream, &mut out),
-                    _ => circuit.end(stream, EndReason::Done, &mut out),
+                    _ => circuit.end(stream, EndReason::DONE, &mut out),
                 }
                 continue;
             }

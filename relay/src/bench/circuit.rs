@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use allium_shared::cell::message::{Service, StreamId};
 use allium_shared::cell::{CircId, DestroyReason};
 use allium_shared::circuit::Received;
+use allium_shared::services::byte_source::source_argument;
 use clap::Args;
 use serde::Serialize;
 
@@ -62,7 +63,8 @@ pub(super) async fn draw(tunnel: &mut Tunnel, circ: CircId, bytes: u64, streams:
     let mut drawing = HashMap::new();
     for n in 0..u64::from(streams) {
         let len = bytes / u64::from(streams) + u64::from(n < bytes % u64::from(streams));
-        let stream = tunnel.with(circ, |circuit, out| circuit.begin(Service::Source, &len.to_be_bytes(), out))??;
+        let stream =
+            tunnel.with(circ, |circuit, out| circuit.begin(Service::SOURCE, 0, &source_argument(len), out))??;
         drawing.insert(stream, Drawing { got: 0, len });
     }
     while !drawing.is_empty() {
@@ -81,7 +83,7 @@ pub(super) async fn draw(tunnel: &mut Tunnel, circ: CircId, bytes: u64, streams:
                 _ => return Err(BenchError::WrongBytes),
             },
             Received::Destroyed(reason) => return Err(BenchError::Destroyed(reason)),
-            Received::Nothing | Received::Open | Received::Connected(_) => {}
+            Received::Nothing | Received::Open | Received::Connected(..) | Received::Writable(_) => {}
             Received::Message(_) => return Err(BenchError::Destroyed(DestroyReason::Protocol)),
         }
     }

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::fragment::{CHUNK_LEN, FRAGMENTS, Fragment};
 use super::introduction::{AUTH_KEY_LEN, AUTH_KEYS_PER_CELL, IntroAuthKey};
+pub use super::stream::{EndReason, OPEN_ENDED, Service, StreamId};
 use super::{BODY_LEN, Cell, CircId, Command, commands};
 pub use crate::crypto::cgo::PAYLOAD_LEN;
 use crate::crypto::cgo::Tag;
@@ -18,6 +19,9 @@ const HEADER_LEN: usize = 1 + 2 + 2;
 
 /// The most data that one message carries, in bytes.
 pub const MAX_DATA_LEN: usize = PAYLOAD_LEN - HEADER_LEN;
+
+/// The longest argument of a `Begin`, in bytes.
+pub const MAX_ARGUMENT_LEN: usize = MAX_DATA_LEN - 1 - size_of::<u64>();
 
 /// Length of a rendezvous cookie, in bytes.
 pub const COOKIE_LEN: usize = 20;
@@ -29,49 +33,6 @@ pub struct Cookie(pub [u8; COOKIE_LEN]);
 impl core::fmt::Debug for Cookie {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Cookie(..)")
-    }
-}
-
-/// Names a stream within a circuit; zero where the message concerns the circuit itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub u16);
-
-impl StreamId {
-    /// The circuit itself.
-    pub const CIRCUIT: Self = Self(0);
-}
-
-commands! {
-    /// What a relay does at the far end of a stream. New services get new numbers; a relay refuses those that it has not.
-    Service {
-        /// Sends as many bytes as it is asked for: for measurements, in networks that were started for them.
-        Source = 1,
-        /// Brings a client's copy of the directory up to date.
-        Directory = 2,
-        /// Tells the time.
-        Time = 3,
-        /// Looks up what a user has published.
-        FindKey = 4,
-        /// Keeps what a user publishes.
-        PublishKey = 5,
-    }
-}
-
-commands! {
-    /// Why a stream ended; Tor's numbers where the meaning is Tor's (tor-spec, "Closing streams").
-    EndReason {
-        /// The relay has no such service.
-        Refused = 3,
-        /// The service wants a proof of work, and this is none.
-        NoWork = 4,
-        /// Everything is said.
-        Done = 6,
-        /// The service cannot keep any more, or gave up what a reader was too slow for.
-        ResourceLimit = 11,
-        /// The service cannot make sense of what it was asked.
-        BadRequest = 13,
-        /// The relay has no consensus itself yet.
-        NotDirectory = 14,
     }
 }
 
@@ -124,9 +85,11 @@ pub enum RelayMessage {
     Begin {
         /// The new stream; not zero.
         stream: StreamId,
-        /// Number of the [`Service`] at its far end.
-        service: u8,
-        /// What the service wants to know at first: at most [`MAX_DATA_LEN`] − 1 bytes.
+        /// The service at its far end.
+        service: Service,
+        /// How many bytes the origin will send, or [`OPEN_ENDED`].
+        body: u64,
+        /// What the service needs to know at first: at most [`MAX_ARGUMENT_LEN`] bytes.
         argument: Vec<u8>,
     },
     /// See [`RelayCommand::Data`].
@@ -140,11 +103,16 @@ pub enum RelayMessage {
     End {
         /// The stream; not zero.
         stream: StreamId,
-        /// Number of the [`EndReason`].
-        reason: u8,
+        /// Why.
+        reason: EndReason,
     },
-    /// See [`RelayCommand::Connected`]; the stream is not zero.
-    Connected(StreamId),
+    /// See [`RelayCommand::Connected`].
+    Connected {
+        /// The stream; not zero.
+        stream: StreamId,
+        /// How many bytes the relay will send, or [`OPEN_ENDED`].
+        body: u64,
+    },
     /// See [`RelayCommand::Sendme`].
     Sendme {
         /// The stream, or [`StreamId::CIRCUIT`].
@@ -209,7 +177,7 @@ impl RelayMessage {
             Self::Begin { .. } => RelayCommand::Begin,
             Self::Data { .. } => RelayCommand::Data,
             Self::End { .. } => RelayCommand::End,
-            Self::Connected(_) => RelayCommand::Connected,
+            Self::Connected { .. } => RelayCommand::Connected,
             Self::Sendme { .. } => RelayCommand::Sendme,
             Self::Drop => RelayCommand::Drop,
             Self::Extend { .. } => RelayCommand::Extend,
@@ -251,6 +219,19 @@ impl RelayMessage {
         cell
     }
 
+    /// A cell with one message of data, for the onion layers to be put on; bytes beyond [`MAX_DATA_LEN`] are not sent.
+    pub fn data_cell(circ: CircId, stream: StreamId, bytes: &[u8]) -> Cell {
+        let mut cell = Cell { circ, command: Command::Relay, body: [0; BODY_LEN] };
+        if let Some(payload) = cell.body.last_chunk_mut() {
+            let [command, s0, s1, l0, l1, data @ ..]: &mut [u8; PAYLOAD_LEN] = payload;
+            *command = RelayCommand::Data as u8;
+            [*s0, *s1] = stream.0.to_be_bytes();
+            // MAX_DATA_LEN fits u16.
+            [*l0, *l1] = (put(data, &[bytes]) as u16).to_be_bytes();
+        }
+        cell
+    }
+
     /// Writes the message into the payload of a cell; data beyond [`MAX_DATA_LEN`] is not sent.
     pub fn encode(&self, payload: &mut [u8; PAYLOAD_LEN]) {
         *payload = [0; PAYLOAD_LEN];
@@ -260,10 +241,12 @@ impl RelayMessage {
     fn encode_onto_zeros(&self, payload: &mut [u8; PAYLOAD_LEN]) {
         let [command, s0, s1, l0, l1, data @ ..] = payload;
         let (stream, len) = match self {
-            Self::Begin { stream, service, argument } => (*stream, put(data, &[&[*service], argument])),
+            Self::Begin { stream, service, body, argument } => {
+                (*stream, put(data, &[&[service.0], &body.to_be_bytes(), argument]))
+            }
             Self::Data { stream, data: bytes } => (*stream, put(data, &[bytes])),
-            Self::End { stream, reason } => (*stream, put(data, &[&[*reason]])),
-            Self::Connected(stream) => (*stream, 0),
+            Self::End { stream, reason } => (*stream, put(data, &[&[reason.0]])),
+            Self::Connected { stream, body } => (*stream, put(data, &[&body.to_be_bytes()])),
             Self::Sendme { stream, tag } => (*stream, put(data, &[tag])),
             Self::Drop | Self::IntroEstablished | Self::RendezvousEstablished | Self::RendezvousUnknown => {
                 (StreamId::CIRCUIT, 0)
@@ -316,16 +299,14 @@ impl RelayMessage {
         let wrong_len = RelayMessageError::WrongLength { command, len };
         let message = match command {
             RelayCommand::Data => return Ok(Self::Data { stream, data: data.to_vec() }),
-            RelayCommand::Begin => data.split_first().map(|(service, argument)| Self::Begin {
-                stream,
-                service: *service,
-                argument: argument.to_vec(),
-            }),
+            RelayCommand::Begin => take_begin(stream, data),
             RelayCommand::End => match data {
-                [reason] => Some(Self::End { stream, reason: *reason }),
+                [reason] => Some(Self::End { stream, reason: EndReason(*reason) }),
                 _ => None,
             },
-            RelayCommand::Connected => data.is_empty().then_some(Self::Connected(stream)),
+            RelayCommand::Connected => {
+                data.try_into().ok().map(|body| Self::Connected { stream, body: u64::from_be_bytes(body) })
+            }
             RelayCommand::Sendme => data.try_into().ok().map(|tag| Self::Sendme { stream, tag }),
             RelayCommand::Drop => return Ok(Self::Drop),
             RelayCommand::RendezvousEstablished => (data.is_empty()).then_some(Self::RendezvousEstablished),
@@ -365,6 +346,18 @@ fn put(room: &mut [u8; MAX_DATA_LEN], parts: &[&[u8]]) -> usize {
         at += len;
     }
     at
+}
+
+/// `service ‖ body ‖ argument`.
+fn take_begin(stream: StreamId, data: &[u8]) -> Option<RelayMessage> {
+    let (service, rest) = data.split_first()?;
+    let (body, argument) = rest.split_first_chunk()?;
+    Some(RelayMessage::Begin {
+        stream,
+        service: Service(*service),
+        body: u64::from_be_bytes(*body),
+        argument: argument.to_vec(),
+    })
 }
 
 /// `part ‖ of ‖ auth_keys`.
@@ -449,11 +442,19 @@ mod tests {
         let fragment = |index| Fragment { index, chunk: [7; CHUNK_LEN] };
         let cases: [(RelayMessage, &[u8]); 21] = [
             (
-                RelayMessage::Begin { stream: StreamId(0x102), service: Service::Source as u8, argument: vec![6; 8] },
-                &[1, 1, 2, 0, 9, 1, 6, 6],
+                RelayMessage::Begin {
+                    stream: StreamId(0x102),
+                    service: Service::SOURCE,
+                    body: 5,
+                    argument: vec![6; 8],
+                },
+                &[1, 1, 2, 0, 17, 1, 0, 0, 0, 0, 0, 0, 0, 5, 6, 6],
             ),
-            (RelayMessage::End { stream: StreamId(1), reason: EndReason::Done as u8 }, &[3, 0, 1, 0, 1, 6, 0]),
-            (RelayMessage::Connected(StreamId(1)), &[4, 0, 1, 0, 0, 0]),
+            (RelayMessage::End { stream: StreamId(1), reason: EndReason::DONE }, &[3, 0, 1, 0, 1, 6, 0]),
+            (
+                RelayMessage::Connected { stream: StreamId(1), body: OPEN_ENDED },
+                &[4, 0, 1, 0, 8, 255, 255, 255, 255, 255, 255, 255, 255, 0],
+            ),
             (RelayMessage::Sendme { stream: StreamId(1), tag: [8; 16] }, &[5, 0, 1, 0, 16, 8, 8]),
             (RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag: [8; 16] }, &[5, 0, 0, 0, 16, 8, 8]),
             (RelayMessage::Data { stream: StreamId(1), data: vec![9, 8] }, &[2, 0, 1, 0, 2, 9, 8, 0]),
@@ -500,7 +501,10 @@ mod tests {
 
         #[test]
         fn data_of_any_length_survives(data in proptest::collection::vec(any::<u8>(), 0..=MAX_DATA_LEN)) {
-            round_trip(&RelayMessage::Data { stream: StreamId(7), data });
+            let cell = RelayMessage::data_cell(CircId(3), StreamId(7), &data);
+            let message = RelayMessage::Data { stream: StreamId(7), data };
+            round_trip(&message);
+            assert_eq!(cell, message.to_cell(CircId(3), Command::Relay));
         }
     }
 }

@@ -43,9 +43,9 @@ impl Pair {
     /// With a stream that the relay has taken.
     fn with_stream() -> (Self, StreamId) {
         let mut pair = Self::open();
-        let stream = pair.circuit.begin(Service::Source, &[], &mut pair.out).unwrap();
+        let stream = pair.circuit.begin(Service::SOURCE, 0, &[], &mut pair.out).unwrap();
         pair.hears();
-        assert_eq!(pair.say(&RelayMessage::Connected(stream)), Ok(Received::Connected(stream)));
+        assert_eq!(pair.say(&RelayMessage::Connected { stream, body: 9 }), Ok(Received::Connected(stream, 9)));
         (pair, stream)
     }
 
@@ -107,7 +107,7 @@ fn what_does_not_fit_the_windows_waits_for_sendmes() {
     let heard = pair.hears();
     assert_eq!(heard.len(), usize::from(STREAM_WINDOW));
     let tag = heard[usize::from(STREAM_INCREMENT) - 1].1;
-    assert_eq!(pair.say(&RelayMessage::Sendme { stream, tag }), Ok(Received::Nothing));
+    assert_eq!(pair.say(&RelayMessage::Sendme { stream, tag }), Ok(Received::Writable(stream)));
     assert_eq!(pair.circuit.waiting(stream), 0);
     assert_eq!(pair.hears().len(), 2);
     let again = pair.say(&RelayMessage::Sendme { stream, tag });
@@ -117,7 +117,7 @@ fn what_does_not_fit_the_windows_waits_for_sendmes() {
 #[test]
 fn the_circuit_window_holds_for_all_streams_together() {
     let (mut pair, first) = Pair::with_stream();
-    let others = [(); 2].map(|()| pair.circuit.begin(Service::Source, &[], &mut pair.out).unwrap());
+    let others = [(); 2].map(|()| pair.circuit.begin(Service::SOURCE, 0, &[], &mut pair.out).unwrap());
     pair.hears();
     let text = vec![5; MAX_DATA_LEN * usize::from(STREAM_WINDOW)];
     for stream in [first, others[0], others[1]] {
@@ -127,7 +127,7 @@ fn the_circuit_window_holds_for_all_streams_together() {
     assert_eq!(heard.len(), usize::from(CIRCUIT_WINDOW));
     let tag = heard[usize::from(CIRCUIT_INCREMENT) - 1].1;
     // The first two have used up their own windows; of those that wait for the circuit's, each gets its turn.
-    let late = pair.circuit.begin(Service::Source, &[], &mut pair.out).unwrap();
+    let late = pair.circuit.begin(Service::SOURCE, 0, &[], &mut pair.out).unwrap();
     pair.hears();
     pair.circuit.write(late, &text, &mut pair.out);
     pair.say(&RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag }).unwrap();
@@ -154,40 +154,40 @@ fn streams_that_the_client_did_not_open_end_the_circuit() {
     for message in [
         RelayMessage::Data { stream: unknown, data: vec![1] },
         RelayMessage::Sendme { stream: unknown, tag },
-        RelayMessage::Connected(unknown),
-        RelayMessage::End { stream: unknown, reason: 6 },
+        RelayMessage::Connected { stream: unknown, body: 0 },
+        RelayMessage::End { stream: unknown, reason: EndReason::DONE },
     ] {
         let (mut pair, _) = Pair::with_stream();
         assert_eq!(pair.say(&message), Err(CircuitError::Flow(FlowError::NoSuchStream(unknown))), "{message:?}");
     }
     let (mut pair, stream) = Pair::with_stream();
-    assert!(pair.say(&RelayMessage::Connected(stream)).is_err(), "connected twice");
+    assert!(pair.say(&RelayMessage::Connected { stream, body: 0 }).is_err(), "connected twice");
 }
 
 #[test]
 fn a_stream_ends_once_both_have_said_so() {
     let (mut pair, stream) = Pair::with_stream();
-    let end = RelayMessage::End { stream, reason: EndReason::Done as u8 };
-    assert_eq!(pair.say(&end), Ok(Received::Ended(stream, EndReason::Done as u8)));
+    let end = RelayMessage::End { stream, reason: EndReason::DONE };
+    assert_eq!(pair.say(&end), Ok(Received::Ended(stream, EndReason::DONE)));
     assert_eq!(pair.hears()[0].0, end);
     assert!(pair.data(stream).is_err());
 
     let (mut pair, stream) = Pair::with_stream();
-    pair.circuit.end(stream, EndReason::Done, &mut pair.out);
+    pair.circuit.end(stream, EndReason::DONE, &mut pair.out);
     // What was on its way is dropped, and still counted.
     assert_eq!(pair.data(stream), Ok(Received::Nothing));
     assert_eq!(pair.say(&end), Ok(Received::Nothing));
     assert_eq!(pair.hears().len(), 1);
-    assert_eq!(pair.circuit.begin(Service::Source, &[], &mut pair.out), Ok(stream));
+    assert_eq!(pair.circuit.begin(Service::SOURCE, 0, &[], &mut pair.out), Ok(stream));
 }
 
 #[test]
 fn a_circuit_has_so_many_streams_and_no_more() {
     let mut pair = Pair::open();
     for _ in 0..MAX_STREAMS {
-        pair.circuit.begin(Service::Source, &[], &mut pair.out).unwrap();
+        pair.circuit.begin(Service::SOURCE, 0, &[], &mut pair.out).unwrap();
     }
-    let refused = pair.circuit.begin(Service::Source, &[], &mut pair.out);
+    let refused = pair.circuit.begin(Service::SOURCE, 0, &[], &mut pair.out);
     assert_eq!(refused, Err(CircuitError::Flow(FlowError::TooManyStreams)));
 }
 

@@ -152,15 +152,13 @@ impl Client {
     /// What a circuit's cell meant.
     pub(super) fn received(&mut self, key: CircuitKey, received: Received) {
         match received {
-            Received::Nothing | Received::Connected(_) => {}
             Received::Open => self.circuit_open(key),
             Received::Message(message) => self.relay_message(key, *message),
-            Received::Data(stream, data) => match self.circuits.get(&key).map(|managed| &managed.task) {
-                Some(CircuitPurpose::Ask(_)) => self.request_data(key, stream, &data),
-                _ => self.channel_data(key, stream, &data),
-            },
-            Received::Ended(_, reason) => self.request_ended(key, reason),
             Received::Destroyed(_) => self.close_circuit(key, None),
+            received => match self.circuits.get(&key).map(|managed| &managed.task) {
+                Some(CircuitPurpose::Request(_)) => self.request_received(key, received),
+                _ => self.channel_received(key, received),
+            },
         }
     }
 
@@ -175,7 +173,7 @@ impl Client {
             CircuitPurpose::ClientRendezvous(_) => self.establish(key),
             CircuitPurpose::Introduce(_) => self.bring(key),
             CircuitPurpose::ServiceRendezvous(_) => self.arrive(key),
-            CircuitPurpose::Ask(_) => self.begin_request(key),
+            CircuitPurpose::Request(_) => self.begin_request(key),
         }
     }
 
@@ -233,7 +231,7 @@ impl Client {
             CircuitPurpose::Introduce(bring) => self.bring_lost(&bring),
             CircuitPurpose::ServiceRendezvous(come) => self.come_lost(*come),
             CircuitPurpose::PeerChannel(channel) => self.channel_lost(key, &channel),
-            CircuitPurpose::Ask(request) => self.request_lost(*request),
+            CircuitPurpose::Request(request) => self.request_lost(&request),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::contacts::{Arrival, Contact, Established, ReceiveError, Search, Stage
 use super::store::AfterPersist;
 use crate::cell::DestroyReason;
 use crate::cell::message::StreamId;
-use crate::circuit::{JOINED_STREAM, RendezvousRole};
+use crate::circuit::{JOINED_STREAM, Received, RendezvousRole};
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
 use crate::rendezvous::{IntroPoint, RelationshipRole};
@@ -97,8 +97,17 @@ impl Phase {
 pub(super) struct Violation;
 
 impl Client {
+    /// The circuit has received something of a stream.
+    pub(super) fn channel_received(&mut self, key: CircuitKey, received: Received) {
+        match received {
+            Received::Data(stream, data) => self.channel_data(key, stream, &data),
+            Received::Ended(..) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+            _ => {}
+        }
+    }
+
     /// Takes what the other client sent.
-    pub(super) fn channel_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
+    fn channel_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
         let Some(channel) = self.channel(key) else { return };
         channel.unanswered = None;
         channel.reader.push(data);
@@ -136,7 +145,7 @@ impl Client {
     }
 
     /// What a cell of a stream brought is read: the other end may send more.
-    pub(super) fn consumed(&mut self, key: CircuitKey, stream: StreamId) {
+    fn consumed(&mut self, key: CircuitKey, stream: StreamId) {
         let Some(managed) = self.circuits.get_mut(&key) else { return };
         let mut cells = Vec::new();
         managed.circuit.consumed(stream, &mut cells);

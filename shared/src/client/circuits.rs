@@ -47,8 +47,8 @@ pub(super) enum CircuitPurpose {
     ServiceRendezvous(Box<ServiceRendezvous>),
     /// Joined to another client's.
     PeerChannel(Box<PeerChannel>),
-    /// Asks its last hop something.
-    Ask(Box<Request>),
+    /// Carries a request to its last hop.
+    Request(Box<Request>),
 }
 
 /// Taking introductions at one relay.
@@ -324,7 +324,7 @@ impl CircuitEntry {
                 Some(contact) => (Purpose::Conversation, Some(contact)),
                 None => (Purpose::Invite, None),
             },
-            CircuitPurpose::Ask(request) => (request.purpose(), None),
+            CircuitPurpose::Request(request) => (request.purpose(), None),
         };
         let path = self.circuit.path().iter().map(|hop| nickname(&hop.identity)).collect::<Option<_>>()?;
         Some(CircuitInfo { purpose, contact, path })

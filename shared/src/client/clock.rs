@@ -9,13 +9,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Client;
-use super::api::Event;
+use super::api::{Event, Purpose};
 use super::relays::jitter;
-use super::requests::{Answer, Ask};
+use super::requests::RequestId;
 use super::store::Key;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::SKEW_TOLERANCE;
-use crate::services::read_time;
+use crate::services::{self, read_time};
+use crate::stream::request::RequestResult;
 use crate::time::{Instant, Now, UnixTime};
 
 /// How many relays have to tell the time.
@@ -64,8 +65,6 @@ pub(super) struct NetworkClock {
     /// When the relays are asked next; set once circuits stand.
     next: Option<Instant>,
     round: Option<Round>,
-    /// Counts the rounds, so that late answers are told from others.
-    rounds: u64,
     failures: u32,
     /// What the person was told last, in milliseconds.
     told: Option<i64>,
@@ -75,7 +74,8 @@ pub(super) struct NetworkClock {
 #[derive(Debug)]
 struct Round {
     asked: Vec<RelayIdentity>,
-    under_way: usize,
+    /// Requests without an answer yet.
+    under_way: Vec<RequestId>,
     readings: Vec<i64>,
     until: Instant,
 }
@@ -90,7 +90,6 @@ impl NetworkClock {
             mark: now,
             next: None,
             round: None,
-            rounds: 0,
             failures: 0,
         }
     }
@@ -159,24 +158,22 @@ impl Client {
             if next > now {
                 return;
             }
-            self.clock.rounds += 1;
             let until = now + ROUND_TIME;
-            self.clock.round = Some(Round { asked: Vec::new(), under_way: 0, readings: Vec::new(), until });
+            self.clock.round = Some(Round { asked: Vec::new(), under_way: Vec::new(), readings: Vec::new(), until });
         }
         self.ask_for_time();
     }
 
     fn ask_for_time(&mut self) {
-        let number = self.clock.rounds;
         loop {
             let Some(round) = &self.clock.round else { return };
             if round.until <= self.now.instant {
                 return self.end_clock_round();
             }
-            if round.readings.len() + round.under_way >= READINGS {
+            if round.readings.len() + round.under_way.len() >= READINGS {
                 return;
             }
-            let (asked, is_idle) = (round.asked.clone(), round.under_way == 0);
+            let (asked, is_idle) = (round.asked.clone(), round.under_way.is_empty());
             let relay = if asked.len() < MAX_ASKED { self.relay_to_ask(&asked) } else { None };
             let Some(relay) = relay else {
                 if is_idle {
@@ -184,32 +181,27 @@ impl Client {
                 }
                 return;
             };
+            let Some(id) = self.request_from(relay, Purpose::Clock, services::time::request()) else { return };
             if let Some(round) = &mut self.clock.round {
-                round.under_way += 1;
-            }
-            if !self.ask(relay, Ask::Time(number)) {
-                if let Some(round) = &mut self.clock.round {
-                    round.under_way -= 1;
-                }
-                return;
-            }
-            if let Some(round) = &mut self.clock.round {
+                round.under_way.push(id);
                 round.asked.push(relay);
             }
         }
     }
 
     /// A relay has told the time, or has not.
-    pub(super) fn time_answered(&mut self, number: u64, answer: &Answer) {
-        let Some(round) = self.clock.round.as_mut().filter(|_| self.clock.rounds == number) else { return };
-        round.under_way = round.under_way.saturating_sub(1);
-        if let Ok(bytes) = &answer.result
-            && let Ok(told) = read_time(bytes)
+    pub(super) fn clock_result(&mut self, id: RequestId, result: RequestResult) {
+        let Some(round) = &mut self.clock.round else { return };
+        let Some(at) = round.under_way.iter().position(|request| *request == id) else { return };
+        round.under_way.remove(at);
+        if let Ok(answer) = result
+            && let Ok(told) = read_time(&answer.bytes)
         {
             // Told somewhere between the request and the answer: in the middle, for want of anything better.
-            let half = u64::try_from(answer.took.as_millis() / 2).unwrap_or(0);
+            let took = answer.received.instant.saturating_since(answer.sent);
+            let half = u64::try_from(took.as_millis() / 2).unwrap_or(0);
             let network = i128::from(told.as_millis()) + i128::from(half);
-            let skew = network - i128::from(answer.came.unix.as_millis());
+            let skew = network - i128::from(answer.received.unix.as_millis());
             round.readings.push(i64::try_from(skew).unwrap_or(if skew < 0 { i64::MIN / 2 } else { i64::MAX / 2 }));
         }
         if round.readings.len() >= READINGS {

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use rand_core::Rng as _;
 
-use super::api::{Event, NetworkView, Output};
+use super::api::{Event, NetworkView, Output, Purpose};
 use super::network_view::relays_in_parts;
 use super::relays::jitter;
-use super::requests::{Answer, Ask};
+use super::requests::RequestId;
 use super::store::Key;
 use super::{Client, Restored};
 use crate::crypto::keys::RelayIdentity;
 use crate::link::Padding;
 use crate::netdir::{Authorities, Consensus, ConsensusDigest, ConsensusError, ConsensusUpdate, Validity};
+use crate::services::consensus_update;
+use crate::stream::request::RequestResult;
 use crate::time::{Instant, Now, UnixTime};
 
 /// How many relays are asked in one round.
@@ -73,7 +75,7 @@ pub(super) struct Directory {
 enum Source {
     /// The driver's own directory, or from 1 on the authorities, in the order of the configuration.
     Direct(usize, Option<ConsensusDigest>),
-    Relay(RelayIdentity),
+    Relay(RequestId),
 }
 
 impl Directory {
@@ -234,12 +236,12 @@ impl Client {
                 let held = self.directory.held();
                 // Without one there are no more relays.
                 if let Some(relay) = self.relay_to_ask(&asked) {
-                    self.directory.under_way = Some(Source::Relay(relay));
-                    if self.ask(relay, Ask::Directory(held)) {
+                    let request = consensus_update::request(held.as_ref());
+                    if let Some(id) = self.request_from(relay, Purpose::Directory, request) {
+                        self.directory.under_way = Some(Source::Relay(id));
                         self.directory.asked.push(relay);
                         return true;
                     }
-                    self.directory.under_way = None;
                     if !waited {
                         return false;
                     }
@@ -312,10 +314,11 @@ impl Client {
         self.learn(outcome);
     }
 
-    /// A relay has answered.
-    pub(super) fn directory_answered(&mut self, answer: Answer) {
-        if self.directory.under_way == Some(Source::Relay(answer.relay)) {
-            let outcome = answer.result.and_then(|bytes| self.read_update(&bytes));
+    /// A relay has answered, or won't.
+    pub(super) fn directory_result(&mut self, id: RequestId, result: RequestResult) {
+        if self.directory.under_way == Some(Source::Relay(id)) {
+            let answer = result.map_err(|error| error.to_string());
+            let outcome = answer.and_then(|answer| self.read_update(&answer.bytes));
             self.learn(outcome);
         }
     }

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Client;
-use super::api::Event;
+use super::api::{Event, Purpose};
 use super::contacts::KeyBytes;
 use super::relays::jitter;
-use super::requests::{Answer, Ask};
+use super::requests::RequestId;
 use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity, UserKey};
 use crate::netdir::Consensus;
-use crate::services::{PUBLISH_EFFORT, Publication, STORED, UserId, day, read_key_answer};
+use crate::services::user_keys::{find_request, publish_request};
+use crate::services::{PUBLISH_EFFORT, Publication, PublishAnswer, UserId, day, read_key_answer};
+use crate::stream::request::RequestResult;
 use crate::time::Instant;
 
 /// How many relays keep a record.
@@ -100,7 +102,7 @@ struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    UnderWay,
+    UnderWay(RequestId),
     /// It has the record, or of a search: it has said that it has not.
     Done,
     GivenUp,
@@ -229,11 +231,12 @@ impl Client {
         let argument = argument.clone();
         let due: Vec<_> = servers.iter().filter(|server| server.is_due(now)).map(|server| server.relay).collect();
         for relay in due {
-            self.mark_publishing(relay, State::UnderWay);
-            if !self.ask(relay, Ask::PublishKey(argument.clone())) {
-                let never = self.relays.is_out_of_reach(&relay);
-                self.mark_publishing(relay, if never { State::GivenUp } else { State::Waiting });
-            }
+            let state = match self.request_from(relay, Purpose::Keys, publish_request(argument.clone())) {
+                Some(id) => State::UnderWay(id),
+                None if self.relays.is_out_of_reach(&relay) => State::GivenUp,
+                None => State::Waiting,
+            };
+            self.mark_publishing(relay, state);
         }
     }
 
@@ -243,13 +246,22 @@ impl Client {
         }
     }
 
+    /// A relay has answered, or won't.
+    pub(super) fn keys_result(&mut self, id: RequestId, result: &RequestResult) {
+        let is_of = |servers: &[Server]| servers.iter().any(|server| server.state == State::UnderWay(id));
+        match self.keys.searches.iter().find(|(_, search)| is_of(&search.servers)) {
+            Some((user, _)) => self.find_result(*user, id, result),
+            None => self.publish_result(id, result),
+        }
+    }
+
     /// A relay has the record now, or will not take it.
-    pub(super) fn publish_answered(&mut self, answer: &Answer) {
+    fn publish_result(&mut self, id: RequestId, result: &RequestResult) {
         let now = self.now.instant;
         let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.keys.publishing else { return };
-        let Some(server) = servers.iter_mut().find(|server| server.relay == answer.relay) else { return };
-        match &answer.result {
-            Ok(bytes) if *bytes == [STORED] => server.state = State::Done,
+        let Some(server) = servers.iter_mut().find(|server| server.state == State::UnderWay(id)) else { return };
+        match result.as_ref().map(|answer| PublishAnswer::decode(&answer.bytes)) {
+            Ok(Ok(PublishAnswer::Stored)) => server.state = State::Done,
             _ => server.failed(now),
         }
         if servers.iter().all(Server::is_over) {
@@ -292,29 +304,30 @@ impl Client {
             return self.end_search(id);
         }
         // In turn: the next is asked when the one before has nothing.
-        if search.servers.iter().any(|server| server.state == State::UnderWay) {
+        if search.servers.iter().any(|server| matches!(server.state, State::UnderWay(_))) {
             return;
         }
         let Some(server) = search.servers.iter_mut().find(|server| server.is_due(now)) else { return };
         let relay = server.relay;
-        server.state = State::UnderWay;
-        if !self.ask(relay, Ask::FindKey(id)) {
-            let never = self.relays.is_out_of_reach(&relay);
-            if let Some(server) = self.search_server(id, relay) {
-                server.state = if never { State::GivenUp } else { State::Waiting };
-            }
+        let state = match self.request_from(relay, Purpose::Keys, find_request(&id)) {
+            Some(request) => State::UnderWay(request),
+            None if self.relays.is_out_of_reach(&relay) => State::GivenUp,
+            None => State::Waiting,
+        };
+        if let Some(server) = self.search_server(id, |server| server.relay == relay) {
+            server.state = state;
         }
     }
 
-    fn search_server(&mut self, id: UserId, relay: RelayIdentity) -> Option<&mut Server> {
-        self.keys.searches.get_mut(&id)?.servers.iter_mut().find(|server| server.relay == relay)
+    fn search_server(&mut self, id: UserId, is_it: impl Fn(&Server) -> bool) -> Option<&mut Server> {
+        self.keys.searches.get_mut(&id)?.servers.iter_mut().find(|server| is_it(server))
     }
 
     /// A relay has said what it has of a user, or nothing at all.
-    pub(super) fn find_answered(&mut self, id: UserId, answer: &Answer) {
+    fn find_result(&mut self, id: UserId, request: RequestId, result: &RequestResult) {
         let now = self.now.instant;
-        let Some(server) = self.search_server(id, answer.relay) else { return };
-        let read = answer.result.as_ref().ok().and_then(|bytes| read_key_answer(&id, bytes).ok());
+        let Some(server) = self.search_server(id, |server| server.state == State::UnderWay(request)) else { return };
+        let read = result.as_ref().ok().and_then(|answer| read_key_answer(&id, &answer.bytes).ok());
         match read {
             None => server.failed(now),
             Some(None) => server.state = State::Done,

@@ -2,8 +2,10 @@
 //!
 //! - `meetings`: introductions and rendezvous, at the last hop
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -14,7 +16,7 @@ use super::counts::CircuitCounts;
 use super::handshakes::{Answer, Answered, Request};
 use super::introductions::Verdict;
 pub use super::keys::RelayKeys;
-use super::streams::{StreamError, Streams};
+use super::streams::{Originate, StreamError, Streams, StreamsEnv};
 use crate::cell::fragment::{Assembler, Fragment, FragmentError, split};
 use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::{Cookie, RelayMessage, RelayMessageError};
@@ -22,6 +24,7 @@ use crate::cell::{Cell, CircId, Command, DestroyReason, LinkEnd, MAX_EARLY};
 use crate::crypto::cgo::{RelayBackward, RelayForward, Tag};
 use crate::crypto::handshake::{CLIENT_MESSAGE_LEN, SERVER_MESSAGE_LEN};
 use crate::crypto::keys::RelayIdentity;
+use crate::stream::{StreamId, StreamWaker};
 use crate::time::{Instant, Now};
 use crate::token_bucket::TokenBucket;
 
@@ -48,6 +51,27 @@ const MAX_CIRCUITS: (usize, usize) = (2048, 65_536);
 
 /// Cells that a joining circuit may send before the other half has come over.
 const MAX_PENDING: usize = 256;
+
+/// Makes what wakes the streams of one link: the driver hands the link a [`LinkEvent::Wake`].
+#[derive(Clone)]
+pub struct StreamWakers(Arc<dyn Fn(CircId, StreamId) + Send + Sync>);
+
+impl StreamWakers {
+    /// Wakers that call this function with the circuit and the stream; it must not block.
+    pub fn new(wake: impl Fn(CircId, StreamId) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Wakers that wake nothing, where all services answer at once.
+    pub fn none() -> Self {
+        Self::new(|_, _| {})
+    }
+
+    fn waker(&self, circ: CircId, stream: StreamId) -> StreamWaker {
+        let wake = Arc::clone(&self.0);
+        StreamWaker::new(move || wake(circ, stream))
+    }
+}
 
 /// What a circuit does to the rest of its relay. The driver carries it out at once.
 pub trait Outlet {
@@ -114,6 +138,13 @@ pub enum LinkEvent<L> {
     },
     /// Give up a circuit, the one with most waiting: the relay has too much to keep.
     Shed,
+    /// A stream's handler can go on.
+    Wake {
+        /// The circuit.
+        circ: CircId,
+        /// The stream.
+        stream: StreamId,
+    },
     /// The circuit that you wanted opened is open; extend the client's and send your backward half.
     Opened {
         /// The circuit that is being extended.
@@ -200,6 +231,11 @@ pub struct Circuits<L> {
     entries: HashMap<CircId, Entry<L>, RandomState>,
     half_open: HashMap<CircId, HalfOpen>,
     deadlines: VecDeque<(Instant, CircId)>,
+    wakers: StreamWakers,
+    /// When circuits whose streams wait for something are looked at, the earliest first.
+    stream_deadlines: BinaryHeap<Reverse<(Instant, CircId)>>,
+    /// Bytes of memory that the streams of all circuits hold.
+    held: Arc<AtomicUsize>,
     next_id: u32,
     next_ticket: u64,
     creates: TokenBucket,
@@ -239,6 +275,8 @@ struct End<L> {
     early: u8,
     /// None until the first: most circuits never have any at most of their hops.
     streams: Option<Box<Streams>>,
+    /// For when `stream_deadlines` has an entry for this circuit.
+    look_at: Option<Instant>,
     state: EndState<L>,
 }
 
@@ -314,7 +352,16 @@ type Outcome = Result<(), CircuitViolation>;
 
 impl<L: Clone + PartialEq> Circuits<L> {
     /// No circuits yet on link `this`, of which this relay is `end`; `peer` is the relay at the other end, if it is one.
-    pub fn new(now: Instant, this: L, end: LinkEnd, peer: Option<RelayIdentity>, keys: Arc<RelayKeys>) -> Self {
+    ///
+    /// `wakers` wake the streams of its circuits.
+    pub fn new(
+        now: Instant,
+        this: L,
+        end: LinkEnd,
+        peer: Option<RelayIdentity>,
+        keys: Arc<RelayKeys>,
+        wakers: StreamWakers,
+    ) -> Self {
         let (rate, burst) = if peer.is_some() { RELAY_RATE } else { CLIENT_RATE };
         Self {
             this,
@@ -324,6 +371,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
             entries: HashMap::default(),
             half_open: HashMap::new(),
             deadlines: VecDeque::new(),
+            wakers,
+            stream_deadlines: BinaryHeap::new(),
+            held: Arc::default(),
             next_id: 0,
             next_ticket: 0,
             creates: TokenBucket::new(rate, burst, now),
@@ -349,11 +399,33 @@ impl<L: Clone + PartialEq> Circuits<L> {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(at, _)| *at)
+        let streams = self.stream_deadlines.peek().map(|Reverse((at, _))| *at);
+        self.deadlines.front().map(|(at, _)| *at).into_iter().chain(streams).min()
     }
 
-    /// Ends handshakes that have taken too long.
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outlet<Link = L>) {
+    /// Bytes of memory that streams hold.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Ends handshakes, and streams, that have taken too long.
+    pub fn handle_timeout(&mut self, clock: Now, out: &mut impl Outlet<Link = L>) {
+        let now = clock.instant;
+        while let Some(Reverse((at, circ))) = self.stream_deadlines.peek().copied()
+            && at <= now
+        {
+            self.stream_deadlines.pop();
+            if let Some(Entry::End(end)) = self.entries.get_mut(&circ)
+                && end.look_at == Some(at)
+            {
+                end.look_at = None;
+                self.with_streams(clock, circ, out, |streams, env, circuit| {
+                    streams.handle_timeout(env, circuit);
+                    Ok(())
+                })
+                .unwrap_or_default();
+            }
+        }
         while let Some((at, circ)) = self.deadlines.front().copied() {
             if at > now {
                 break;
@@ -429,8 +501,15 @@ impl<L: Clone + PartialEq> Circuits<L> {
     }
 
     /// Handles what another link's owner has to say.
-    pub fn handle_note(&mut self, now: Instant, note: LinkEvent<L>, out: &mut impl Outlet<Link = L>) {
+    pub fn handle_note(&mut self, clock: Now, note: LinkEvent<L>, out: &mut impl Outlet<Link = L>) {
+        let now = clock.instant;
         match note {
+            LinkEvent::Wake { circ, stream } => self
+                .with_streams(clock, circ, out, |streams, env, circuit| {
+                    streams.wake(stream, env, circuit);
+                    Ok(())
+                })
+                .unwrap_or_default(),
             LinkEvent::Open { origin, message } => self.open(now, origin, &message, out),
             LinkEvent::Answered { circ, ticket, answer } => self.answered(circ, ticket, answer, out),
             // The link itself sees to that: it has the queue.
@@ -588,7 +667,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
             Ok(answer) => {
                 self.half_open.remove(&circ);
                 let Answer { message, forward, backward } = *answer;
-                let end = End { forward, backward, early: 0, streams: None, state: EndState::IDLE };
+                let end = End { forward, backward, early: 0, streams: None, look_at: None, state: EndState::IDLE };
                 self.entries.insert(circ, Entry::End(Box::new(end)));
                 for fragment in split(&message) {
                     out.send(&fragment.to_cell(circ, Command::Created));
@@ -701,10 +780,9 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 | RelayMessage::Sendme { .. }
                 | RelayMessage::End { .. }),
             ) => {
-                let streams = end.streams.get_or_insert_default();
-                let backward = &mut end.backward;
-                let mut send = |message: &RelayMessage| originate(backward, circ, message, out);
-                Ok(streams.handle(now, message, &tag, &*self.keys.services, &mut send)?)
+                let held = &self.held;
+                end.streams.get_or_insert_with(|| Box::new(Streams::new(Arc::clone(held))));
+                self.with_streams(now, circ, out, |streams, env, circuit| streams.handle(message, &tag, env, circuit))
             }
             (EndState::Extend { relay, message }, RelayMessage::Extend { relay: None, fragment }) => {
                 let Some(mut message) = message.push(&fragment)? else { return Ok(()) };
@@ -722,6 +800,43 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 | RelayMessage::Rendezvous1 { .. }),
             ) => self.handle_meeting(now.instant, circ, message, out),
             _ => Err(CircuitViolation::Unexpected("a relay message")),
+        }
+    }
+
+    /// Does something with the streams of a circuit that ends here, if it has any.
+    fn with_streams<O: Outlet<Link = L>>(
+        &mut self,
+        now: Now,
+        circ: CircId,
+        out: &mut O,
+        act: impl FnOnce(&mut Streams, &StreamsEnv<'_>, &mut LastHop<'_, O>) -> Result<(), StreamError>,
+    ) -> Outcome {
+        let Some(Entry::End(end)) = self.entries.get_mut(&circ) else { return Ok(()) };
+        let Some(streams) = &mut end.streams else { return Ok(()) };
+        let waker = |stream| self.wakers.waker(circ, stream);
+        let env = StreamsEnv { now, services: &self.keys.services, waker: &waker };
+        act(streams, &env, &mut LastHop { backward: &mut end.backward, circ, out })?;
+        if let Some(at) = streams.poll_timeout()
+            && end.look_at.is_none_or(|look_at| at < look_at)
+        {
+            end.look_at = Some(at);
+            self.stream_deadlines.push(Reverse((at, circ)));
+        }
+        Ok(())
+    }
+
+    /// Ends the circuits whose streams hold most, until at least so many bytes are free.
+    pub(super) fn shed_streams(&mut self, bytes: usize, out: &mut impl Outlet<Link = L>) {
+        let enough = self.held().saturating_sub(bytes);
+        let held = |(circ, entry): (&CircId, &Entry<L>)| match entry {
+            Entry::End(end) => end.streams.as_ref().map(|streams| (streams.held(), *circ)),
+            _ => None,
+        };
+        while self.held() > enough
+            && let Some((_, circ)) = self.entries.iter().filter_map(held).max()
+        {
+            self.counts.overruns += 1;
+            self.destroy(circ, DestroyReason::ResourceLimit, out);
         }
     }
 
@@ -809,6 +924,23 @@ fn only_drop(cell: &Cell) -> Outcome {
     }
 }
 
+/// The backward half of a circuit that ends here, as its streams see it.
+struct LastHop<'a, O> {
+    backward: &'a mut RelayBackward,
+    circ: CircId,
+    out: &'a mut O,
+}
+
+impl<O: Outlet> Originate for LastHop<'_, O> {
+    fn message(&mut self, message: &RelayMessage) -> Tag {
+        originate(self.backward, self.circ, message, self.out)
+    }
+
+    fn data(&mut self, stream: StreamId, bytes: &[u8]) -> Tag {
+        originate_cell(self.backward, RelayMessage::data_cell(self.circ, stream, bytes), self.out)
+    }
+}
+
 /// Queues a cell of this relay's own; gives its tag.
 fn originate<L>(
     half: &mut RelayBackward,
@@ -816,7 +948,10 @@ fn originate<L>(
     message: &RelayMessage,
     out: &mut impl Outlet<Link = L>,
 ) -> Tag {
-    let mut cell = message.to_cell(circ, Command::Relay);
+    originate_cell(half, message.to_cell(circ, Command::Relay), out)
+}
+
+fn originate_cell(half: &mut RelayBackward, mut cell: Cell, out: &mut impl Outlet) -> Tag {
     let tag = half.originate(cell.command as u8, &mut cell.body);
     out.send(&cell);
     tag

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::onion_keys::OnionKeys;
-use super::services::Services;
 use crate::crypto::keys::RelayIdentity;
+use crate::stream::registry::ServiceRegistry;
 
 /// With what a relay answers those who open circuits, and those at whose circuits' ends it is.
 #[derive(Debug)]
@@ -14,5 +14,5 @@ pub struct RelayKeys {
     /// Its onion keys.
     pub onion: OnionKeys,
     /// What it does for clients at the end of their circuits.
-    pub services: Arc<dyn Services>,
+    pub services: Arc<ServiceRegistry>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use thiserror::Error;
 
-use super::circuits::{Circuits, LinkEvent, Outlet, RelayKeys};
+use super::circuits::{Circuits, LinkEvent, Outlet, RelayKeys, StreamWakers};
 use super::counts::LinkCounts;
 use super::handshakes::Request;
 use super::introductions::Verdict;
@@ -14,7 +14,7 @@ use super::memory::{LinkLoad, Memory};
 use super::queue::CellQueue;
 use crate::cell::introduction::{Introduction, IntroductionId};
 use crate::cell::message::Cookie;
-use crate::cell::{Cell, CellError, CircId, DestroyReason, LinkEnd};
+use crate::cell::{CELL_LEN, Cell, CellError, CircId, DestroyReason, LinkEnd};
 use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
 use crate::link::{
     Initiator, LinkHandshakeError, LinkStep, MAX_CELLS, Opener, Padding, Peer, RecordError, RelayAddressee, Responder,
@@ -112,6 +112,7 @@ pub struct RelayLink<L> {
     keys: Arc<LinkKeys>,
     memory: Arc<Memory>,
     load: Arc<LinkLoad>,
+    wakers: StreamWakers,
     rng: ChaCha20Rng,
     state: State<L>,
     deadline: Instant,
@@ -179,10 +180,17 @@ pub enum Progress {
 
 impl<L: Clone + PartialEq> RelayLink<L> {
     /// A link that somebody has opened to this relay.
-    pub fn respond(this: L, keys: Arc<LinkKeys>, memory: Arc<Memory>, mut rng: ChaCha20Rng, now: Instant) -> Self {
+    pub fn respond(
+        this: L,
+        keys: Arc<LinkKeys>,
+        memory: Arc<Memory>,
+        wakers: StreamWakers,
+        mut rng: ChaCha20Rng,
+        now: Instant,
+    ) -> Self {
         let responder = Responder::new(&mut rng, &keys.network, &keys.circuits.identity, &keys.link);
         let (state, load, counts) = (State::Responding(responder, None), Arc::default(), LinkCounts::default());
-        Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false, counts }
+        Self { this, keys, memory, load, wakers, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false, counts }
     }
 
     /// A link that this relay opens to another.
@@ -194,6 +202,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         this: L,
         keys: Arc<LinkKeys>,
         memory: Arc<Memory>,
+        wakers: StreamWakers,
         mut rng: ChaCha20Rng,
         addressee: &RelayAddressee,
         now: Instant,
@@ -206,7 +215,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
             waiting: Vec::new(),
         };
         let (load, counts) = (Arc::default(), LinkCounts::default());
-        Ok(Self { this, keys, memory, load, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false, counts })
+        Ok(Self { this, keys, memory, load, wakers, rng, state, deadline: now + HANDSHAKE_TIME, stuck: false, counts })
     }
 
     /// What waits on the link, for [`super::memory::worst`].
@@ -273,7 +282,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 let waiting = std::mem::take(waiting);
                 self.establish(now, LinkEnd::Initiator, Some(relay), send, *link, switch.padding());
                 for note in waiting {
-                    self.handle_note(now, note, switch);
+                    self.handle_note(clock, note, switch);
                 }
                 Ok(Progress::Established(Some(relay)))
             }
@@ -313,7 +322,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         link: crate::link::Link,
         padding: Padding,
     ) {
-        let circuits = Circuits::new(now, self.this.clone(), end, relay, self.keys.circuits.clone());
+        let circuits =
+            Circuits::new(now, self.this.clone(), end, relay, self.keys.circuits.clone(), self.wakers.clone());
         self.deadline = now + silence(relay, padding);
         let next_padding = now + padding.pause(&mut self.rng);
         let crate::link::Link { sealer, opener, .. } = link;
@@ -325,7 +335,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     /// Takes what another link of this relay has to say.
-    pub fn handle_note<S: Switch<Link = L>>(&mut self, now: Instant, note: LinkEvent<L>, switch: &mut S) {
+    pub fn handle_note<S: Switch<Link = L>>(&mut self, clock: Now, note: LinkEvent<L>, switch: &mut S) {
+        let now = clock.instant;
         match &mut self.state {
             State::Open(open) => {
                 let Open { circuits, queue, relay, .. } = &mut **open;
@@ -335,11 +346,16 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                     if relay.is_none() && now.saturating_since(self.load.progress()) >= STUCK_TIME {
                         self.stuck = true;
                     } else {
-                        queue.shed(SHED);
+                        if circuits.held() > queue.kept() * CELL_LEN {
+                            let own = &mut Own::new(&self.this, queue, &mut self.counts, switch);
+                            circuits.shed_streams(SHED * CELL_LEN, own);
+                        } else {
+                            queue.shed(SHED);
+                        }
                         self.memory.relieved();
                     }
                 }
-                circuits.handle_note(now, note, &mut Own::new(&self.this, queue, &mut self.counts, switch));
+                circuits.handle_note(clock, note, &mut Own::new(&self.this, queue, &mut self.counts, switch));
                 self.drive(now, switch);
             }
             State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
@@ -375,7 +391,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 &mut Own::new(&self.this, queue, &mut self.counts, switch),
             );
         }
-        self.memory.update(&self.load, now, queue.kept(), false);
+        self.memory.update(&self.load, now, kept(queue, circuits), false);
         if self.memory.ask(now) {
             switch.relieve();
         }
@@ -400,7 +416,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         open.next_padding = now + open.padding.pause(&mut self.rng);
         let count = open.queue.len().clamp(1, MAX_CELLS);
         let filled = if open.relay.is_none() { padded_count(count) } else { count };
-        let mut record = Vec::with_capacity(filled * crate::cell::CELL_LEN + 16);
+        let mut record = Vec::with_capacity(filled * CELL_LEN + 16);
         for _ in 0..filled {
             if !open.queue.pop_into(&mut record) {
                 Cell::PADDING.encode(&mut record);
@@ -408,7 +424,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         }
         open.sealer.seal(&mut record)?;
         self.counts.records_sealed += 1;
-        self.memory.update(&self.load, now, open.queue.kept(), true);
+        self.memory.update(&self.load, now, kept(&open.queue, &open.circuits), true);
         Ok(Some(record))
     }
 
@@ -429,10 +445,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     /// # Errors
     ///
     /// If the peer was silent for too long, or does not read; the link has to be closed, with [`Self::close`].
-    pub fn handle_timeout<S: Switch<Link = L>>(&mut self, now: Instant, switch: &mut S) -> Result<(), LinkError> {
+    pub fn handle_timeout<S: Switch<Link = L>>(&mut self, clock: Now, switch: &mut S) -> Result<(), LinkError> {
+        let now = clock.instant;
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
-            circuits.handle_timeout(now, &mut Own::new(&self.this, queue, &mut self.counts, switch));
+            circuits.handle_timeout(clock, &mut Own::new(&self.this, queue, &mut self.counts, switch));
             open.padding = switch.padding();
             self.drive(now, switch);
             self.check_queue()?;
@@ -464,6 +481,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         }
         self.take_counts()
     }
+}
+
+/// What a link keeps in memory, in cells: those that wait, and what streams hold.
+fn kept<L: Clone + PartialEq>(queue: &CellQueue, circuits: &Circuits<L>) -> usize {
+    queue.kept() + circuits.held().div_ceil(CELL_LEN)
 }
 
 fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {

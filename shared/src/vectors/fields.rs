@@ -59,6 +59,8 @@ pub(super) struct RelayFields {
     #[serde(default)]
     pub(super) service: String,
     #[serde(default)]
+    pub(super) body: u64,
+    #[serde(default)]
     pub(super) argument: Bytes,
     #[serde(default)]
     pub(super) data: Bytes,
@@ -198,15 +200,15 @@ impl RelayFields {
             RelayCommand::Begin => {
                 let service = named(Service::ALL, &self.service)?;
                 covered.push(format!("service {service:?}"));
-                RelayMessage::Begin { stream, service: service as u8, argument: self.argument.get()? }
+                RelayMessage::Begin { stream, service, body: self.body, argument: self.argument.get()? }
             }
             RelayCommand::Data => RelayMessage::Data { stream, data: self.data.get()? },
             RelayCommand::End => {
                 let reason = named(EndReason::ALL, &self.reason)?;
                 covered.push(format!("end {reason:?}"));
-                RelayMessage::End { stream, reason: reason as u8 }
+                RelayMessage::End { stream, reason }
             }
-            RelayCommand::Connected => RelayMessage::Connected(stream),
+            RelayCommand::Connected => RelayMessage::Connected { stream, body: self.body },
             RelayCommand::Sendme => RelayMessage::Sendme { stream, tag: self.tag.array()? },
             RelayCommand::Drop => RelayMessage::Drop,
             RelayCommand::Extend => {

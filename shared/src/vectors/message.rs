@@ -26,7 +26,7 @@ use crate::messaging::content::{ContentKind, content_of, text_of};
 use crate::messaging::envelope::Chain;
 use crate::netdir::{Authorities, Authority, NetworkId, RelayDescriptor, RelayEntry};
 use crate::rendezvous::{self, Invitation, SharedSecret};
-use crate::services::{Publication, UserId, key_answer, read_key_answer, read_time, time_answer};
+use crate::services::{Publication, PublishAnswer, UserId, key_answer, read_key_answer, read_time, time_answer};
 use crate::time::UnixTime;
 use crate::wire::{Reader, Writer};
 
@@ -58,6 +58,9 @@ pub(super) enum Message {
     UserKeyAnswer {
         user: Bytes,
         record: Option<Bytes>,
+    },
+    UserKeyPublished {
+        answer: String,
     },
     UserKeyPublication {
         nonce: u64,
@@ -216,6 +219,12 @@ impl Message {
                 same("the publication", &Publication::decode(bytes).map_err(text)?, &publication)?;
                 same("that the work is done", publication.is_worked(), true)?;
                 Ok(vec!["user key publication".to_owned()])
+            }
+            Self::UserKeyPublished { answer } => {
+                let answer = named(PublishAnswer::ALL, answer)?;
+                same_bytes(&[answer as u8], bytes)?;
+                same("the answer", PublishAnswer::decode(bytes).map_err(text)?, answer)?;
+                Ok(vec![format!("publish answer {answer:?}")])
             }
             Self::LinkPrologue { initiator, network, identity } => {
                 let kind = named(Kind::ALL, initiator)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use allium_shared::cell::fragment::split;
-use allium_shared::cell::message::{RelayMessage, Service, StreamId};
+use allium_shared::cell::message::{EndReason, RelayMessage, Service, StreamId};
 use allium_shared::cell::{Cell, CircId, Command, LinkEnd, MAX_EARLY};
 use allium_shared::circuit::{Circuit, Hop, Received};
 use allium_shared::crypto::handshake::{ClientHandshake, ServerPublic};
@@ -98,14 +98,14 @@ impl Peer {
     /// Asks the last hop of a circuit for bytes.
     #[track_caller]
     pub fn draw(&mut self, circ: CircId, bytes: u64) -> StreamId {
-        self.with(circ, |circuit, out| circuit.begin(Service::Source, &bytes.to_be_bytes(), out)).expect("a stream")
+        self.with(circ, |circuit, out| circuit.begin(Service::SOURCE, 0, &bytes.to_be_bytes(), out)).expect("a stream")
     }
 
-    /// Asks a service of a circuit's last hop; gives the whole answer and the number of the reason with which it ended. What
+    /// Asks a service of a circuit's last hop; gives the whole answer and the reason with which it ended. What
     /// comes on other circuits and streams is lost.
     #[track_caller]
-    pub fn ask(&mut self, circ: CircId, service: Service, argument: &[u8]) -> (Vec<u8>, u8) {
-        let stream = self.with(circ, |circuit, out| circuit.begin(service, argument, out)).expect("a stream");
+    pub fn ask(&mut self, circ: CircId, service: Service, argument: &[u8]) -> (Vec<u8>, EndReason) {
+        let stream = self.with(circ, |circuit, out| circuit.begin(service, 0, argument, out)).expect("a stream");
         let mut answer = Vec::new();
         loop {
             match self.await_received(circ) {

@@ -326,7 +326,7 @@ impl Origin {
         argument: &[u8],
     ) -> Option<(Vec<u8>, EndReason)> {
         let mut cells = Vec::new();
-        let stream = self.circuits.get_mut(&circ)?.begin(service, argument, &mut cells).ok()?;
+        let stream = self.circuits.get_mut(&circ)?.begin(service, 0, argument, &mut cells).ok()?;
         self.send_cells(sim, &cells);
         let mut seen = self.heard.len();
         let mut answer = Vec::new();
@@ -342,7 +342,7 @@ impl Origin {
                         self.circuits.get_mut(&circ)?.consumed(stream, &mut cells);
                     }
                     Received::Ended(on, reason) if (*of, *on) == (circ, stream) => {
-                        return Some((answer, EndReason::from_u8(*reason)?));
+                        return Some((answer, *reason));
                     }
                     _ => {}
                 }

@@ -1,23 +1,22 @@
 //! A simulated relay: the real links and circuits, and a switch between them that a test may bribe.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use allium_shared::cell::introduction::{Introduction, IntroductionId};
-use allium_shared::cell::message::Cookie;
+use allium_shared::cell::message::{Cookie, StreamId};
 use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::netdir::{RelayEntry, RelayRole, Roles};
-use allium_shared::relay::circuits::{LinkEvent, RelayKeys};
+use allium_shared::relay::circuits::{LinkEvent, RelayKeys, StreamWakers};
 use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::introductions::{IntroductionTable, Verdict};
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
 use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
-use allium_shared::relay::services::RelayServices;
-use allium_shared::relay::user_keys::UserKeys;
+use allium_shared::relay::services::{SharedUserKeys, relay_services};
 use allium_shared::time::{Instant, Now};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
@@ -90,6 +89,8 @@ pub(super) struct RelayNode {
     links: BTreeMap<End, Line>,
     by_relay: HashMap<RelayIdentity, End>,
     meetings: Meetings,
+    /// Streams whose handlers have called their wakers.
+    woken: Arc<Mutex<Vec<(End, CircId, StreamId)>>>,
     held: Vec<Happening>,
 }
 
@@ -128,7 +129,7 @@ impl RelayNode {
         );
         entry.family = (land.family)(n).map(|family| [family; 32].into());
         let mirror = Mirrored::default();
-        let services = Arc::new(RelayServices::new(Box::new(mirror.clone()), UserKeys::new(), true));
+        let services = Arc::new(relay_services(mirror.clone(), &SharedUserKeys::default(), true));
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         let keys = Arc::new(LinkKeys { network, link, circuits });
         Self {
@@ -146,6 +147,7 @@ impl RelayNode {
             links: BTreeMap::new(),
             by_relay: HashMap::new(),
             meetings: Meetings::new(identity),
+            woken: Arc::default(),
             held: Vec::new(),
         }
     }
@@ -220,7 +222,8 @@ impl RelayNode {
                     observer.relay_responds(end, rng.clone(), &self.keys);
                 }
                 net.accept(end, Owner::Relay(self.n));
-                let link = RelayLink::respond(end, self.keys.clone(), self.memory.clone(), rng, net.now);
+                let (keys, memory, wakers) = (self.keys.clone(), self.memory.clone(), self.wakers(end));
+                let link = RelayLink::respond(end, keys, memory, wakers, rng, net.now);
                 self.links.insert(end, Line { link, peer: None, wake: None });
                 desk.touched.push(end);
             }
@@ -233,16 +236,32 @@ impl RelayNode {
             }
             _ => {}
         }
-        while let Some(effect) = desk.effects.pop_front() {
+        loop {
+            for (end, circ, stream) in self.take_woken() {
+                desk.effects.push_back(Effect::Tell(end, LinkEvent::Wake { circ, stream }));
+            }
+            let Some(effect) = desk.effects.pop_front() else { break };
             self.carry_out(net, effect, &mut desk);
         }
         self.transmit(net, desk.touched);
     }
 
+    fn take_woken(&self) -> Vec<(End, CircId, StreamId)> {
+        std::mem::take(&mut self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What wakes the streams that end on a link.
+    fn wakers(&self, end: End) -> StreamWakers {
+        let woken = Arc::clone(&self.woken);
+        StreamWakers::new(move |circ, stream| {
+            woken.lock().unwrap_or_else(PoisonError::into_inner).push((end, circ, stream));
+        })
+    }
+
     fn message(&mut self, net: &mut Net, end: End, mut message: Vec<u8>, desk: &mut Desk<'_>) {
+        let clock = self.clock(net);
         let Some(line) = self.links.get_mut(&end) else { return };
         desk.touched.push(end);
-        let clock = Now { instant: net.now, unix: net.clock().unix.shifted(self.ahead) };
         match line.link.handle_message(clock, &mut message, &mut desk.switch(end, &mut self.meetings)) {
             Ok(Progress::Established(Some(peer))) => {
                 line.peer = Some(peer);
@@ -253,7 +272,13 @@ impl RelayNode {
         }
     }
 
+    /// What the relay's clock says.
+    fn clock(&self, net: &Net) -> Now {
+        Now { instant: net.now, unix: net.clock().unix.shifted(self.ahead) }
+    }
+
     fn tick(&mut self, net: &mut Net, end: End, desk: &mut Desk<'_>) {
+        let clock = self.clock(net);
         let Some(line) = self.links.get_mut(&end) else { return };
         // An earlier one may have been ordered since; then this one is of no use any more.
         if line.wake.is_none_or(|wake| wake > net.now) {
@@ -265,7 +290,7 @@ impl RelayNode {
         if line.link.poll_timeout() > net.now {
             return;
         }
-        if let Err(error) = line.link.handle_timeout(net.now, &mut desk.switch(end, &mut self.meetings)) {
+        if let Err(error) = line.link.handle_timeout(clock, &mut desk.switch(end, &mut self.meetings)) {
             self.end(net, end, &error.to_string(), desk);
         }
     }
@@ -316,10 +341,11 @@ impl RelayNode {
             }
             Effect::Tell(end, note) => {
                 self.observe(net, end, &note);
+                let clock = self.clock(net);
                 match self.links.get_mut(&end) {
                     Some(line) => {
                         desk.touched.push(end);
-                        line.link.handle_note(net.now, note, &mut desk.switch(end, &mut self.meetings));
+                        line.link.handle_note(clock, note, &mut desk.switch(end, &mut self.meetings));
                     }
                     None => {
                         let failure = note.into_failure(DestroyReason::LinkClosed);
@@ -358,8 +384,9 @@ impl RelayNode {
             observer.relay_initiates(end, rng.clone(), &self.keys, &addressee);
         }
         net.totals.dials += 1;
-        let (keys, memory) = (self.keys.clone(), self.memory.clone());
-        let link = RelayLink::initiate(end, keys, memory, rng, &addressee, net.now).expect("a key of the consensus");
+        let (keys, memory, wakers) = (self.keys.clone(), self.memory.clone(), self.wakers(end));
+        let link =
+            RelayLink::initiate(end, keys, memory, wakers, rng, &addressee, net.now).expect("a key of the consensus");
         self.links.insert(end, Line { link, peer: Some(addressee.identity), wake: None });
         self.by_relay.insert(addressee.identity, end);
         end
@@ -436,6 +463,7 @@ const fn circuit_of(note: &LinkEvent<End>) -> CircId {
         LinkEvent::Open { origin, .. } => origin.1,
         LinkEvent::Shed => CircId::NONE,
         LinkEvent::Answered { circ, .. }
+        | LinkEvent::Wake { circ, .. }
         | LinkEvent::Opened { circ, .. }
         | LinkEvent::OpenFailed { circ, .. }
         | LinkEvent::Adopt { circ, .. }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use allium_shared::cell::message::{RelayMessage, StreamId};
+use allium_shared::cell::message::{EndReason, RelayMessage, Service, StreamId};
 use allium_shared::cell::{CircId, DestroyReason};
 use allium_shared::circuit::Received;
 use allium_shared::flow::{STREAM_INCREMENT, STREAM_WINDOW};
@@ -36,7 +36,7 @@ fn read_to_end(peer: &mut Peer, circ: CircId, others: &mut usize) -> u64 {
                 peer.with(circ, |circuit, out| circuit.consumed(stream, out));
             }
             (of, Received::Ended(..)) if of == circ => return bytes,
-            (of, received) if of == circ => assert!(matches!(received, Received::Connected(_)), "{received:?}"),
+            (of, received) if of == circ => assert!(matches!(received, Received::Connected(..)), "{received:?}"),
             (_, Received::Data(..)) => *others += 1,
             _ => {}
         }
@@ -125,7 +125,7 @@ fn whoever_breaks_the_rules_of_a_circuit_loses_that_one_only() {
     let unknown = StreamId(9);
     let tag = [7; 16];
     type Break<'a> = (&'a str, &'a dyn Fn(&mut Peer, CircId, StreamId));
-    let breaks: [Break<'_>; 9] = [
+    let breaks: [Break<'_>; 8] = [
         ("a SENDME for the circuit with a wrong tag", &|peer, circ, _| {
             await_data(peer, circ, 200);
             peer.send_message(circ, &RelayMessage::Sendme { stream: StreamId::CIRCUIT, tag });
@@ -140,15 +140,12 @@ fn whoever_breaks_the_rules_of_a_circuit_loses_that_one_only() {
         ("data for no stream", &|peer, circ, _| {
             peer.send_message(circ, &RelayMessage::Data { stream: unknown, data: vec![1] });
         }),
-        ("data for a service that takes none", &|peer, circ, stream| {
-            peer.send_message(circ, &RelayMessage::Data { stream, data: vec![1] });
-        }),
         ("a stream that is open", &|peer, circ, stream| {
             let argument = ENDLESS.to_be_bytes().to_vec();
-            peer.send_message(circ, &RelayMessage::Begin { stream, service: 1, argument });
+            peer.send_message(circ, &RelayMessage::Begin { stream, service: Service::SOURCE, body: 0, argument });
         }),
         ("a message that only relays send", &|peer, circ, stream| {
-            peer.send_message(circ, &RelayMessage::Connected(stream));
+            peer.send_message(circ, &RelayMessage::Connected { stream, body: 0 });
         }),
         ("a meeting while a stream is open", &|peer, circ, _| {
             let cookie = allium_shared::cell::message::Cookie([3; 20]);
@@ -163,7 +160,7 @@ fn whoever_breaks_the_rules_of_a_circuit_loses_that_one_only() {
         let end = loop {
             match peer.await_received(bad) {
                 Received::Destroyed(reason) => break reason,
-                Received::Data(..) | Received::Connected(_) => {}
+                Received::Data(..) | Received::Connected(..) | Received::Writable(_) => {}
                 other => panic!("{what}: {other:?}"),
             }
         };
@@ -171,6 +168,25 @@ fn whoever_breaks_the_rules_of_a_circuit_loses_that_one_only() {
         peer.draw(good, 100_000);
         assert_eq!(read_to_end(&mut peer, good, &mut 0), 100_000, "after {what}");
     }
+}
+
+#[test]
+fn data_that_was_not_announced_ends_its_stream_only() {
+    let (_network, directory) = network();
+    let mut peer = guard(&directory);
+    let circ = peer.open_circuit(&directory, &PATH);
+    let stream = peer.draw(circ, ENDLESS);
+    peer.send_message(circ, &RelayMessage::Data { stream, data: vec![1] });
+    let end = loop {
+        match peer.await_received(circ) {
+            Received::Ended(of, reason) if of == stream => break reason,
+            Received::Data(..) | Received::Connected(..) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(end, EndReason::TORPROTOCOL);
+    peer.draw(circ, 100_000);
+    assert_eq!(read_to_end(&mut peer, circ, &mut 0), 100_000, "the circuit goes on");
 }
 
 /// Waits for so many cells of data without reading them.
@@ -188,8 +204,7 @@ fn relays_without_bench_send_nothing_to_anybody() {
     let mut peer = guard(&directory);
     let circ = peer.open_circuit(&directory, &PATH);
     let stream = peer.draw(circ, 1000);
-    let refused = allium_shared::cell::message::EndReason::Refused as u8;
-    assert_eq!(peer.await_received(circ), Received::Ended(stream, refused));
+    assert_eq!(peer.await_received(circ), Received::Ended(stream, EndReason::CONNECTREFUSED));
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Outsider<'_> {
         let since = Instant::now();
         while since.elapsed() < NOBODY {
             // An answer to something else is waited for, since nothing may come on the other circuit.
-            let stream = waiter.with(asks, |circuit, out| circuit.begin(Service::Time, b"", out)).expect("a stream");
+            let stream = waiter.with(asks, |circuit, out| circuit.begin(Service::TIME, 0, b"", out)).expect("a stream");
             loop {
                 match waiter.next_received() {
                     (circ, Received::Message(message)) if circ == waits => {
@@ -313,7 +313,7 @@ fn ask_all(
                     }
                     Question::Key => {
                         let begin = Instant::now();
-                        let (answer, _) = keeping.ask(asking, Service::FindKey, &id.0);
+                        let (answer, _) = keeping.ask(asking, Service::FIND_KEY, &id.0);
                         let took = begin.elapsed();
                         assert!(
                             matches!(read_key_answer(&id, &answer), Ok(Some(_))),

@@ -2,7 +2,7 @@
 
 use allium_shared::cell::message::{EndReason, Service};
 use allium_shared::netdir::ConsensusUpdate;
-use allium_shared::services::{PUBLISH_EFFORT, Publication, STORED, UserId, day, read_key_answer, read_time};
+use allium_shared::services::{PUBLISH_EFFORT, Publication, PublishAnswer, UserId, day, read_key_answer, read_time};
 use allium_tests::chat::{Chat, Event, PATIENCE};
 use allium_tests::network::{self, Network, Options};
 use allium_tests::peer::{self, Directory, Peer};
@@ -16,7 +16,7 @@ fn ask(directory: &Directory, service: Service, argument: &[u8]) -> Vec<u8> {
     let mut peer = Peer::link(directory, directory.relay(PATH[0]));
     let circ = peer.open_circuit(directory, &PATH);
     let (answer, reason) = peer.ask(circ, service, argument);
-    assert_eq!(reason, EndReason::Done as u8, "{service:?}");
+    assert_eq!(reason, EndReason::DONE, "{service:?}");
     answer
 }
 
@@ -25,31 +25,33 @@ fn the_last_relay_serves_a_client_without_knowing_it() {
     let network = Network::start(&Options { relays: 3, authorities: 1, ..Options::default() });
     let directory = Directory::fetch(&network.url());
 
-    let update = ask(&directory, Service::Directory, b"");
+    let update = ask(&directory, Service::DIRECTORY, b"");
     let whole = ConsensusUpdate::decode(&update).unwrap().apply(None).unwrap().unwrap();
     let fetched = directory.with(&whole);
     assert!(!directory.consensus().is_newer_than(fetched.consensus()));
     assert_eq!(fetched.relay(PATH[1]), directory.relay(PATH[1]));
 
     let before = peer::now();
-    let time = read_time(&ask(&directory, Service::Time, b"")).unwrap();
+    let time = read_time(&ask(&directory, Service::TIME, b"")).unwrap();
     assert!((before..=peer::now()).contains(&time), "it is the clock of this machine");
 
     // A stream that is refused costs nothing else.
     let mut peer = Peer::link(&directory, directory.relay(PATH[0]));
     let circ = peer.open_circuit(&directory, &PATH);
     for (service, argument, reason) in [
-        (Service::Source, &[0; 8][..], EndReason::Refused),
-        (Service::Directory, &[0; 31], EndReason::BadRequest),
-        (Service::Time, b"?", EndReason::BadRequest),
-        (Service::FindKey, b"", EndReason::BadRequest),
-        (Service::PublishKey, &[0; 12], EndReason::BadRequest),
-        (Service::PublishKey, &[0; 400], EndReason::BadRequest),
-        (Service::PublishKey, &[7; 100], EndReason::NoWork),
+        (Service::SOURCE, &[0; 8][..], EndReason::CONNECTREFUSED),
+        (Service::DIRECTORY, &[0; 31], EndReason::TORPROTOCOL),
+        (Service::TIME, b"?", EndReason::TORPROTOCOL),
+        (Service::FIND_KEY, b"", EndReason::TORPROTOCOL),
+        (Service::PUBLISH_KEY, &[0; 12], EndReason::TORPROTOCOL),
+        (Service::PUBLISH_KEY, &[0; 400], EndReason::TORPROTOCOL),
     ] {
-        assert_eq!(peer.ask(circ, service, argument), (Vec::new(), reason as u8), "{service:?}");
+        assert_eq!(peer.ask(circ, service, argument), (Vec::new(), reason), "{service:?}");
     }
-    assert_eq!(peer.ask(circ, Service::Time, b"").1, EndReason::Done as u8);
+    let unworked =
+        peer.ask(circ, Service::PUBLISH_KEY, &[&[7; 8][..], &day(peer::now()).to_be_bytes(), b"record"].concat());
+    assert_eq!(unworked, (vec![PublishAnswer::NoWork as u8], EndReason::DONE));
+    assert_eq!(peer.ask(circ, Service::TIME, b"").1, EndReason::DONE);
 }
 
 #[test]
@@ -109,14 +111,14 @@ fn what_a_user_publishes_outlives_the_relays_process() {
     let record = [0xa5; 200];
     let user = UserId::of(&record);
     let find = || {
-        let answer = ask(&directory, Service::FindKey, &user.0);
+        let answer = ask(&directory, Service::FIND_KEY, &user.0);
         read_key_answer(&user, &answer).unwrap().map(<[u8]>::to_vec)
     };
     assert_eq!(find(), None);
     let today = day(peer::now());
     let nonce = Publication::work(today, &record).search(PUBLISH_EFFORT, 0, u64::MAX).unwrap();
     let publication = Publication { nonce, day: today, record: &record };
-    assert_eq!(ask(&directory, Service::PublishKey, &publication.encode()), [STORED]);
+    assert_eq!(ask(&directory, Service::PUBLISH_KEY, &publication.encode()), [PublishAnswer::Stored as u8]);
     assert_eq!(find().as_deref(), Some(&record[..]));
 
     network.node(PATH[2]).terminate();

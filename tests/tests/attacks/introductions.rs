@@ -257,7 +257,7 @@ fn fragments(index: &[u8]) -> Vec<RelayMessage> {
 /// What no honest client says, each to an idle circuit.
 fn nonsense() -> Vec<(&'static str, Vec<RelayMessage>)> {
     let lists = |parts: &[(u8, u8)]| parts.iter().map(|(n, of)| part(*n, *of)).collect::<Vec<_>>();
-    let begin = RelayMessage::Begin { stream: StreamId(1), service: Service::Time as u8, argument: Vec::new() };
+    let begin = RelayMessage::Begin { stream: StreamId(1), service: Service::TIME, body: 0, argument: Vec::new() };
     let cookie = RelayMessage::EstablishRendezvous(Cookie([3; 20]));
     vec![
         ("a list of no parts", lists(&[(0, 0)])),

@@ -10,8 +10,7 @@ use crate::cell::message::Service;
 use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::{IdentityKeypair, OnionSecret};
 use crate::relay::memory;
-use crate::relay::services::{NoMirror, RelayServices};
-use crate::relay::user_keys::UserKeys;
+use crate::relay::services::{NoMirror, SharedUserKeys, relay_services};
 use crate::time::UnixTime;
 
 /// Which link of the relay.
@@ -100,7 +99,7 @@ impl Relay {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let identity = IdentityKeypair::generate(&mut rng).identity();
         let (link, onion) = (LinkSecret::generate(&mut rng), OnionSecret::generate(&mut rng));
-        let services = Arc::new(RelayServices::new(Box::new(NoMirror), UserKeys::new(), true));
+        let services = Arc::new(relay_services(NoMirror, &SharedUserKeys::default(), true));
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         Self {
             now: Instant::from_millis(1000),
@@ -121,7 +120,8 @@ impl Relay {
     fn connect(&mut self) -> Id {
         let id = self.links.len();
         let rng = ChaCha20Rng::seed_from_u64(100 + id as u64);
-        let mut link = RelayLink::respond(id, self.keys.clone(), self.memory.clone(), rng, self.now);
+        let mut link =
+            RelayLink::respond(id, self.keys.clone(), self.memory.clone(), StreamWakers::none(), rng, self.now);
         let addressee = RelayAddressee { identity: self.keys.circuits.identity, link_key: self.keys.link.public() };
         let (mut initiator, mut first) =
             Initiator::new_anonymous(&mut self.rng, &self.keys.network, &addressee).unwrap();
@@ -153,7 +153,7 @@ impl Relay {
     fn draw(&mut self, id: Id, circuit: usize) -> Result<(), LinkError> {
         let mut cells = Vec::new();
         let len = u64::from(u32::MAX).to_be_bytes();
-        self.clients[id].circuits[circuit].begin(Service::Source, &len, &mut cells).unwrap();
+        self.clients[id].circuits[circuit].begin(Service::SOURCE, 0, &len, &mut cells).unwrap();
         self.bring(id, &cells)
     }
 
@@ -175,7 +175,8 @@ impl Relay {
                 self.desk.notes.push_back((worst, LinkEvent::Shed));
             }
             let Some((to, note)) = self.desk.notes.pop_front() else { return Ok(()) };
-            self.links[to].handle_note(self.now, note, &mut self.desk);
+            let clock = self.clock();
+            self.links[to].handle_note(clock, note, &mut self.desk);
         }
     }
 
@@ -233,8 +234,9 @@ fn a_relay_that_keeps_too_much_ends_a_link_that_is_stuck() {
     relay.now = relay.now + STUCK_TIME;
     relay.draw(reading, 0).unwrap();
     assert!(relay.links[stuck].poll_timeout() <= relay.now);
-    assert_eq!(relay.links[stuck].handle_timeout(relay.now, &mut relay.desk), Err(LinkError::Overfull));
-    assert_eq!(relay.links[reading].handle_timeout(relay.now, &mut relay.desk), Ok(()));
+    let clock = relay.clock();
+    assert_eq!(relay.links[stuck].handle_timeout(clock, &mut relay.desk), Err(LinkError::Overfull));
+    assert_eq!(relay.links[reading].handle_timeout(clock, &mut relay.desk), Ok(()));
     assert_eq!(relay.links[reading].circuits(), 1);
 }
 
