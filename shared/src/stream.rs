@@ -206,3 +206,6 @@ pub enum EndCause {
     /// The circuit is gone.
     CircuitLost,
 }
+
+#[cfg(test)]
+mod tests;

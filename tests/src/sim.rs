@@ -9,6 +9,7 @@
 //! - `net`: WebSockets that delay, keep order, and break
 //! - [`weather`]: what goes wrong by itself
 //! - `relay`, `client`: the nodes
+//! - [`echo_service`], [`echo_client`], [`stuck_service`]: services that only tests have
 //! - `directory`: the authority, and the relays' copies of what it makes
 //! - [`outsider`]: whoever speaks to relays without a client's engine: bare circuits, and attackers
 //! - [`trace`]: a run as one number
@@ -17,15 +18,18 @@
 //! - [`report`]: what a run amounts to
 //! - [`seeds`]: many runs of one test
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use allium_shared::cell::CELL_LEN;
 use allium_shared::circuit::Hop;
 use allium_shared::client::Client;
 use allium_shared::client::api::{Command, Event, Input};
 use allium_shared::crypto::keys::RelayIdentity;
 use allium_shared::netdir::{Consensus, RelayEntry};
 use allium_shared::relay::link::LinkKeys;
-use allium_shared::time::{Instant, UnixTime};
+use allium_shared::relay::memory::Memory;
+use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -33,6 +37,8 @@ pub mod checks;
 mod client;
 pub mod crowd;
 mod directory;
+pub mod echo_client;
+pub mod echo_service;
 pub mod impostor;
 mod net;
 pub mod observer;
@@ -41,6 +47,7 @@ mod relay;
 pub mod report;
 pub mod schedule;
 pub mod seeds;
+pub mod stuck_service;
 pub mod trace;
 pub mod weather;
 
@@ -420,6 +427,11 @@ impl Sim {
         self.net.clock().unix
     }
 
+    /// Both clocks of somebody whose clock is right.
+    pub fn both_clocks(&self) -> Now {
+        self.net.clock()
+    }
+
     /// How many relays there are.
     pub fn relay_count(&self) -> usize {
         self.relays.len()
@@ -439,6 +451,16 @@ impl Sim {
     pub fn kept_by(&self, n: usize) -> RelayPeak {
         let relay = &self.relays[n];
         RelayPeak { circuits: relay.circuits(), queued: relay.queued(), waiting: relay.waiting(), links: relay.links() }
+    }
+
+    /// Bytes of memory that cells and streams take at one relay, as it counts them.
+    pub fn memory_of(&self, n: usize) -> usize {
+        self.relays[n].memory.queued() * CELL_LEN
+    }
+
+    /// Sets the memory cap of a relay that has no links yet, in bytes.
+    pub fn limit_memory(&mut self, n: usize, bytes: usize) {
+        self.relays[n].memory = Arc::new(Memory::new(bytes));
     }
 
     /// The most that one relay has kept, as far as somebody looked: see [`Self::sample`].

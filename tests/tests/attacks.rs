@@ -21,6 +21,8 @@ mod records;
 mod reordering;
 #[path = "attacks/replay.rs"]
 mod replay;
+#[path = "attacks/streams.rs"]
+mod streams;
 #[path = "attacks/tagging.rs"]
 mod tagging;
 #[path = "attacks/wrong_keys.rs"]

@@ -46,6 +46,8 @@ mod services;
 mod sleep;
 #[path = "sim/soak.rs"]
 mod soak;
+#[path = "sim/streams.rs"]
+mod streams;
 #[path = "sim/teardown.rs"]
 mod teardown;
 #[path = "sim/weather.rs"]

@@ -421,6 +421,17 @@ impl Origin {
         self.heard.iter().filter(move |(other, _)| *other == circ).map(|(_, heard)| heard)
     }
 
+    /// Takes out what was received on a circuit.
+    pub fn take_received(&mut self, circ: CircId) -> Vec<Received> {
+        let is_of = |(of, heard): &mut (CircId, Heard)| *of == circ && matches!(heard, Heard::Received(_));
+        let taken: Vec<_> = self.heard.extract_if(.., is_of).collect();
+        let received = taken.into_iter().filter_map(|(_, heard)| match heard {
+            Heard::Received(received) => Some(*received),
+            _ => None,
+        });
+        received.collect()
+    }
+
     /// The next cell that was kept.
     pub fn take_cell(&mut self) -> Option<Cell> {
         self.cells.pop_front()

@@ -22,10 +22,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
 use super::directory::Mirrored;
+use super::echo_service::{ECHO, EchoService};
 use super::net::{Net, Owner};
 use super::observer::Joint;
 use super::report::RelayPeak;
 use super::schedule::{End, Happening};
+use super::stuck_service::{STUCK, StuckService};
 use super::{Land, Node};
 
 /// Circuits that may wait for somebody at one relay.
@@ -129,7 +131,10 @@ impl RelayNode {
         );
         entry.family = (land.family)(n).map(|family| [family; 32].into());
         let mirror = Mirrored::default();
-        let services = Arc::new(relay_services(mirror.clone(), &SharedUserKeys::default(), true));
+        let services = relay_services(mirror.clone(), &SharedUserKeys::default(), true)
+            .with_streams(ECHO, EchoService)
+            .with_requests(STUCK, StuckService::default());
+        let services = Arc::new(services);
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         let keys = Arc::new(LinkKeys { network, link, circuits });
         Self {

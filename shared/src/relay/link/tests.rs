@@ -11,6 +11,8 @@ use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::{IdentityKeypair, OnionSecret};
 use crate::relay::memory;
 use crate::relay::services::{NoMirror, SharedUserKeys, relay_services};
+use crate::stream::EndReason;
+use crate::stream::exchange::{Reply, RequestService};
 use crate::time::UnixTime;
 
 /// Which link of the relay.
@@ -99,7 +101,8 @@ impl Relay {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let identity = IdentityKeypair::generate(&mut rng).identity();
         let (link, onion) = (LinkSecret::generate(&mut rng), OnionSecret::generate(&mut rng));
-        let services = Arc::new(relay_services(NoMirror, &SharedUserKeys::default(), true));
+        let services = relay_services(NoMirror, &SharedUserKeys::default(), true).with_requests(HOARD, Hoard);
+        let services = Arc::new(services);
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         Self {
             now: Instant::from_millis(1000),
@@ -155,6 +158,15 @@ impl Relay {
         let len = u64::from(u32::MAX).to_be_bytes();
         self.clients[id].circuits[circuit].begin(Service::SOURCE, 0, &len, &mut cells).unwrap();
         self.bring(id, &cells)
+    }
+
+    /// A client sends part of a body that is longer.
+    fn upload(&mut self, id: Id, circuit: usize, messages: usize) {
+        let mut cells = Vec::new();
+        let origin = &mut self.clients[id].circuits[circuit];
+        let stream = origin.begin(HOARD, 400_000, &[], &mut cells).unwrap();
+        (0..messages).for_each(|_| origin.send_data(stream, &[7; 488], &mut cells));
+        cells.chunks(31).for_each(|cells| self.bring(id, cells).unwrap());
     }
 
     /// A client's cells reach the relay, which does all that comes of them but send.
@@ -272,6 +284,45 @@ fn what_waited_on_a_link_that_ends_is_not_counted_any_more() {
     assert_eq!(relay.memory.queued(), 501);
     let link = relay.links.remove(id);
     link.close(relay.now, &mut relay.desk);
+    assert_eq!(relay.memory.queued(), 0);
+}
+
+/// Where it can't be one of a relay's.
+const HOARD: Service = Service(250);
+
+/// Takes a long body.
+#[derive(Debug)]
+struct Hoard;
+
+impl RequestService for Hoard {
+    fn max_body(&self) -> usize {
+        400_000
+    }
+
+    fn answer(&self, _: crate::stream::exchange::Request) -> Result<Reply, EndReason> {
+        Err(EndReason::MISC)
+    }
+}
+
+#[test]
+fn what_streams_hold_counts_and_the_circuit_that_holds_most_ends_first() {
+    // Bodies grow by doubling, so they take up to twice what was sent.
+    let mut relay = Relay::new(1000);
+    let (small, large) = (relay.connect(), relay.connect());
+    relay.open(small);
+    (0..2).for_each(|_| relay.open(large));
+    relay.upload(small, 0, 100);
+    relay.upload(large, 0, 100);
+    relay.upload(large, 1, 300);
+    assert!((500..=1000).contains(&relay.memory.queued()), "{} cells", relay.memory.queued());
+    assert_eq!((relay.links[small].circuits(), relay.links[large].circuits()), (1, 2));
+    relay.upload(large, 0, 300);
+    assert!(!relay.memory.is_over());
+    assert_eq!((relay.links[small].circuits(), relay.links[large].circuits()), (1, 1));
+    // The ends of all circuits give everything back.
+    while let Some(link) = relay.links.pop() {
+        link.close(relay.now, &mut relay.desk);
+    }
     assert_eq!(relay.memory.queued(), 0);
 }
 
