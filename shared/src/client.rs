@@ -6,18 +6,15 @@
 //! # Layout
 //!
 //! - [`api`]: what goes in and what comes out
-//! - [`relays`]: guards, second hops, paths, and which relays have failed
-//! - `links`: links to guards
-//! - `circuits`, `building`: the circuits and their tasks
-//! - `pool`: the relays where this client takes introductions
-//! - `meetings`: introducing oneself, and coming where others say
+//! - `circuits`: links, paths, circuits, the consensus and the network's time, as a state machine of its own
+//! - `circuit_list`: the circuits as people see them
+//! - `pool`: the introduction points of this client
+//! - `rendezvous`, `meetings`: introducing oneself, and coming where others say
 //! - `fallback`: where two who are joined meet again
-//! - `channels`: what joined contacts say
+//! - `peer_channel`, `peer_channels`: what joined contacts say
 //! - `approvals`: how strangers become contacts
-//! - `directory`, `clock`: the list of relays, and what time it is
-//! - `requests`: asking relays something over circuits
 //! - `keys`: publishing one's own key, and looking up others'
-//! - `network_view`: the list of relays, to be looked at
+//! - `network_view`: the consensus as people see it
 //! - `contacts`, `store`: what is kept, in memory and on disk
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,24 +26,23 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::api::{
-    BatchId, CircuitInfo, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, InviteInfo, LinkId,
-    MAX_NOTE_LEN, MAX_TEXT_LEN, MessageId, Output, Progress,
+    BatchId, Command, ContactId, ContactState, DeliveryState, Event, Input, InviteId, InviteInfo, MAX_NOTE_LEN,
+    MAX_TEXT_LEN, MessageId, Output, Progress,
 };
-use self::circuits::{Cause, CircuitEntry, CircuitKey, CircuitPurpose};
-use self::clock::{ClockRecord, NetworkClock};
+use self::circuits::relays::{Guard, SecondHop};
+use self::circuits::{CircuitEvent, CircuitId, CircuitManager, CircuitPurpose, ClockRecord};
 use self::contacts::{
     Contact, ContactRecord, Introductions, InviteHeld, InviteRecord, KeyBytes, OpenInvite, Outgoing, Stage, unique_name,
 };
-use self::directory::Directory;
 use self::keys::Keys;
-use self::links::Link;
-use self::pool::{IntroPointManager, IntroPointRecord};
-use self::relays::{Guard, Relays, SecondHop};
+use self::peer_channel::PeerChannel;
+use self::pool::{IntroPointCircuit, IntroPointManager, IntroPointRecord};
+use self::rendezvous::{ClientRendezvous, Introduce, ServiceRendezvous};
 use self::store::{AfterPersist, Direction, Key, MessageRecord, Store};
-use crate::cell::{Cell, DestroyReason};
+use crate::cell::DestroyReason;
+use crate::cell::message::RelayMessage;
 use crate::contact::invite::{Invite, InviteError};
 use crate::crypto::keys::{OnionSecret, RelayIdentity};
-use crate::link::Padding;
 use crate::messaging::frame::Frame;
 use crate::messaging::session::OlmAccount;
 use crate::netdir::{Authorities, Consensus};
@@ -54,32 +50,23 @@ use crate::time::{Instant, Now, UnixTime};
 
 pub mod api;
 mod approvals;
-mod building;
-mod channels;
+mod circuit_list;
 mod circuits;
-mod clock;
 mod contacts;
-mod directory;
 mod fallback;
 mod keys;
-mod links;
 mod meetings;
 mod network_view;
+mod peer_channel;
+mod peer_channels;
 mod pool;
-pub mod relays;
-mod requests;
+mod rendezvous;
 mod store;
 
-pub use self::circuits::{CircuitCounts, CircuitLosses};
+pub use self::circuits::{CircuitCounts, CircuitLosses, relays};
 pub use self::keys::{KEY_SERVERS, key_servers};
 pub use self::pool::INTRO_POINTS;
 pub use self::store::history_entry;
-
-/// Circuits that are kept ready.
-const SPARES: usize = 2;
-
-/// How long one hop of a circuit may take.
-const HOP_TIME: Duration = Duration::from_secs(3);
 
 /// After this time without a contact it counts as offline.
 const OFFLINE_AFTER: Duration = Duration::from_secs(20);
@@ -136,23 +123,19 @@ pub struct Client {
     now: Now,
     outputs: VecDeque<Output>,
     store: Store,
-    directory: Directory,
-    clock: NetworkClock,
+    circuits: CircuitManager,
     keys: Keys,
-    relays: Relays,
-    links: BTreeMap<LinkId, Link>,
-    circuits: BTreeMap<CircuitKey, CircuitEntry>,
     contacts: BTreeMap<ContactId, Contact>,
     invites: BTreeMap<u64, OpenInvite>,
     pool: IntroPointManager,
     profile: Profile,
-    next_link: u64,
-    next_circuit: u64,
-    next_request: u64,
     progress: Progress,
-    /// Whether any circuit was ever complete.
-    proven: bool,
-    counts: CircuitCounts,
+    // What each circuit is used for; a circuit is in one of these at most.
+    intro_circuits: BTreeMap<CircuitId, IntroPointCircuit>,
+    client_rendezvous: BTreeMap<CircuitId, ClientRendezvous>,
+    introduces: BTreeMap<CircuitId, Introduce>,
+    service_rendezvous: BTreeMap<CircuitId, ServiceRendezvous>,
+    channels: BTreeMap<CircuitId, PeerChannel>,
 }
 
 /// The record of the profile itself.
@@ -190,33 +173,32 @@ impl Client {
     /// If a record cannot be read: better not to begin than to lose it.
     pub fn new(config: Config, records: Vec<(String, Vec<u8>)>, seed: [u8; 32], now: Now) -> Result<Self, ClientError> {
         let restored = Restored::read(records, now)?;
-        let consensus = restored.consensus(&config.authorities);
-        let secure_links = config.secure_links;
+        let consensus = circuits::restore_consensus(restored.consensus.as_deref(), &config.authorities);
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut circuit_seed = [0; 32];
+        rng.fill_bytes(&mut circuit_seed);
+        let guards = (restored.profile.guards.clone(), restored.profile.second_hops.clone());
+        let circuits = CircuitManager::new(config.clone(), consensus, restored.clock, guards, circuit_seed, now);
         let mut client = Self {
             config,
-            rng: ChaCha20Rng::from_seed(seed),
+            rng,
             now,
             outputs: VecDeque::new(),
             store: Store::default(),
-            directory: Directory::new(consensus, now.instant),
-            clock: NetworkClock::new(restored.clock, now),
+            circuits,
             keys: Keys::default(),
-            relays: Relays::new(restored.profile.guards.clone(), restored.profile.second_hops.clone(), secure_links),
-            links: BTreeMap::new(),
-            circuits: BTreeMap::new(),
             contacts: restored.contacts,
             invites: restored.invites,
             pool: IntroPointManager::default(),
             profile: restored.profile,
-            next_link: 0,
-            next_circuit: 0,
-            next_request: 0,
             progress: Progress::FetchingDirectory,
-            proven: false,
-            counts: CircuitCounts::default(),
+            intro_circuits: BTreeMap::new(),
+            client_rendezvous: BTreeMap::new(),
+            introduces: BTreeMap::new(),
+            service_rendezvous: BTreeMap::new(),
+            channels: BTreeMap::new(),
         };
         client.begin_identity();
-        client.begin_directory();
         let events = client.snapshot();
         client.outputs.extend(events.into_iter().map(Output::Event));
         client.drive();
@@ -226,17 +208,13 @@ impl Client {
     /// Takes an input.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
-        self.watch_clocks();
+        self.circuits.set_now(now);
         match input {
             Input::Command(command) => self.command(command),
-            Input::LinkOpened(id) => {
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.opened(id, &mut self.outputs);
-                }
-            }
-            Input::LinkMessage(id, message) => self.link_message(id, message),
-            Input::LinkClosed(id) => self.link_lost(id),
-            Input::Consensus { source, answer } => self.fetched(source, answer),
+            Input::LinkOpened(id) => self.circuits.link_opened(id),
+            Input::LinkMessage(id, message) => self.circuits.link_message(id, message),
+            Input::LinkClosed(id) => self.circuits.link_lost(id),
+            Input::Consensus { source, answer } => self.circuits.consensus_fetched(source, answer),
             Input::Persisted(batch) => self.persisted(batch),
             Input::Timeout => {}
         }
@@ -250,14 +228,7 @@ impl Client {
 
     /// When to call [`Self::handle`] with [`Input::Timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let links = self.links.values().map(Link::poll_timeout);
-        let circuits = self.circuits.values().filter_map(|managed| {
-            let ping = match &managed.task {
-                CircuitPurpose::PeerChannel(channel) => Some(channel.poll_timeout()),
-                _ => None,
-            };
-            managed.deadline.into_iter().chain(ping).min()
-        });
+        let channels = self.channels.values().map(PeerChannel::poll_timeout);
         let contacts = self.contacts.values().flat_map(|contact| {
             let apart = contact.channel.is_none();
             let offline =
@@ -268,15 +239,13 @@ impl Client {
             offline.into_iter().chain(next).chain(contact.typing.theirs)
         });
         let others = [
-            self.directory_timeout(),
-            self.clock_timeout(),
+            self.circuits.poll_timeout(),
             self.keys_timeout(),
             self.pool_timeout(),
             self.meetings_timeout(),
             self.fallback_timeout(),
         ];
-        let chance = self.relays.next_chance(self.now.instant);
-        links.chain(circuits).chain(contacts).chain(others.into_iter().flatten()).chain(chance).min()
+        channels.chain(contacts).chain(others.into_iter().flatten()).min()
     }
 
     /// What somebody has to hear who comes now, to know as much as those who have heard every event. Conversations are in the
@@ -306,12 +275,12 @@ impl Client {
 
     /// What has become of all circuits so far.
     pub fn circuit_counts(&self) -> CircuitCounts {
-        self.counts
+        self.circuits.counts()
     }
 
     /// The list of relays that is in use.
     pub const fn consensus(&self) -> Option<&Consensus> {
-        self.directory.consensus.as_ref()
+        self.circuits.consensus()
     }
 
     /// The contact with this name.
@@ -368,15 +337,12 @@ impl Client {
             }
             Command::Send { to, text } => self.send_text(to, text),
             Command::Circuits => {
-                let list = self.circuits.values().filter_map(|entry| self.circuit_info(entry)).collect();
+                let list = self.circuit_list();
                 self.event(Event::Circuits { list });
             }
             Command::PublishKey => self.publish_key(false),
             Command::FindKey { id } => self.find_key(id),
-            Command::Network { watch } => {
-                self.directory.watched = watch;
-                self.show_network();
-            }
+            Command::Network { watch } => self.circuits.watch_network(watch),
             Command::Shown { contact, id } => {
                 if let Some(contact) = self.contacts.get_mut(&contact) {
                     contact.shown(id, &mut self.store);
@@ -405,7 +371,7 @@ impl Client {
             let message = format!("There are {MAX_INVITES} open invites. Withdraw one that you do not need any more.");
             return self.error("invite", message);
         }
-        let now = self.network_now().unix;
+        let now = self.circuits.network_now().unix;
         let expires = match expires_in {
             None => 0,
             Some(secs) => match u32::try_from(now.as_secs().saturating_add(secs).div_ceil(60)) {
@@ -467,7 +433,7 @@ impl Client {
         if invite.network != self.network_prefix() {
             return Err(InviteError::OtherNetwork.to_string());
         }
-        if invite.is_over(self.network_now().unix) {
+        if invite.is_over(self.circuits.network_now().unix) {
             return Err(InviteError::Expired.to_string());
         }
         if note.len() > MAX_NOTE_LEN {
@@ -484,7 +450,7 @@ impl Client {
         if let Some(contact) = self.contacts.values().find(|contact| is_known(contact)) {
             return Err(format!("This invite is used already, for {}.", contact.record.name));
         }
-        if let Some(consensus) = &self.directory.consensus
+        if let Some(consensus) = self.circuits.consensus()
             && !invite.places.iter().any(|(relay, _)| consensus.relay(relay).is_some())
         {
             return Err(InviteError::RelaysGone.to_string());
@@ -567,87 +533,86 @@ impl Client {
         }
     }
 
-    fn link_message(&mut self, id: LinkId, mut message: Vec<u8>) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let was_open = link.is_open();
-        let Ok(cells) = link.receive(&mut message, &mut self.rng, self.now.instant) else {
-            return self.close_link(id);
-        };
-        if !was_open && link.is_open() {
-            let (guard, now) = (link.guard, self.network_now());
-            self.relays.link_opened(guard, &mut self.rng, now);
-            self.bring_held_up();
-        }
-        for cell in cells {
-            self.cell(id, cell);
-        }
-    }
+    // ---- circuits ----
 
-    fn cell(&mut self, id: LinkId, cell: Cell) {
-        let Some(link) = self.links.get(&id) else { return };
-        // A cell of a circuit that was just closed here is still on its way: nothing to say about it.
-        let Some(key) = link.circuits.get(&cell.circ).copied() else { return };
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        let mut cells = Vec::new();
-        let reached = managed.circuit.reached();
-        let received = managed.circuit.handle(&mut self.rng, cell, &mut cells);
-        if managed.circuit.reached() > reached {
-            managed.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
-            if let Some(hop) = managed.circuit.path().get(reached) {
-                self.relays.works(&hop.identity);
+    /// Handles all that happened to circuits.
+    fn circuit_events(&mut self) {
+        while let Some(event) = self.circuits.poll_event() {
+            match event {
+                CircuitEvent::Opened(id) => self.circuit_opened(id),
+                CircuitEvent::Message(id, message) => self.relay_message(id, *message),
+                CircuitEvent::Data(id, stream, data) => self.channel_data(id, stream, &data),
+                CircuitEvent::StreamEnded(id) => self.close_circuit(id, DestroyReason::Protocol),
+                CircuitEvent::Closed(id) => self.circuit_closed(id),
+                CircuitEvent::Answered(CircuitPurpose::UserKeys, id, result) => self.keys_result(id, &result),
+                CircuitEvent::Answered(..) => {}
+                CircuitEvent::RoomForMore => self.bring_held_up(),
+                CircuitEvent::PathsChanged => self.drop_outdated_fallbacks(),
             }
         }
-        self.send_cells(id, &cells);
-        match received {
-            Ok(received) => self.received(key, received),
-            Err(_) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+    }
+
+    fn circuit_opened(&mut self, id: CircuitId) {
+        if self.intro_circuits.contains_key(&id) {
+            self.point_reached(id);
+        } else if self.client_rendezvous.contains_key(&id) {
+            self.establish(id);
+        } else if self.introduces.contains_key(&id) {
+            self.bring(id);
+        } else if self.service_rendezvous.contains_key(&id) {
+            self.arrive(id);
         }
     }
 
-    fn send_cells(&mut self, id: LinkId, cells: &[Cell]) {
-        if let Some(link) = self.links.get_mut(&id) {
-            cells.iter().for_each(|cell| link.send(cell));
-        }
-    }
-
-    fn link_lost(&mut self, id: LinkId) {
-        let Some(link) = self.links.remove(&id) else { return };
-        self.relays.link_failed(link.guard, self.now.instant);
-        for key in link.circuits.into_values() {
-            if let Some(managed) = self.circuits.get(&key) {
-                self.counts.ended(managed, Cause::Link);
+    /// A message of the last hop that belongs to no stream.
+    fn relay_message(&mut self, id: CircuitId, message: RelayMessage) {
+        let (is_point, is_wait) = (self.intro_circuits.contains_key(&id), self.client_rendezvous.contains_key(&id));
+        match message {
+            RelayMessage::IntroEstablished if is_point => self.point_established(id),
+            RelayMessage::Introduce2(fragment) if is_point => self.introduction_fragment(id, &fragment),
+            RelayMessage::RendezvousEstablished if is_wait => self.established(id),
+            RelayMessage::Rendezvous2(fragment) if is_wait => self.answer_fragment(id, &fragment),
+            RelayMessage::IntroduceAck { effort, seed } if self.introduces.contains_key(&id) => {
+                self.brought(id, effort, seed);
             }
-            self.circuit_lost(key, false);
+            // Whoever asked for this has given up meanwhile.
+            RelayMessage::RendezvousUnknown if self.channels.contains_key(&id) => self.drop_circuit(id),
+            _ => self.close_circuit(id, DestroyReason::Protocol),
         }
     }
 
-    fn close_link(&mut self, id: LinkId) {
-        self.outputs.push_back(Output::CloseLink(id));
-        self.link_lost(id);
-    }
-
-    /// Ends a circuit that is not wanted any more.
-    fn drop_circuit(&mut self, key: CircuitKey) {
-        self.end_circuit(key, Some(DestroyReason::Requested), false);
-    }
-
-    /// Ends a circuit that went wrong: with a reason, its guard is told; without one, it was the guard who said so.
-    fn close_circuit(&mut self, key: CircuitKey, reason: Option<DestroyReason>) {
-        self.end_circuit(key, reason, true);
-    }
-
-    fn end_circuit(&mut self, key: CircuitKey, reason: Option<DestroyReason>, blame: bool) {
-        if let Some(managed) = self.circuits.get(&key) {
-            let (id, circ) = (managed.link, managed.circuit.circ_id());
-            self.counts.ended(managed, Cause::Said(reason));
-            if let Some(link) = self.links.get_mut(&id) {
-                link.circuits.remove(&circ);
-                if let Some(reason) = reason {
-                    link.send(&Cell::destroy(circ, reason));
-                }
-            }
+    /// A circuit is gone: whatever used it goes on without.
+    fn circuit_closed(&mut self, id: CircuitId) {
+        self.intro_circuits.remove(&id);
+        if let Some(wait) = self.client_rendezvous.remove(&id) {
+            self.wait_lost(id, &wait);
         }
-        self.circuit_lost(key, blame);
+        if let Some(bring) = self.introduces.remove(&id) {
+            self.bring_lost(&bring);
+        }
+        if let Some(come) = self.service_rendezvous.remove(&id) {
+            self.come_lost(come);
+        }
+        if let Some(channel) = self.channels.remove(&id) {
+            self.channel_lost(id, &channel);
+        }
+    }
+
+    /// Closes a circuit that is not wanted any more.
+    fn drop_circuit(&mut self, id: CircuitId) {
+        self.end_circuit(id, DestroyReason::Requested);
+    }
+
+    /// Closes a circuit that is not wanted any more, for a reason that travels to its end.
+    fn end_circuit(&mut self, id: CircuitId, reason: DestroyReason) {
+        self.circuits.close(id, reason);
+        self.circuit_closed(id);
+    }
+
+    /// Closes a circuit that went wrong.
+    fn close_circuit(&mut self, id: CircuitId, reason: DestroyReason) {
+        self.circuits.fail(id, reason);
+        self.circuit_closed(id);
     }
 
     fn persisted(&mut self, batch: BatchId) {
@@ -677,44 +642,31 @@ impl Client {
     }
 
     /// Brings everything to where it should be by now, and sends what is queued.
-    fn circuit_info(&self, entry: &CircuitEntry) -> Option<CircuitInfo> {
-        let consensus = self.directory.consensus.as_ref()?;
-        entry.info(|id| Some(consensus.relay(id)?.nickname.as_str().to_owned()))
-    }
-
-    fn path_event(&self, contact: &Contact) -> Event {
-        let entry = contact.channel.and_then(|channel| self.circuits.get(&channel));
-        let info = entry.and_then(|entry| self.circuit_info(entry));
-        Event::Path { contact: contact.id, relays: info.map(|info| info.path).unwrap_or_default() }
-    }
-
-    /// Shows the paths of contacts whose channel has changed.
-    fn show_paths(&mut self) {
-        let is_changed = |contact: &&Contact| contact.channel != contact.shown_channel;
-        let events: Vec<_> =
-            self.contacts.values().filter(is_changed).map(|contact| self.path_event(contact)).collect();
-        for event in events {
-            self.event(event);
-        }
-        for contact in self.contacts.values_mut() {
-            contact.shown_channel = contact.channel;
-        }
-    }
-
     fn drive(&mut self) {
-        self.check_deadlines();
-        self.maintain_directory();
-        self.maintain_links();
-        self.maintain_circuits();
-        self.maintain_clock();
+        self.circuit_events();
+        self.circuits.check_deadlines();
+        self.circuit_events();
+        self.check_channels();
+        self.check_offline();
+        let invites = &self.invites;
+        let is_invite_place = |relay: &RelayIdentity| {
+            invites.values().flat_map(|invite| &invite.record.places).any(|(place, _)| place == relay)
+        };
+        self.circuits.maintain(is_invite_place);
+        self.circuit_events();
+        self.maintain_intro_points();
+        self.maintain_introductions();
+        self.maintain_fallbacks();
+        self.circuits.maintain_spares();
         self.maintain_keys();
-        if self.relays.take_changed() {
+        self.circuit_events();
+        for (key, value) in self.circuits.take_records() {
+            self.store.put_bytes(key.to_string(), value);
+        }
+        if let Some((guards, second_hops)) = self.circuits.take_changed_guards() {
+            (self.profile.guards, self.profile.second_hops) = (guards, second_hops);
             self.put_profile();
         }
-        if let Some(message) = self.relays.complaint(self.now.instant) {
-            self.error("network", message);
-        }
-        self.report_progress();
         loop {
             let follows = self.store.flush(&mut self.outputs);
             if follows.is_empty() {
@@ -723,29 +675,20 @@ impl Client {
             for then in follows {
                 self.follow(then);
             }
+            self.circuit_events();
         }
         self.show_paths();
-        let mut broken = Vec::new();
-        for (id, link) in &mut self.links {
-            if link.flush(*id, &mut self.rng, self.now.instant, &mut self.outputs).is_err() {
-                broken.push(*id);
-            }
+        self.circuits.flush();
+        self.circuit_events();
+        while let Some(output) = self.circuits.poll_output() {
+            self.outputs.push_back(output);
         }
-        for id in broken {
-            self.close_link(id);
-        }
+        self.report_progress();
     }
 
-    fn check_deadlines(&mut self) {
+    /// Contacts who could not be reached for a while count as offline.
+    fn check_offline(&mut self) {
         let now = self.now.instant;
-        let overdue: Vec<_> = self.links.iter().filter(|(_, link)| link.is_overdue(now)).map(|(id, _)| *id).collect();
-        for id in overdue {
-            self.close_link(id);
-        }
-        for key in self.circuits_where(|managed| managed.deadline.is_some_and(|deadline| deadline <= now)) {
-            self.close_circuit(key, Some(DestroyReason::Timeout));
-        }
-        self.check_channels();
         let mut events = Vec::new();
         for contact in self.contacts.values_mut() {
             let waited = now.saturating_since(contact.search.since) >= OFFLINE_AFTER;
@@ -757,58 +700,8 @@ impl Client {
         events.into_iter().for_each(|event| self.event(event));
     }
 
-    /// Opens links to the guards in use, and closes those that serve nothing any more.
-    fn maintain_links(&mut self) {
-        let Some(consensus) = &self.directory.consensus else { return };
-        let now = self.now.instant;
-        let network_now = self.network_now();
-        let outdated = self.relays.update(consensus, &mut self.rng, network_now);
-        let invites = &self.invites;
-        let invited_to = |relay: &RelayIdentity| {
-            invites.values().flat_map(|invite| &invite.record.places).any(|(place, _)| place == relay)
-        };
-        let primary = self.relays.primary_guards(&mut self.rng, now, invited_to);
-        for guard in &primary {
-            if let Some(link) = self.links.values().find(|link| link.guard == *guard) {
-                // Of a guard whose time was over, and which was drawn again.
-                if link.is_open() && !self.relays.keeps_guard(guard) {
-                    self.relays.link_opened(*guard, &mut self.rng, network_now);
-                }
-                continue;
-            }
-            let Some(relay) = consensus.relay(guard) else { continue };
-            let id = LinkId(self.next_link);
-            self.next_link += 1;
-            let network = self.config.authorities.network().as_bytes();
-            let Some(url) = links::address(relay, self.config.secure_links) else { continue };
-            if let Some(mut link) = Link::open(id, relay, url, network, &mut self.rng, now, &mut self.outputs) {
-                link.padding = Padding::of(Some(consensus));
-                self.links.insert(id, link);
-            }
-        }
-        let idle: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.is_open() && link.circuits.is_empty() && !primary.contains(&link.guard))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in idle {
-            self.links.remove(&id);
-            self.outputs.push_back(Output::CloseLink(id));
-        }
-        if outdated {
-            self.drop_outdated_spares();
-        }
-    }
-
     fn report_progress(&mut self) {
-        let connected = self.links.values().any(Link::is_open);
-        let step = match (&self.directory.consensus, connected) {
-            (None, _) => Progress::FetchingDirectory,
-            (Some(_), false) => Progress::ConnectingGuard,
-            (Some(_), true) if !self.proven => Progress::BuildingCircuit,
-            (Some(_), true) => Progress::Ready,
-        };
+        let step = self.circuits.progress();
         if step != self.progress {
             self.progress = step;
             self.event(Event::Progress { step });
@@ -816,8 +709,6 @@ impl Client {
     }
 
     fn put_profile(&mut self) {
-        self.profile.guards = self.relays.guards().to_vec();
-        self.profile.second_hops = self.relays.second_hops().to_vec();
         self.store.put(Key::Profile.to_string(), &self.profile);
     }
 

@@ -1,12 +1,14 @@
 //! How strangers become contacts: a guest asks with an invite, the inviter's person decides.
 
 use super::api::{BlockedInfo, ContactId, ContactState, Event};
-use super::channels::Violation;
-use super::circuits::{CircuitKey, CircuitPurpose, PeerChannel, Phase};
+use super::circuits::CircuitId;
 use super::contacts::{
     CameBy, Contact, ContactRecord, Established, KeyBytes, PreKeyMessage, Relationship, RequestReceived, RequestSent,
     Stage, unique_name,
 };
+use super::peer_channel::{PeerChannel, Phase};
+use super::peer_channels::Violation;
+use super::rendezvous::{Caller, ServiceRendezvous};
 use super::store::{AfterPersist, Key};
 use super::{Client, MAX_CONTACTS};
 use crate::cell::DestroyReason;
@@ -21,7 +23,7 @@ const MAX_REQUESTS: usize = 64;
 
 impl Client {
     /// Guest: asks the maker of an invite for contact.
-    pub(super) fn request(&mut self, key: CircuitKey, id: ContactId) {
+    pub(super) fn request(&mut self, key: CircuitId, id: ContactId) {
         let Some(secret) =
             self.channel(key).and_then(|channel| channel.secrets.as_ref()).map(|secrets| secrets.root.clone())
         else {
@@ -45,7 +47,7 @@ impl Client {
     }
 
     /// Inviter: somebody who came with an invite asks for contact, for the first time or because the answer got lost.
-    pub(super) fn requested(&mut self, key: CircuitKey, invite: u64, frame: Frame) -> Result<(), Violation> {
+    pub(super) fn requested(&mut self, key: CircuitId, invite: u64, frame: Frame) -> Result<(), Violation> {
         let Frame::Request { identity, one_time_key, key: their_key, points: their_points, name, note } = frame else {
             return Err(Violation);
         };
@@ -172,22 +174,21 @@ impl Client {
     }
 
     /// Inviter: whoever came before with the same invite comes too late, and what was said with earlier secrets is void.
-    fn drop_earlier_channels(&mut self, keep: CircuitKey, invite: u64, contact: ContactId) {
+    fn drop_earlier_channels(&mut self, keep: CircuitId, invite: u64, contact: ContactId) {
         let reusable = self.invites.get(&invite).is_some_and(|invite| invite.record.reusable);
         let is_earlier = |channel: &PeerChannel| match channel.phase {
             Phase::AwaitRequest { invite: by } => by == invite && !reusable,
             _ => channel.contact == Some(contact),
         };
-        let earlier = self.circuits_where(
-            |managed| matches!(&managed.task, CircuitPurpose::PeerChannel(channel) if is_earlier(channel)),
-        );
+        let earlier: Vec<_> =
+            self.channels.iter().filter(|(_, channel)| is_earlier(channel)).map(|(key, _)| *key).collect();
         earlier.into_iter().filter(|key| *key != keep).for_each(|key| self.drop_circuit(key));
     }
 
     /// Guest: the inviter has the request.
     pub(super) fn pending(
         &mut self,
-        key: CircuitKey,
+        key: CircuitId,
         id: ContactId,
         their_key: [u8; 32],
         points: Vec<IntroPoint>,
@@ -211,7 +212,7 @@ impl Client {
     }
 
     /// Inviter: the guest has stored all that it needs.
-    pub(super) fn confirmed(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
+    pub(super) fn confirmed(&mut self, key: CircuitId, id: ContactId) -> Result<(), Violation> {
         let Some(channel) = self.channel(key) else { return Ok(()) };
         let (side, is_told) = (channel.side, channel.is_told);
         let is_declined =
@@ -335,7 +336,7 @@ impl Client {
     }
 
     /// Guest: the inviter does not want us as a contact.
-    pub(super) fn declined(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
+    pub(super) fn declined(&mut self, key: CircuitId, id: ContactId) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let Stage::RequestSent(requested) = &mut contact.record.stage else { return Err(Violation) };
         requested.declined = true;
@@ -350,14 +351,12 @@ impl Client {
 
     /// Ends all circuits of somebody, for a reason that travels to the other end.
     fn drop_circuits_of(&mut self, id: ContactId, reason: DestroyReason) {
-        let of_them = |task: &CircuitPurpose| match task {
-            CircuitPurpose::PeerChannel(channel) => channel.contact == Some(id),
-            CircuitPurpose::ClientRendezvous(wait) => wait.contact == id,
-            CircuitPurpose::ServiceRendezvous(come) => come.caller == super::circuits::Caller::Contact(id),
-            _ => false,
-        };
-        let keys = self.circuits_where(|managed| of_them(&managed.task));
-        keys.into_iter().for_each(|key| self.end_circuit(key, Some(reason), false));
+        let channels = self.channels.iter().filter(|(_, channel)| channel.contact == Some(id)).map(|(key, _)| *key);
+        let waits = self.client_rendezvous.iter().filter(|(_, wait)| wait.contact == id).map(|(key, _)| *key);
+        let is_theirs = |come: &ServiceRendezvous| come.caller == Caller::Contact(id);
+        let coming = self.service_rendezvous.iter().filter(|(_, come)| is_theirs(come)).map(|(key, _)| *key);
+        let keys: Vec<_> = channels.chain(waits).chain(coming).collect();
+        keys.into_iter().for_each(|key| self.end_circuit(key, reason));
     }
 
     /// Nothing of somebody stays.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::api::{ContactId, ContactState, DeliveryState, Event, MAX_NAME_LEN, MessageId};
-use super::circuits::CircuitKey;
+use super::circuits::CircuitId;
 use super::store::{AfterPersist, Direction, Key, MessageRecord, Sealed, Store};
 use crate::cell::introduction::{IntroAuthKey, IntroductionId};
 use crate::cell::message::Cookie;
@@ -234,9 +234,9 @@ pub(super) struct Contact {
     /// The contact's messages below this sequence number are on disk, and which was the last of them.
     pub(super) stored: (u64, Option<MessageId>),
     pub(super) state: ContactState,
-    pub(super) channel: Option<CircuitKey>,
+    pub(super) channel: Option<CircuitId>,
     /// The channel whose path the person was shown last.
-    pub(super) shown_channel: Option<CircuitKey>,
+    pub(super) shown_channel: Option<CircuitId>,
     pub(super) search: Search,
     pub(super) introductions: Introductions,
     pub(super) typing: Typing,

@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::ContactId;
-use super::circuits::{
-    Caller, CircuitEntry, CircuitKey, CircuitPurpose, ClientRendezvous, Fallback, Given, IntroduceAttempts,
-    PeerChannel, Phase,
-};
+use super::circuits::{CircuitId, CircuitPurpose, Isolation, Target};
 use super::contacts::Contact;
 use super::meetings::{ANSWER_TIME, PLACE_TIME};
-use super::relays::End;
+use super::peer_channel::{Fallback, PeerChannel, Phase};
+use super::rendezvous::{Caller, ClientRendezvous, Given, IntroduceAttempts};
 use crate::circuit::RendezvousRole;
 use crate::messaging::frame::Frame;
 use crate::time::Instant;
@@ -30,9 +28,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// stand on it.
 const TRIES: u8 = 3;
 
-/// Paths that are drawn until there is one without the relay where the two are joined.
-const PATHS: usize = 8;
-
 impl Client {
     // ---- visitor ----
 
@@ -41,15 +36,13 @@ impl Client {
         let now = self.now.instant;
         let waited_for: BTreeSet<ContactId> = self.waits().map(|(_, wait)| wait.contact).collect();
         let is_due = |channel: &PeerChannel| matches!(channel.fallback, Fallback::Keep { from } if from <= now);
-        let due: Vec<(ContactId, CircuitKey)> = self
+        let due: Vec<(ContactId, CircuitId)> = self
             .contacts
             .values()
             .filter_map(|contact| Some((contact.id, contact.channel?)))
-            .filter(|(id, key)| match self.circuits.get(key).map(|managed| &managed.task) {
-                Some(CircuitPurpose::PeerChannel(channel)) => {
-                    matches!(channel.phase, Phase::Open) && is_due(channel) && !waited_for.contains(id)
-                }
-                _ => false,
+            .filter(|(id, key)| {
+                let is_ready = |channel: &PeerChannel| matches!(channel.phase, Phase::Open) && is_due(channel);
+                self.channels.get(key).is_some_and(is_ready) && !waited_for.contains(id)
             })
             .take(MAX_FALLBACKS.saturating_sub(waited_for.len()))
             .collect();
@@ -61,25 +54,25 @@ impl Client {
     }
 
     /// Builds a circuit to a relay where a contact could be met, if there is one.
-    fn prepare_fallback(&mut self, id: ContactId, channel: CircuitKey) -> Option<CircuitKey> {
-        let managed = self.circuits.get(&channel)?;
-        let CircuitPurpose::PeerChannel(channel) = &managed.task else { return None };
-        let meets_at = managed.circuit.path().last()?.identity;
+    fn prepare_fallback(&mut self, id: ContactId, channel: CircuitId) -> Option<CircuitId> {
+        let meets_at = self.circuits.last_hop(channel)?;
+        let channel = self.channels.get(&channel)?;
         let relationship = self.contacts.get(&id)?.relationship()?;
         let generation = relationship.generation.max(channel.generation).saturating_add(1);
         let their_key = relationship.their_key;
         let verification = relationship.secret.verification(relationship.role.other());
-        let relay = *self.relays.meeting_places(&mut self.rng, self.now.instant, 1, &[meets_at]).first()?;
         // What is to be there when that relay is lost cannot lead over it.
-        let (link, path) =
-            (0..PATHS).find_map(|_| self.path(End::Own(relay)).ok().filter(|(_, path)| !path.contains(&meets_at)))?;
+        let target = Target::RendezvousWithout(meets_at);
+        let circuit = self.circuits.open(target, CircuitPurpose::Fallback, Isolation::Exclusive).ok()?;
+        let relay = self.circuits.last_hop(circuit)?;
         let wait = ClientRendezvous::new(&mut self.rng, id, relay, generation, (their_key, verification));
-        self.build(link, &path, CircuitPurpose::ClientRendezvous(Box::new(wait)))
+        self.client_rendezvous.insert(circuit, wait);
+        Some(circuit)
     }
 
     /// The relay keeps the cookie: tells the contact.
-    pub(super) fn offer_fallback(&mut self, key: CircuitKey) {
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get(&key) else {
+    pub(super) fn offer_fallback(&mut self, key: CircuitId) {
+        let Some(wait) = self.client_rendezvous.get(&key) else {
             return;
         };
         let channel = self.contacts.get(&wait.contact).and_then(|contact| contact.channel);
@@ -89,12 +82,18 @@ impl Client {
             // The circuit that it was for has been replaced meanwhile.
             return self.drop_circuit(key);
         };
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
-        else {
+        let Some(wait) = self.client_rendezvous.get_mut(&key) else {
             return;
         };
         let Some(introduction) = wait.introduction(&mut self.rng) else { return };
         self.send_frame(channel, &Frame::Fallback(Box::new(introduction)));
+    }
+
+    /// Drops circuits that only wait and would not be built along the same path today.
+    pub(super) fn drop_outdated_fallbacks(&mut self) {
+        let waiting = self.client_rendezvous.iter().filter(|(_, wait)| wait.seeking.is_none());
+        let outdated: Vec<_> = waiting.map(|(key, _)| *key).filter(|key| !self.circuits.stands(*key)).collect();
+        outdated.into_iter().for_each(|key| self.drop_circuit(key));
     }
 
     /// Nobody can be met there any more, or not yet.
@@ -124,13 +123,14 @@ impl Client {
         let Some(contact) = self.contacts.get(&id) else { return };
         let Some(relationship) = contact.relationship() else { return };
         let places = self.in_turn(relationship.places(), contact.search.tries);
-        let (now, patience, until) =
-            (self.now.instant, self.relays.stretch(PLACE_TIME), self.now.instant + self.relays.stretch(ANSWER_TIME));
-        let wait = self.circuits.values_mut().find_map(|managed| match &mut managed.task {
-            CircuitPurpose::ClientRendezvous(wait) if wait.contact == id && wait.seeking.is_none() => Some(wait),
-            _ => None,
-        });
-        if let Some(wait) = wait {
+        let (now, patience, until) = (
+            self.now.instant,
+            self.circuits.stretch(PLACE_TIME),
+            self.now.instant + self.circuits.stretch(ANSWER_TIME),
+        );
+        let is_idle = |wait: &ClientRendezvous| wait.contact == id && wait.seeking.is_none();
+        if let Some((key, wait)) = self.client_rendezvous.iter_mut().find(|(_, wait)| is_idle(wait)) {
+            self.circuits.set_purpose(*key, CircuitPurpose::ClientRendezvous);
             wait.places = places.into();
             // Where the contact has not been told of it, it cannot come.
             let next = if wait.handshakes.is_empty() { now } else { now + patience };
@@ -155,8 +155,8 @@ impl Client {
         let Some((invitation, handshake)) = self.read_introduction(caller, &*given.introduction) else { return };
         let Some(mut come) = self.answer(caller, invitation, handshake) else { return };
         come.given = Some(Given { tries: given.tries - 1, ..given });
-        let next = self.now.instant + self.relays.stretch(PLACE_TIME);
-        if self.lead_to(invitation.relay, CircuitPurpose::ServiceRendezvous(Box::new(come))).is_ok()
+        let next = self.now.instant + self.circuits.stretch(PLACE_TIME);
+        if self.come(invitation.relay, come).is_ok()
             && let Some(contact) = self.contacts.get_mut(&id)
         {
             contact.search.next = contact.search.next.max(next);
@@ -166,13 +166,10 @@ impl Client {
     /// When a fallback is to be looked for again.
     pub(super) fn fallback_timeout(&self) -> Option<Instant> {
         let now = self.now.instant;
-        let from = |managed: &CircuitEntry| match &managed.task {
-            CircuitPurpose::PeerChannel(channel) => match channel.fallback {
-                Fallback::Keep { from } => Some(from).filter(|from| *from > now),
-                Fallback::Given(_) => None,
-            },
-            _ => None,
+        let from = |channel: &PeerChannel| match channel.fallback {
+            Fallback::Keep { from } => Some(from).filter(|from| *from > now),
+            Fallback::Given(_) => None,
         };
-        self.circuits.values().filter_map(from).min()
+        self.channels.values().filter_map(from).min()
     }
 }

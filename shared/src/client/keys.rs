@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Client;
-use super::api::{Event, Purpose};
+use super::api::Event;
+use super::circuits::relays::jitter;
+use super::circuits::{CircuitPurpose, RequestId};
 use super::contacts::KeyBytes;
-use super::relays::jitter;
-use super::requests::RequestId;
 use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity, UserKey};
@@ -163,7 +163,7 @@ impl Client {
 
     /// In how long the key is due to be published again, as far as that can be known.
     fn renewal_due(&self) -> Option<Duration> {
-        let (at, time) = (self.profile.publish_key_at?, self.clock.known_time(self.now.unix)?);
+        let (at, time) = (self.profile.publish_key_at?, self.circuits.known_time()?);
         Some(Duration::from_millis(at.as_millis().saturating_sub(time.as_millis())))
     }
 
@@ -184,7 +184,7 @@ impl Client {
 
     fn maintain_publishing(&mut self) {
         let now = self.now.instant;
-        let is_due = self.keys.publishing.is_none() && self.keys.renew_after <= now && self.has_circuits();
+        let is_due = self.keys.publishing.is_none() && self.keys.renew_after <= now && self.circuits.has_circuits();
         if is_due && self.renewal_due().is_some_and(|due| due.is_zero()) {
             self.publish_key(true);
         }
@@ -195,7 +195,7 @@ impl Client {
         }
         match &mut publishing.step {
             Step::AwaitTime => {
-                if let Some(time) = self.clock.known_time(self.now.unix) {
+                if let Some(time) = self.circuits.known_time() {
                     publishing.step = Step::ProofOfWork { day: day(time), from: 0 };
                 }
             }
@@ -205,7 +205,7 @@ impl Client {
                     *from += SLICE;
                     return;
                 };
-                let Some(consensus) = &self.directory.consensus else { return };
+                let Some(consensus) = self.circuits.consensus() else { return };
                 let argument = Publication { nonce, day, record: &bytes }.encode();
                 let servers = key_servers(consensus, &record.id());
                 let servers = servers.into_iter().map(|relay| Server::new(relay, now)).collect();
@@ -223,7 +223,7 @@ impl Client {
     }
 
     fn ask_to_publish(&mut self) {
-        if !self.has_circuits() {
+        if !self.circuits.has_circuits() {
             return;
         }
         let now = self.now.instant;
@@ -231,9 +231,10 @@ impl Client {
         let argument = argument.clone();
         let due: Vec<_> = servers.iter().filter(|server| server.is_due(now)).map(|server| server.relay).collect();
         for relay in due {
-            let state = match self.request_from(relay, Purpose::Keys, publish_request(argument.clone())) {
+            let state = match self.circuits.request(relay, CircuitPurpose::UserKeys, publish_request(argument.clone()))
+            {
                 Some(id) => State::UnderWay(id),
-                None if self.relays.is_out_of_reach(&relay) => State::GivenUp,
+                None if self.circuits.relays().is_out_of_reach(&relay) => State::GivenUp,
                 None => State::Waiting,
             };
             self.mark_publishing(relay, state);
@@ -273,7 +274,7 @@ impl Client {
         let Some(Publishing { record, step, renewal, .. }) = self.keys.publishing.take() else { return };
         let kept =
             matches!(step, Step::Ask { servers, .. } if servers.iter().any(|server| server.state == State::Done));
-        if kept && let Some(time) = self.clock.known_time(self.now.unix) {
+        if kept && let Some(time) = self.circuits.known_time() {
             let after = jitter(RENEWAL.0, RENEWAL.1, &mut self.rng).as_millis();
             self.profile.publish_key_at = Some(time.shifted(i64::try_from(after).unwrap_or(i64::MAX)));
             self.put_profile();
@@ -290,12 +291,12 @@ impl Client {
 
     fn maintain_searching(&mut self, id: UserId) {
         let now = self.now.instant;
-        let circuits = self.has_circuits();
+        let circuits = self.circuits.has_circuits();
         let Some(search) = self.keys.searches.get_mut(&id) else { return };
         if search.until <= now {
             return self.end_search(id);
         }
-        let Some(consensus) = self.directory.consensus.as_ref().filter(|_| circuits) else { return };
+        let Some(consensus) = self.circuits.consensus().filter(|_| circuits) else { return };
         if search.servers.is_empty() {
             let servers = key_servers(consensus, &id);
             search.servers = servers.into_iter().map(|relay| Server::new(relay, now)).collect();
@@ -309,9 +310,9 @@ impl Client {
         }
         let Some(server) = search.servers.iter_mut().find(|server| server.is_due(now)) else { return };
         let relay = server.relay;
-        let state = match self.request_from(relay, Purpose::Keys, find_request(&id)) {
+        let state = match self.circuits.request(relay, CircuitPurpose::UserKeys, find_request(&id)) {
             Some(request) => State::UnderWay(request),
-            None if self.relays.is_out_of_reach(&relay) => State::GivenUp,
+            None if self.circuits.relays().is_out_of_reach(&relay) => State::GivenUp,
             None => State::Waiting,
         };
         if let Some(server) = self.search_server(id, |server| server.relay == relay) {

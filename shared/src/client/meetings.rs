@@ -4,15 +4,14 @@
 
 use std::time::Duration;
 
+use super::Client;
 use super::api::{ContactId, ContactState};
-use super::channels::PING_TIME;
-use super::circuits::{
-    Caller, CircuitEntry, CircuitKey, CircuitPurpose, ClientRendezvous, Introduce, IntroduceAttempts, PeerChannel,
-    Phase, Secrets, ServiceRendezvous,
-};
+use super::circuits::relays::NoPath;
+use super::circuits::{CircuitId, CircuitPurpose, Isolation, Target};
 use super::contacts::{Contact, Search, Stage};
-use super::relays::{End, NoPath};
-use super::{Client, HOP_TIME};
+use super::peer_channel::{PeerChannel, Phase, Secrets};
+use super::peer_channels::PING_TIME;
+use super::rendezvous::{Caller, ClientRendezvous, Introduce, IntroduceAttempts, ServiceRendezvous};
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Fragment, split};
 use crate::cell::introduction::{Introduction, IntroductionId, MAX_EFFORT};
@@ -71,58 +70,46 @@ impl Client {
     /// Sends introductions to all who are to be reached and are not.
     pub(super) fn maintain_introductions(&mut self) {
         let now = self.now.instant;
-        let held: Vec<_> = self
-            .circuits
-            .values_mut()
-            .filter_map(|managed| match &mut managed.task {
-                CircuitPurpose::ClientRendezvous(wait) => {
-                    Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1))
-                }
-                _ => None,
-            })
-            .collect();
+        let due_held = |wait: &mut ClientRendezvous| {
+            Some((wait.contact, wait.seeking.as_mut()?.held.take_if(|(at, _)| *at <= now)?.1))
+        };
+        let held: Vec<_> = self.client_rendezvous.values_mut().filter_map(due_held).collect();
         held.into_iter().for_each(|(id, introduction)| self.called(Caller::Contact(id), &introduction));
         let is_due = |wait: &ClientRendezvous| {
             wait.seeking.as_ref().is_some_and(|seeking| seeking.next.min(seeking.until) <= now)
         };
         let waits: Vec<_> = self.waits().filter(|(_, wait)| is_due(wait)).map(|(key, _)| key).collect();
         waits.into_iter().for_each(|key| self.keep_waiting(key));
-        let is_working =
-            |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.work.is_some());
-        self.circuits_where(is_working).into_iter().for_each(|key| self.work(key));
+        let working: Vec<_> =
+            self.introduces.iter().filter(|(_, bring)| bring.work.is_some()).map(|(key, _)| *key).collect();
+        working.into_iter().for_each(|key| self.work(key));
         // Last: where there is no room for more circuits, those who are waited for already come first.
         let due = |contact: &&Contact| contact.channel.is_none() && contact.is_wanted() && contact.search.next <= now;
         let ids: Vec<_> = self.contacts.values().filter(due).map(|contact| contact.id).collect();
         for id in ids {
-            let busy = |managed: &CircuitEntry| match &managed.task {
-                CircuitPurpose::ClientRendezvous(wait) => wait.contact == id,
-                CircuitPurpose::ServiceRendezvous(come) => come.caller == Caller::Contact(id),
-                CircuitPurpose::PeerChannel(channel) => channel.contact == Some(id),
-                _ => false,
-            };
-            if !self.circuits.values().any(busy) && self.ask_for_meeting(id) == Err(NoPath::NotYet) {
+            let is_busy = self.client_rendezvous.values().any(|wait| wait.contact == id)
+                || self.service_rendezvous.values().any(|come| come.caller == Caller::Contact(id))
+                || self.channels.values().any(|channel| channel.contact == Some(id));
+            if !is_busy && self.ask_for_meeting(id) == Err(NoPath::NotYet) {
                 return;
             }
         }
     }
 
-    pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitKey, &ClientRendezvous)> + '_ {
-        self.circuits.iter().filter_map(|(key, managed)| match &managed.task {
-            CircuitPurpose::ClientRendezvous(wait) => Some((*key, &**wait)),
-            _ => None,
-        })
+    pub(super) fn waits(&self) -> impl Iterator<Item = (CircuitId, &ClientRendezvous)> + '_ {
+        self.client_rendezvous.iter().map(|(key, wait)| (*key, wait))
     }
 
     /// Begins to wait for a contact who is sent an introduction.
     fn ask_for_meeting(&mut self, id: ContactId) -> Result<(), NoPath> {
-        if self.directory.consensus.is_none() {
+        if self.circuits.consensus().is_none() {
             return Err(NoPath::NotYet);
         }
         let Some(contact) = self.contacts.get(&id) else { return Ok(()) };
         let (their_key, verification, generation, places) = match (&contact.record.stage, contact.relationship()) {
             (Stage::InviteHeld(invited), _) => {
                 let Ok(invite) = Invite::parse(&invited.invite) else { return Ok(()) };
-                if invite.is_over(self.network_now().unix) {
+                if invite.is_over(self.circuits.network_now().unix) {
                     return self.invite_is_over(id);
                 }
                 (invite.key, invite.verification(), 1, invite.places)
@@ -139,28 +126,12 @@ impl Client {
             self.search_failed(id);
             return Ok(());
         }
-        let spare = self.spare_rendezvous();
-        let relay = match spare {
-            Some((_, relay)) => relay,
-            None => *self.relays.meeting_places(&mut self.rng, now, 1, &[]).first().ok_or(NoPath::TooFew)?,
-        };
+        let key = self.circuits.open(Target::Rendezvous, CircuitPurpose::ClientRendezvous, Isolation::Exclusive)?;
+        let Some(relay) = self.circuits.last_hop(key) else { return Err(NoPath::NotYet) };
         let mut wait = ClientRendezvous::new(&mut self.rng, id, relay, generation, (their_key, verification));
         wait.places = places.into();
-        wait.seeking = Some(IntroduceAttempts::new(now, now + self.relays.stretch(ANSWER_TIME)));
-        let task = CircuitPurpose::ClientRendezvous(Box::new(wait));
-        let key = match spare {
-            Some((key, _)) => {
-                if let Some(managed) = self.circuits.get_mut(&key) {
-                    managed.task = task;
-                }
-                self.establish(key);
-                key
-            }
-            None => {
-                let (link, path) = self.path(End::Own(relay))?;
-                self.build(link, &path, task).ok_or(NoPath::NotYet)?
-            }
-        };
+        wait.seeking = Some(IntroduceAttempts::new(now, now + self.circuits.stretch(ANSWER_TIME)));
+        self.client_rendezvous.insert(key, wait);
         self.keep_waiting(key);
         Ok(())
     }
@@ -173,9 +144,11 @@ impl Client {
         tries: u32,
     ) -> Vec<(RelayIdentity, IntroductionId)> {
         let now = self.now.instant;
-        let consensus = self.directory.consensus.as_ref();
+        let consensus = self.circuits.consensus();
         places.retain(|(relay, _)| consensus.is_some_and(|consensus| consensus.relay(relay).is_some()));
-        places.sort_by_key(|(relay, _)| self.relays.is_failing(relay, now) || self.relays.is_out_of_reach(relay));
+        places.sort_by_key(|(relay, _)| {
+            self.circuits.relays().is_failing(relay, now) || self.circuits.relays().is_out_of_reach(relay)
+        });
         let tries = usize::try_from(tries).unwrap_or_default();
         let first = tries.checked_rem(places.len()).unwrap_or(0);
         places.rotate_left(first);
@@ -183,46 +156,35 @@ impl Client {
     }
 
     /// The circuit reaches its rendezvous relay.
-    pub(super) fn establish(&mut self, key: CircuitKey) {
-        let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), deadline: due, .. }) =
-            self.circuits.get_mut(&key)
-        else {
-            return;
-        };
-        *due = Some(deadline);
+    pub(super) fn establish(&mut self, key: CircuitId) {
+        let Some(wait) = self.client_rendezvous.get(&key) else { return };
         let message = RelayMessage::EstablishRendezvous(wait.invitation.cookie);
-        self.send_on(key, &message);
+        self.circuits.expect_answer(key);
+        self.circuits.send(key, &message);
     }
 
-    pub(super) fn established(&mut self, key: CircuitKey) {
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), deadline, .. }) =
-            self.circuits.get_mut(&key)
-        else {
-            return;
-        };
+    pub(super) fn established(&mut self, key: CircuitId) {
+        let Some(wait) = self.client_rendezvous.get_mut(&key) else { return };
         if wait.established {
             // It was asked once.
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
+            return self.close_circuit(key, DestroyReason::Protocol);
         }
         wait.established = true;
-        *deadline = None;
+        self.circuits.settled(key);
         if wait.seeking.is_none() {
             return self.offer_fallback(key);
         }
         // Introductions whose circuits are there already have waited for this.
-        let is_ready = |managed: &CircuitEntry| {
-            managed.circuit.is_open() && matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.wait == key)
-        };
-        self.circuits_where(is_ready).into_iter().for_each(|key| self.bring(key));
+        let is_ready = |(id, bring): &(&CircuitId, &Introduce)| bring.wait == key && self.circuits.is_open(**id);
+        let ready: Vec<_> = self.introduces.iter().filter(is_ready).map(|(id, _)| *id).collect();
+        ready.into_iter().for_each(|key| self.bring(key));
     }
 
     /// Brings the introduction to another place, or gives up.
-    fn keep_waiting(&mut self, key: CircuitKey) {
+    fn keep_waiting(&mut self, key: CircuitId) {
         let now = self.now.instant;
-        let step = self.relays.stretch(PLACE_TIME);
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
-        else {
+        let step = self.circuits.stretch(PLACE_TIME);
+        let Some(wait) = self.client_rendezvous.get_mut(&key) else {
             return;
         };
         let Some(seeking) = &mut wait.seeking else { return };
@@ -244,35 +206,36 @@ impl Client {
 
     /// Brings the introduction to the next place; `false` if there is no way there now, but perhaps later: to a guard, say,
     /// while it is the only one whose link is open.
-    fn bring_to_next(&mut self, key: CircuitKey) -> bool {
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
-        else {
+    fn bring_to_next(&mut self, key: CircuitId) -> bool {
+        let Some(wait) = self.client_rendezvous.get_mut(&key) else {
             return true;
         };
         let Some((relay, id)) = wait.places.pop_front() else { return true };
-        let way = self.way_to(relay);
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
-        else {
+        let opened = self.circuits.open(Target::Named(relay), CircuitPurpose::Introduce, Isolation::Exclusive);
+        let Some(wait) = self.client_rendezvous.get_mut(&key) else { return true };
+        let circuit = match opened {
+            Ok(circuit) => circuit,
+            // With the budget spent, the next place fares no better; a place without a path may have one later.
+            Err(_) => {
+                wait.places.push_back((relay, id));
+                return false;
+            }
+        };
+        let Some(message) = wait.introduction(&mut self.rng) else {
+            self.circuits.close(circuit, DestroyReason::Requested);
             return true;
         };
-        let Ok(way) = way else {
-            wait.places.push_back((relay, id));
-            return false;
-        };
-        let Some(message) = wait.introduction(&mut self.rng) else { return true };
         let introduction = Introduction { id, nonce: 0, handshake: message };
         let bring = Introduce { wait: key, contact: wait.contact, introduction, sent: None, work: None, rounds: 0 };
-        // If that fails after all, the next place is tried soon.
-        let _ = self.go(way, CircuitPurpose::Introduce(Box::new(bring)));
+        self.introduces.insert(circuit, bring);
         true
     }
 
     /// A link or a circuit has opened: introductions for which there was no way until now may be brought.
     pub(super) fn bring_held_up(&mut self) {
         let now = self.now.instant;
-        for managed in self.circuits.values_mut() {
-            if let CircuitPurpose::ClientRendezvous(wait) = &mut managed.task
-                && wait.handshakes.is_empty()
+        for wait in self.client_rendezvous.values_mut() {
+            if wait.handshakes.is_empty()
                 && let Some(seeking) = &mut wait.seeking
             {
                 seeking.next = now;
@@ -281,62 +244,48 @@ impl Client {
     }
 
     /// The circuit reaches the introduction relay: hands the introduction over, once somebody can come.
-    pub(super) fn bring(&mut self, key: CircuitKey) {
+    pub(super) fn bring(&mut self, key: CircuitId) {
         let now = self.now.instant;
-        let deadline = now + self.relays.stretch(HOP_TIME);
-        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), .. }) = self.circuits.get(&key) else { return };
-        let (wait, introduction) = (bring.wait, bring.introduction.clone());
-        let established = match self.circuits.get_mut(&wait).map(|managed| &mut managed.task) {
-            Some(CircuitPurpose::ClientRendezvous(wait)) if wait.established => {
-                if let Some(seeking) = &mut wait.seeking {
-                    (seeking.sent, seeking.round) = (Some(now), None);
-                }
-                true
-            }
-            Some(CircuitPurpose::ClientRendezvous(_)) => false,
+        let Some(bring) = self.introduces.get_mut(&key) else { return };
+        let Some(wait) = self.client_rendezvous.get_mut(&bring.wait) else {
             // It is not wanted any more.
-            _ => return self.drop_circuit(key),
+            return self.drop_circuit(key);
         };
-        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), deadline: due, .. }) =
-            self.circuits.get_mut(&key)
-        else {
-            return;
-        };
-        // While it waits for the other circuit, it goes by that one's time.
-        *due = established.then_some(deadline);
-        if !established {
-            return;
+        if !wait.established {
+            // The time limit of the other circuit applies.
+            return self.circuits.expect_answer_some_time(key);
+        }
+        if let Some(seeking) = &mut wait.seeking {
+            (seeking.sent, seeking.round) = (Some(now), None);
         }
         bring.sent = Some(now);
-        for fragment in introduction.to_relay() {
-            self.send_on(key, &RelayMessage::Introduce1(fragment));
+        self.circuits.expect_answer(key);
+        for fragment in bring.introduction.to_relay() {
+            self.circuits.send(key, &RelayMessage::Introduce1(fragment));
         }
     }
 
     /// The introduction relay has answered.
-    pub(super) fn brought(&mut self, key: CircuitKey, effort: u8, seed: [u8; 16]) {
-        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), deadline, .. }) = self.circuits.get_mut(&key)
-        else {
-            return;
-        };
+    pub(super) fn brought(&mut self, key: CircuitId, effort: u8, seed: [u8; 16]) {
+        let Some(bring) = self.introduces.get_mut(&key) else { return };
         if effort == 0 {
             let (wait, sent) = (bring.wait, bring.sent);
             self.taken(wait, sent);
             return self.drop_circuit(key);
         }
         if effort > MAX_EFFORT || bring.work.is_some() {
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
+            return self.close_circuit(key, DestroyReason::Protocol);
         }
         bring.rounds += 1;
         if bring.rounds > MAX_WORK_ROUNDS {
             // It has too much to do even for those who have worked.
             return self.drop_circuit(key);
         }
-        *deadline = None;
+        self.circuits.expect_answer_some_time(key);
         // What has not been enough is not tried again.
         bring.work = Some((effort, seed, bring.introduction.nonce.wrapping_add(1)));
         let (wait, until) = (bring.wait, self.now.instant + WORK_TIME);
-        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&wait)
+        if let Some(wait) = self.client_rendezvous.get_mut(&wait)
             && let Some(seeking) = &mut wait.seeking
         {
             seeking.until = seeking.until.max(until);
@@ -346,9 +295,9 @@ impl Client {
 
     /// A relay has taken the introduction that it was handed at this time: from how long that took one can tell for how long
     /// it may cross with one of the contact's.
-    fn taken(&mut self, wait: CircuitKey, sent: Option<Instant>) {
+    fn taken(&mut self, wait: CircuitId, sent: Option<Instant>) {
         let now = self.now.instant;
-        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&wait)
+        if let Some(wait) = self.client_rendezvous.get_mut(&wait)
             && let Some(seeking) = &mut wait.seeking
             && let Some(sent) = sent.filter(|_| seeking.sent == sent)
         {
@@ -357,13 +306,10 @@ impl Client {
     }
 
     /// Does some of the work that an introduction relay wants.
-    fn work(&mut self, key: CircuitKey) {
-        let Some(CircuitEntry { task: CircuitPurpose::Introduce(bring), circuit, .. }) = self.circuits.get_mut(&key)
-        else {
-            return;
-        };
+    fn work(&mut self, key: CircuitId) {
+        let Some(bring) = self.introduces.get_mut(&key) else { return };
         let Some((effort, seed, from)) = bring.work else { return };
-        let Some(relay) = circuit.path().last().map(|hop| hop.identity) else { return };
+        let Some(relay) = self.circuits.last_hop(key) else { return };
         let found = bring.introduction.work(&relay, &seed).search(u32::from(effort), from, WORK_STEP);
         match found {
             None => bring.work = Some((effort, seed, from.wrapping_add(WORK_STEP))),
@@ -376,28 +322,27 @@ impl Client {
     }
 
     /// One third of the answer of whoever has come; at the third the two are joined.
-    pub(super) fn answer_fragment(&mut self, key: CircuitKey, fragment: &Fragment) {
-        let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) = self.circuits.get_mut(&key)
-        else {
+    pub(super) fn answer_fragment(&mut self, key: CircuitId, fragment: &Fragment) {
+        let Some(wait) = self.client_rendezvous.get_mut(&key) else {
             return;
         };
         let message = match wait.answer.push(fragment) {
             Ok(None) => return,
             Ok(Some(message)) => message,
-            Err(_) => return self.close_circuit(key, Some(DestroyReason::Protocol)),
+            Err(_) => return self.close_circuit(key, DestroyReason::Protocol),
         };
         let (contact, generation) = (wait.contact, wait.invitation.generation);
         let answer = message.get(..SERVER_MESSAGE_LEN).unwrap_or_default();
         let stream = wait.handshakes.iter().find_map(|handshake| handshake.finish(answer).ok());
-        let Some(stream) = stream else { return self.close_circuit(key, Some(DestroyReason::Protocol)) };
+        let Some(stream) = stream else { return self.close_circuit(key, DestroyReason::Protocol) };
         self.join(key, RendezvousRole::Client, stream, Some(contact), generation);
     }
 
     /// Nobody has come.
-    pub(super) fn wait_lost(&mut self, key: CircuitKey, wait: &ClientRendezvous) {
-        let is_for_it =
-            |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.wait == key);
-        self.circuits_where(is_for_it).into_iter().for_each(|key| self.drop_circuit(key));
+    pub(super) fn wait_lost(&mut self, key: CircuitId, wait: &ClientRendezvous) {
+        let for_it: Vec<_> =
+            self.introduces.iter().filter(|(_, bring)| bring.wait == key).map(|(key, _)| *key).collect();
+        for_it.into_iter().for_each(|key| self.drop_circuit(key));
         match &wait.seeking {
             None => self.fallback_lost(wait.contact),
             // Nobody could have come yet: another way is tried at once.
@@ -409,8 +354,7 @@ impl Client {
     /// An introduction may not have arrived: the next place is tried at once.
     pub(super) fn bring_lost(&mut self, bring: &Introduce) {
         let now = self.now.instant;
-        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) =
-            self.circuits.get_mut(&bring.wait)
+        if let Some(wait) = self.client_rendezvous.get_mut(&bring.wait)
             && let Some(seeking) = wait.seeking.as_mut().filter(|_| !wait.places.is_empty())
         {
             seeking.next = seeking.next.min(now);
@@ -448,9 +392,10 @@ impl Client {
             return;
         }
         let Ok(invite) = Invite::parse(&invited.invite) else { return };
-        let Some(consensus) = &self.directory.consensus else { return };
-        let gone = |relay: &RelayIdentity| consensus.relay(relay).is_none() || self.relays.is_failing(relay, now);
-        let too_close = |relay: &RelayIdentity| gone(relay) || self.relays.is_out_of_reach(relay);
+        let Some(consensus) = self.circuits.consensus() else { return };
+        let gone =
+            |relay: &RelayIdentity| consensus.relay(relay).is_none() || self.circuits.relays().is_failing(relay, now);
+        let too_close = |relay: &RelayIdentity| gone(relay) || self.circuits.relays().is_out_of_reach(relay);
         let name = &contact.record.name;
         let message = if invite.places.iter().all(|(relay, _)| gone(relay)) {
             format!(
@@ -487,8 +432,7 @@ impl Client {
     /// Somebody has sent an introduction: comes where it says, if they may be met now.
     pub(super) fn called(&mut self, caller: Caller, introduction: &Introduction) {
         let Some((invitation, handshake)) = self.read_introduction(caller, &introduction.handshake) else { return };
-        let coming = |managed: &&CircuitEntry| matches!(&managed.task, CircuitPurpose::ServiceRendezvous(come) if come.caller == caller);
-        if self.circuits.values().filter(coming).count() >= MAX_COMING {
+        if self.service_rendezvous.values().filter(|come| come.caller == caller).count() >= MAX_COMING {
             return;
         }
         if let Caller::Contact(id) = caller
@@ -501,7 +445,15 @@ impl Client {
         }
         let Some(come) = self.answer(caller, invitation, handshake) else { return };
         // If there is no way, whoever has asked will ask again.
-        let _ = self.lead_to(invitation.relay, CircuitPurpose::ServiceRendezvous(Box::new(come)));
+        let _ = self.come(invitation.relay, come);
+    }
+
+    /// Opens a circuit to where an introduction says.
+    pub(super) fn come(&mut self, relay: RelayIdentity, come: ServiceRendezvous) -> Result<(), NoPath> {
+        let (target, purpose) = (Target::Named(relay), CircuitPurpose::ServiceRendezvous);
+        let circuit = self.circuits.open(target, purpose, Isolation::Exclusive)?;
+        self.service_rendezvous.insert(circuit, come);
+        Ok(())
     }
 
     /// What an introduction says; nothing if it does not come from this caller.
@@ -559,15 +511,14 @@ impl Client {
             Some(round) => (round * rounds).clamp(least, most),
             None => CROSSING_TIME,
         };
-        Some(seeking.sent? + self.relays.stretch(crossing))
+        Some(seeking.sent? + self.circuits.stretch(crossing))
     }
 
     /// Keeps an introduction of somebody who will most likely come by ours: if they do not, theirs counts.
     fn hold(&mut self, id: ContactId, introduction: &Introduction) {
         let Some(until) = self.crossing_until(id, HOLDING_ROUNDS) else { return };
         let key = self.waits().find(|(_, wait)| wait.contact == id).map(|(key, _)| key);
-        if let Some(CircuitEntry { task: CircuitPurpose::ClientRendezvous(wait), .. }) =
-            key.and_then(|key| self.circuits.get_mut(&key))
+        if let Some(wait) = key.and_then(|key| self.client_rendezvous.get_mut(&key))
             && let Some(seeking) = &mut wait.seeking
         {
             seeking.held = Some((until, Box::new(introduction.clone())));
@@ -575,16 +526,12 @@ impl Client {
     }
 
     /// The circuit reaches the rendezvous relay that somebody has named.
-    pub(super) fn arrive(&mut self, key: CircuitKey) {
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        let CircuitPurpose::ServiceRendezvous(come) = core::mem::replace(&mut managed.task, CircuitPurpose::Spare)
-        else {
-            return;
-        };
-        let ServiceRendezvous { caller, cookie, generation, answer, stream, .. } = *come;
+    pub(super) fn arrive(&mut self, key: CircuitId) {
+        let Some(come) = self.service_rendezvous.remove(&key) else { return };
+        let ServiceRendezvous { caller, cookie, generation, answer, stream, .. } = come;
         for fragment in split(&*answer) {
             let cookie = (fragment.index == 0).then_some(cookie);
-            self.send_on(key, &RelayMessage::Rendezvous1 { cookie, fragment });
+            self.circuits.send(key, &RelayMessage::Rendezvous1 { cookie, fragment });
         }
         match caller {
             Caller::Invite(invite) => self.join_by_invite(key, invite, stream),
@@ -604,14 +551,14 @@ impl Client {
 
     // ---- joined ----
 
-    fn join_by_invite(&mut self, key: CircuitKey, invite: u64, stream: KeyStream) {
+    fn join_by_invite(&mut self, key: CircuitId, invite: u64, stream: KeyStream) {
         self.begin_channel(key, RendezvousRole::Service, stream, None, 1, Phase::AwaitRequest { invite });
     }
 
     /// Joined to somebody who is known: the visitor speaks first.
     fn join(
         &mut self,
-        key: CircuitKey,
+        key: CircuitId,
         side: RendezvousRole,
         stream: KeyStream,
         id: Option<ContactId>,
@@ -634,7 +581,7 @@ impl Client {
 
     fn begin_channel(
         &mut self,
-        key: CircuitKey,
+        key: CircuitId,
         side: RendezvousRole,
         mut stream: KeyStream,
         contact: Option<ContactId>,
@@ -643,14 +590,14 @@ impl Client {
     ) {
         let keys = CircuitKeys::from(&mut stream);
         let secrets = Secrets::read(&mut stream);
-        let deadline = self.now.instant + self.relays.stretch(MEETING_TIME);
-        let patience = self.relays.stretch(PING_TIME);
-        if let Some(managed) = self.circuits.get_mut(&key) {
-            managed.circuit.join(side, &keys);
-            managed.deadline = Some(deadline);
-            let channel = PeerChannel::new(contact, side, generation, secrets, phase, patience, self.now.instant);
-            managed.task = CircuitPurpose::PeerChannel(Box::new(channel));
-        }
+        let deadline = self.now.instant + self.circuits.stretch(MEETING_TIME);
+        let patience = self.circuits.stretch(PING_TIME);
+        self.client_rendezvous.remove(&key);
+        self.circuits.join(key, side, &keys);
+        self.circuits.settled(key);
+        self.circuits.set_deadline(key, deadline);
+        let channel = PeerChannel::new(contact, side, generation, secrets, phase, patience, self.now.instant);
+        self.channels.insert(key, channel);
         if side == RendezvousRole::Client
             && let Some(id) = contact
         {
@@ -687,10 +634,7 @@ impl Client {
             let held = seeking.held.as_ref().map(|(at, _)| *at);
             held.into_iter().fold(seeking.next.min(seeking.until), Instant::min)
         });
-        let working = self
-            .circuits
-            .values()
-            .any(|managed| matches!(&managed.task, CircuitPurpose::Introduce(bring) if bring.work.is_some()));
+        let working = self.introduces.values().any(|bring| bring.work.is_some());
         waits.chain(working.then_some(now)).min()
     }
 }

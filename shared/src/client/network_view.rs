@@ -144,7 +144,7 @@ impl RelayView {
 mod tests {
     use super::*;
     use crate::client::api::Event;
-    use crate::client::directory::network_events;
+    use crate::client::circuits::network_events;
     use crate::crypto::keys::IdentityKeypair;
     use crate::netdir::{Authority, AuthorityKeypair, ConsensusDraft, ExitPolicy};
 

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Client;
 use super::api::ContactId;
-use super::circuits::{Caller, CircuitEntry, CircuitKey, CircuitPurpose, IntroPointCircuit};
+use super::circuits::relays::{NoPath, jitter};
+use super::circuits::{CircuitId, CircuitPurpose, Isolation, Target};
 use super::contacts::{Contact, Introductions, KeyBytes, OpenInvite, Relationship};
-use super::relays::{End, NoPath, jitter};
+use super::rendezvous::Caller;
 use crate::cell::DestroyReason;
 use crate::cell::fragment::{Assembler, Fragment};
 use crate::cell::introduction::{AUTH_KEYS_PER_CELL, IntroAuthKey, Introduction, IntroductionId, MAX_PARTS};
@@ -62,6 +63,17 @@ pub(super) struct IntroPointRecord {
     retiring: bool,
 }
 
+/// Taking introductions at one relay.
+pub(super) struct IntroPointCircuit {
+    pub(super) point: IntroPoint,
+    /// The ids that the relay was given last, without those that only fill up; none while it was given no list.
+    pub(super) sent: Option<Vec<IntroductionId>>,
+    /// How many lists it has not confirmed yet.
+    pub(super) unconfirmed: u32,
+    /// An introduction that is coming in.
+    pub(super) incoming: Assembler,
+}
+
 /// The pool at work.
 #[derive(Debug, Default)]
 pub(super) struct IntroPointManager {
@@ -79,7 +91,7 @@ struct Listed {
 
 impl Client {
     pub(super) fn maintain_intro_points(&mut self) {
-        if self.directory.consensus.is_none() {
+        if self.circuits.consensus().is_none() {
             return;
         }
         let began = *self.pool.began.get_or_insert(self.now.instant);
@@ -102,8 +114,8 @@ impl Client {
 
     /// Lets go of relays whose time is over.
     fn retire(&mut self, began: Instant) {
-        let Some(consensus) = &self.directory.consensus else { return };
-        let clock = self.network_now().unix.as_secs();
+        let Some(consensus) = self.circuits.consensus() else { return };
+        let clock = self.circuits.network_now().unix.as_secs();
         let long_online = self.now.instant.saturating_since(began) >= ONLINE_TIME;
         let (contacts, invites) = (&self.contacts, &self.invites);
         let invited = |slot: &IntroPointRecord| {
@@ -147,25 +159,28 @@ impl Client {
     /// Ends circuits to relays that are not of the pool any more.
     fn drop_points(&mut self) {
         let of_pool = |point: &IntroPoint| self.profile.slots.iter().any(|slot| slot.point == *point);
-        let gone =
-            |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::IntroPoint(task) if !of_pool(&task.point));
-        self.circuits_where(gone).into_iter().for_each(|key| self.drop_circuit(key));
+        let gone: Vec<_> =
+            self.intro_circuits.iter().filter(|(_, task)| !of_pool(&task.point)).map(|(key, _)| *key).collect();
+        gone.into_iter().for_each(|key| self.drop_circuit(key));
     }
 
     /// Looks for relays for empty places.
     fn fill_pool(&mut self) {
         let now = self.now.instant;
         let in_use = self.profile.slots.iter().filter(|slot| !slot.retiring && slot.absent_since.is_none()).count();
-        if in_use >= INTRO_POINTS || self.pool.next_fill.is_some_and(|next| now < next) || !self.has_guard() {
+        if in_use >= INTRO_POINTS
+            || self.pool.next_fill.is_some_and(|next| now < next)
+            || !self.circuits.has_open_link()
+        {
             return;
         }
         let taken: Vec<_> = self.profile.slots.iter().map(|slot| slot.point.relay).collect();
-        let chosen = self.relays.meeting_places(&mut self.rng, now, INTRO_POINTS - in_use, &taken);
+        let chosen = self.circuits.choose_rendezvous_relays(INTRO_POINTS - in_use, &taken);
         self.pool.next_fill = (chosen.len() < INTRO_POINTS - in_use).then(|| now + FILL_PAUSE);
         if chosen.is_empty() {
             return;
         }
-        let clock = self.network_now().unix.as_secs();
+        let clock = self.circuits.network_now().unix.as_secs();
         for relay in chosen {
             let mut salt = [0; 8];
             self.rng.fill_bytes(&mut salt);
@@ -177,10 +192,6 @@ impl Client {
         }
         self.put_profile();
         self.pool.changed = true;
-    }
-
-    fn has_guard(&self) -> bool {
-        self.links.values().any(super::links::Link::is_open)
     }
 
     /// The relays of the pool that contacts are told of.
@@ -203,14 +214,16 @@ impl Client {
         let points: Vec<IntroPoint> =
             self.profile.slots.iter().filter(|slot| slot.absent_since.is_none()).map(|slot| slot.point).collect();
         for point in points {
-            let stands = |managed: &CircuitEntry| matches!(&managed.task, CircuitPurpose::IntroPoint(task) if task.point == point);
-            if self.circuits.values().any(stands) || self.relays.is_failing(&point.relay, now) {
+            if self.intro_circuits.values().any(|task| task.point == point)
+                || self.circuits.relays().is_failing(&point.relay, now)
+            {
                 continue;
             }
             let task = IntroPointCircuit { point, sent: None, unconfirmed: 0, incoming: Assembler::default() };
-            match self.path(End::Own(point.relay)) {
-                Ok((link, path)) => {
-                    self.build(link, &path, CircuitPurpose::IntroPoint(Box::new(task)));
+            let target = Target::Chosen(point.relay);
+            match self.circuits.open(target, CircuitPurpose::IntroPoint, Isolation::Exclusive) {
+                Ok(circuit) => {
+                    self.intro_circuits.insert(circuit, task);
                 }
                 Err(NoPath::NotYet) => return,
                 // It has become related to our guards: another one takes its place.
@@ -240,10 +253,8 @@ impl Client {
         }
     }
 
-    pub(super) fn point_reached(&mut self, key: CircuitKey) {
-        if let Some(managed) = self.circuits.get_mut(&key) {
-            managed.deadline = None;
-        }
+    pub(super) fn point_reached(&mut self, key: CircuitId) {
+        self.circuits.settled(key);
         self.pool.changed = true;
     }
 
@@ -268,30 +279,19 @@ impl Client {
 
     /// Gives each relay of the pool its list, if that has changed.
     fn send_lists(&mut self) {
-        let keys: Vec<_> = self
-            .circuits
-            .iter()
-            .filter_map(|(key, managed)| match &managed.task {
-                CircuitPurpose::IntroPoint(task) if managed.circuit.is_open() => Some((*key, task.point)),
-                _ => None,
-            })
-            .collect();
+        let open = self.intro_circuits.iter().filter(|(key, _)| self.circuits.is_open(**key));
+        let keys: Vec<_> = open.map(|(key, task)| (*key, task.point)).collect();
         for (key, point) in keys {
             let auth_keys: Vec<IntroAuthKey> = self.list(&point).iter().map(|listed| listed.auth_key).collect();
             let ids: Vec<IntroductionId> = auth_keys.iter().map(IntroAuthKey::id).collect();
-            let deadline = self.now.instant + self.relays.stretch(super::HOP_TIME);
-            let Some(CircuitEntry { task: CircuitPurpose::IntroPoint(task), deadline: due, .. }) =
-                self.circuits.get_mut(&key)
-            else {
-                continue;
-            };
+            let Some(task) = self.intro_circuits.get_mut(&key) else { continue };
             // The first is sent even where nobody is on it: whoever watches sees no difference.
             if task.sent.as_ref() == Some(&ids) {
                 continue;
             }
             task.sent = Some(ids);
             task.unconfirmed += 1;
-            *due = Some(deadline);
+            self.circuits.expect_answer(key);
             // 1, 2, 4, … parts: at most MAX_PARTS, since the list is no longer than these hold.
             let parts = auth_keys.len().div_ceil(AUTH_KEYS_PER_CELL).next_power_of_two().max(1);
             let missing = parts * AUTH_KEYS_PER_CELL - auth_keys.len();
@@ -304,22 +304,19 @@ impl Client {
             list.sort_unstable_by_key(|auth_key| auth_key.0);
             for (part, auth_keys) in (0..).zip(list.as_chunks::<AUTH_KEYS_PER_CELL>().0) {
                 let message = RelayMessage::EstablishIntro { part, of: parts as u8, auth_keys: Box::new(*auth_keys) };
-                self.send_on(key, &message);
+                self.circuits.send(key, &message);
             }
         }
     }
 
-    pub(super) fn point_established(&mut self, key: CircuitKey) {
-        let Some(CircuitEntry { task: CircuitPurpose::IntroPoint(task), deadline, .. }) = self.circuits.get_mut(&key)
-        else {
-            return;
-        };
+    pub(super) fn point_established(&mut self, key: CircuitId) {
+        let Some(task) = self.intro_circuits.get_mut(&key) else { return };
         if task.unconfirmed == 0 {
-            return self.close_circuit(key, Some(DestroyReason::Protocol));
+            return self.close_circuit(key, DestroyReason::Protocol);
         }
         task.unconfirmed -= 1;
         if task.unconfirmed == 0 {
-            *deadline = None;
+            self.circuits.settled(key);
             self.publish_invites();
         }
     }
@@ -357,11 +354,8 @@ impl Client {
 
     fn place_invite(&mut self, id: u64) {
         // Places that stand already come first: there the invite is known soonest.
-        let stands = |point: &IntroPoint| {
-            self.circuits.values().any(
-                |managed| matches!(&managed.task, CircuitPurpose::IntroPoint(task) if task.point == *point && task.sent.is_some()),
-            )
-        };
+        let stands =
+            |point: &IntroPoint| self.intro_circuits.values().any(|task| task.point == *point && task.sent.is_some());
         let mut points: Vec<IntroPoint> = self.points().collect();
         points.sort_by_key(|point| !stands(point));
         let relays: Vec<RelayIdentity> = points.iter().map(|point| point.relay).take(INVITE_RELAYS).collect();
@@ -382,13 +376,10 @@ impl Client {
             let Some(invite) = self.invites.get(&id) else { continue };
             let stands = |(relay, auth_key): &(RelayIdentity, [u8; 16])| {
                 let id = IntroAuthKey(*auth_key).id();
-                self.circuits.values().any(|managed| match &managed.task {
-                    CircuitPurpose::IntroPoint(task) => {
-                        task.point.relay == *relay
-                            && task.unconfirmed == 0
-                            && task.sent.as_ref().is_some_and(|sent| sent.contains(&id))
-                    }
-                    _ => false,
+                self.intro_circuits.values().any(|task| {
+                    task.point.relay == *relay
+                        && task.unconfirmed == 0
+                        && task.sent.as_ref().is_some_and(|sent| sent.contains(&id))
                 })
             };
             if invite.record.places.is_empty() || !invite.record.places.iter().all(stands) {
@@ -400,7 +391,7 @@ impl Client {
 
     /// Ends invites whose time is over, and gives places to those that have none.
     fn end_invites(&mut self) {
-        let now = self.network_now().unix;
+        let now = self.circuits.network_now().unix;
         let over = self.invites.iter().filter(|(_, invite)| is_over(invite.record.expires, now));
         let over: Vec<u64> = over.map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.end_invite(id));
@@ -420,8 +411,8 @@ impl Client {
     // ---- introductions ----
 
     /// One third of an introduction has come.
-    pub(super) fn introduction_fragment(&mut self, key: CircuitKey, fragment: &Fragment) {
-        let Some(CircuitEntry { task: CircuitPurpose::IntroPoint(task), .. }) = self.circuits.get_mut(&key) else {
+    pub(super) fn introduction_fragment(&mut self, key: CircuitId, fragment: &Fragment) {
+        let Some(task) = self.intro_circuits.get_mut(&key) else {
             return;
         };
         let point = task.point;
@@ -432,7 +423,7 @@ impl Client {
                     self.introduced(&point, &introduction);
                 }
             }
-            Err(_) => self.close_circuit(key, Some(DestroyReason::Protocol)),
+            Err(_) => self.close_circuit(key, DestroyReason::Protocol),
         }
     }
 

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::api::{BatchId, ContactId, DeliveryState, Event, HistoryEntry, MessageId, Output, Write};
-use super::circuits::CircuitKey;
+use super::circuits::CircuitId;
 use crate::time::UnixTime;
 
 /// What follows once a batch is durable.
@@ -22,11 +22,11 @@ pub(super) enum AfterPersist {
     /// Messages from this contact below this sequence number of a session, the last of them with this id, are stored: say so.
     Stored { contact: ContactId, session: u64, received: u64, last: MessageId },
     /// What this circuit waited for is stored: say so there.
-    Greeted(CircuitKey),
+    Greeted(CircuitId),
     /// What a contact has to be told is stored: tell it, if it is there.
     Decided(ContactId),
     /// Where a contact takes introductions is stored: say so on this circuit.
-    PointsKept(CircuitKey),
+    PointsKept(CircuitId),
 }
 
 /// Collects writes.
@@ -217,14 +217,14 @@ mod tests {
     fn what_follows_waits_for_its_batch_and_all_before() {
         let mut store = Store::default();
         let mut outputs = VecDeque::new();
-        store.then(AfterPersist::PointsKept(CircuitKey(0)));
+        store.then(AfterPersist::PointsKept(CircuitId(0)));
         assert_eq!(store.flush(&mut outputs).len(), 1, "nothing was written, so nothing has to wait");
         for n in 1..=2 {
             store.put(format!("contact/{n}"), &n);
-            store.then(AfterPersist::PointsKept(CircuitKey(n)));
+            store.then(AfterPersist::PointsKept(CircuitId(n)));
             assert!(store.flush(&mut outputs).is_empty());
         }
-        store.then(AfterPersist::PointsKept(CircuitKey(3)));
+        store.then(AfterPersist::PointsKept(CircuitId(3)));
         assert!(store.flush(&mut outputs).is_empty(), "what follows keeps its turn");
         assert_eq!(outputs.len(), 2);
         assert_eq!(store.persisted(BatchId(0)).len(), 1);

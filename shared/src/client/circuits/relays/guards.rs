@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use rand_core::Rng;
 
+use super::super::link::address;
 use super::below;
 use super::failures::Failures;
 use super::parameters::{DAY, Span};
 use super::table::{Index, Table};
-use crate::client::links::address;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::{RelayEntry, RelayRole};
 use crate::time::Instant;

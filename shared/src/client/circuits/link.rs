@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
-use super::api::{LinkId, Output};
-use super::circuits::CircuitKey;
+use super::CircuitId;
 use crate::cell::{CELL_LEN, Cell, CircId, LinkEnd};
+use crate::client::api::{LinkId, Output};
 use crate::crypto::keys::RelayIdentity;
 use crate::link::{self, Initiator, LinkStep, MAX_CELLS, Padding, RelayAddressee, padded_count};
 use crate::netdir::{LinkUrl, RelayEntry};
@@ -19,7 +19,7 @@ const OPEN_TIME: Duration = Duration::from_secs(5);
 /// A link to a guard.
 pub(super) struct Link {
     pub(super) guard: RelayIdentity,
-    pub(super) circuits: BTreeMap<CircId, CircuitKey>,
+    pub(super) circuits: BTreeMap<CircId, CircuitId>,
     state: State,
     /// When to give up, or the next moment to look.
     deadline: Instant,

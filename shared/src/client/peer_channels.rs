@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::Client;
 use super::api::{ContactId, ContactState, DeliveryState, Event, MessageId};
-use super::circuits::{CircuitEntry, CircuitKey, CircuitPurpose, Fallback, PeerChannel, Phase, Secrets};
+use super::circuits::CircuitId;
 use super::contacts::{Arrival, Contact, Established, ReceiveError, Search, Stage};
+use super::peer_channel::{Fallback, PeerChannel, Phase, Secrets};
 use super::store::AfterPersist;
 use crate::cell::DestroyReason;
 use crate::cell::message::StreamId;
-use crate::circuit::{JOINED_STREAM, Received, RendezvousRole};
+use crate::circuit::RendezvousRole;
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
 use crate::rendezvous::{IntroPoint, RelationshipRole};
@@ -97,63 +98,37 @@ impl Phase {
 pub(super) struct Violation;
 
 impl Client {
-    /// The circuit has received something of a stream.
-    pub(super) fn channel_received(&mut self, key: CircuitKey, received: Received) {
-        match received {
-            Received::Data(stream, data) => self.channel_data(key, stream, &data),
-            Received::Ended(..) => self.close_circuit(key, Some(DestroyReason::Protocol)),
-            _ => {}
-        }
-    }
-
     /// Takes what the other client sent.
-    fn channel_data(&mut self, key: CircuitKey, stream: StreamId, data: &[u8]) {
+    pub(super) fn channel_data(&mut self, key: CircuitId, stream: StreamId, data: &[u8]) {
         let Some(channel) = self.channel(key) else { return };
         channel.unanswered = None;
         channel.reader.push(data);
         loop {
             let Some(channel) = self.channel(key) else { return };
             let outcome = match channel.reader.next() {
-                Ok(None) => return self.consumed(key, stream),
+                Ok(None) => return self.circuits.consumed(key, stream),
                 Ok(Some(frame)) => self.frame(key, frame),
                 Err(_) => Err(Violation),
             };
             if outcome.is_err() {
-                return self.close_circuit(key, Some(DestroyReason::Protocol));
+                return self.close_circuit(key, DestroyReason::Protocol);
             }
         }
     }
 
-    pub(super) fn channel(&mut self, key: CircuitKey) -> Option<&mut PeerChannel> {
-        match self.circuits.get_mut(&key) {
-            Some(CircuitEntry { task: CircuitPurpose::PeerChannel(channel), .. }) => Some(channel),
-            _ => None,
-        }
+    pub(super) fn channel(&mut self, key: CircuitId) -> Option<&mut PeerChannel> {
+        self.channels.get_mut(&key)
     }
 
-    pub(super) fn send_frame(&mut self, key: CircuitKey, frame: &Frame) {
+    pub(super) fn send_frame(&mut self, key: CircuitId, frame: &Frame) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        let mut cells = Vec::new();
-        managed.circuit.write(JOINED_STREAM, &bytes, &mut cells);
-        let (link, waiting) = (managed.link, managed.circuit.waiting(JOINED_STREAM));
-        self.send_cells(link, &cells);
-        if waiting > MAX_WAITING {
-            self.close_circuit(key, Some(DestroyReason::ResourceLimit));
+        if self.circuits.write(key, &bytes) > MAX_WAITING {
+            self.close_circuit(key, DestroyReason::ResourceLimit);
         }
     }
 
-    /// What a cell of a stream brought is read: the other end may send more.
-    fn consumed(&mut self, key: CircuitKey, stream: StreamId) {
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        let mut cells = Vec::new();
-        managed.circuit.consumed(stream, &mut cells);
-        let link = managed.link;
-        self.send_cells(link, &cells);
-    }
-
-    fn frame(&mut self, key: CircuitKey, frame: Frame) -> Result<(), Violation> {
+    fn frame(&mut self, key: CircuitId, frame: Frame) -> Result<(), Violation> {
         let Some(channel) = self.channel(key) else { return Ok(()) };
         let contact = channel.contact;
         match (&channel.phase, frame) {
@@ -227,7 +202,7 @@ impl Client {
     // ---- the greeting ----
 
     /// What has come is stored first; then this is said, and the next phase begins.
-    pub(super) fn store_and_say(&mut self, key: CircuitKey, say: Frame, next: Phase) {
+    pub(super) fn store_and_say(&mut self, key: CircuitId, say: Frame, next: Phase) {
         if let Some(channel) = self.channel(key) {
             channel.phase = Phase::Storing { say, next: Box::new(next) };
             self.store.then(AfterPersist::Greeted(key));
@@ -235,7 +210,7 @@ impl Client {
     }
 
     /// What a greeting had to store is on disk.
-    pub(super) fn greeted(&mut self, key: CircuitKey) {
+    pub(super) fn greeted(&mut self, key: CircuitId) {
         let Some(channel) = self.channel(key) else { return };
         match core::mem::replace(&mut channel.phase, Phase::AwaitResumed) {
             Phase::Storing { say, next } => {
@@ -253,7 +228,7 @@ impl Client {
     }
 
     /// Says how far this side has come.
-    pub(super) fn say_resume(&mut self, key: CircuitKey, id: ContactId) {
+    pub(super) fn say_resume(&mut self, key: CircuitId, id: ContactId) {
         let receipts = !self.profile.no_receipts;
         let Some(generation) = self.channel(key).map(|channel| channel.generation) else { return };
         let Some(contact) = self.contacts.get(&id) else { return };
@@ -271,7 +246,7 @@ impl Client {
     /// The other has said how far it has come: with its session, what it has stored in it.
     fn resumed(
         &mut self,
-        key: CircuitKey,
+        key: CircuitId,
         id: ContactId,
         session: Option<(u64, Option<MessageId>)>,
         read: Option<MessageId>,
@@ -309,18 +284,17 @@ impl Client {
         Ok(())
     }
 
-    fn set_phase(&mut self, key: CircuitKey, phase: Phase) {
+    fn set_phase(&mut self, key: CircuitId, phase: Phase) {
         if let Some(channel) = self.channel(key) {
             channel.phase = phase;
         }
     }
 
     /// From now on this circuit carries the contact.
-    fn carried(&mut self, key: CircuitKey, id: ContactId) {
+    fn carried(&mut self, key: CircuitId, id: ContactId) {
         let now = self.now.instant;
-        let Some(managed) = self.circuits.get_mut(&key) else { return };
-        managed.deadline = None;
-        let CircuitPurpose::PeerChannel(channel) = &mut managed.task else { return };
+        self.circuits.settled(key);
+        let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.ping_at = now + PING_INTERVAL;
         let (is_open, generation, side) = (matches!(channel.phase, Phase::Open), channel.generation, channel.side);
         let Some(contact) = self.contacts.get_mut(&id) else { return };
@@ -356,7 +330,7 @@ impl Client {
     // ---- sessions that are out of step ----
 
     /// The two do not share a session any more, or do not agree on what was said in it: begins a new one.
-    fn mend(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
+    fn mend(&mut self, key: CircuitId, id: ContactId) -> Result<(), Violation> {
         let has_welcome = |contact: &Contact| contact.met().is_some_and(|met| met.welcome.is_some());
         if self.contacts.get(&id).is_some_and(has_welcome) {
             // It is on its way, and begins one.
@@ -376,14 +350,14 @@ impl Client {
     /// The other has begun a new session.
     fn renewed(
         &mut self,
-        key: CircuitKey,
+        key: CircuitId,
         id: ContactId,
         identity: [u8; 32],
         one_time_key: [u8; 32],
     ) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let role = contact.relationship().ok_or(Violation)?.role;
-        let Some(CircuitEntry { task: CircuitPurpose::PeerChannel(channel), .. }) = self.circuits.get_mut(&key) else {
+        let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
         if matches!(channel.phase, Phase::Renewing(_)) && role == RelationshipRole::Inviter {
@@ -406,15 +380,9 @@ impl Client {
     }
 
     /// What begins a session has come, the first one or a new one.
-    fn welcomed(
-        &mut self,
-        key: CircuitKey,
-        id: ContactId,
-        identity: [u8; 32],
-        pre_key: &[u8],
-    ) -> Result<(), Violation> {
+    fn welcomed(&mut self, key: CircuitId, id: ContactId, identity: [u8; 32], pre_key: &[u8]) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
-        let Some(CircuitEntry { task: CircuitPurpose::PeerChannel(channel), .. }) = self.circuits.get_mut(&key) else {
+        let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
         let side = channel.side;
@@ -439,7 +407,7 @@ impl Client {
 
     // ---- where to find each other ----
 
-    fn points_changed(&mut self, key: CircuitKey, id: ContactId, points: Vec<IntroPoint>) -> Result<(), Violation> {
+    fn points_changed(&mut self, key: CircuitId, id: ContactId, points: Vec<IntroPoint>) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         let relationship = contact.record.relationship.as_mut().ok_or(Violation)?;
         if relationship.their_points != points {
@@ -450,7 +418,7 @@ impl Client {
         Ok(())
     }
 
-    fn points_kept(&mut self, key: CircuitKey, id: ContactId) -> Result<(), Violation> {
+    fn points_kept(&mut self, key: CircuitId, id: ContactId) -> Result<(), Violation> {
         let offered = self.channel(key).and_then(|channel| channel.pending_points.take()).ok_or(Violation)?;
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         if let Some(relationship) = &mut contact.record.relationship {
@@ -465,7 +433,7 @@ impl Client {
 
     fn envelope(
         &mut self,
-        key: CircuitKey,
+        key: CircuitId,
         id: ContactId,
         sequence: u64,
         message: MessageId,
@@ -489,7 +457,7 @@ impl Client {
         }
     }
 
-    fn acknowledged(&mut self, key: CircuitKey, id: ContactId, received: u64) -> Result<(), Violation> {
+    fn acknowledged(&mut self, key: CircuitId, id: ContactId, received: u64) -> Result<(), Violation> {
         let contact = self.contacts.get_mut(&id).ok_or(Violation)?;
         // More than was ever sent, as far as we know: what we know is not the newest.
         if contact.acknowledged(received, &mut self.store) { Ok(()) } else { self.mend(key, id) }
@@ -597,10 +565,9 @@ impl Client {
         let now = self.now.instant;
         let mut due = Vec::new();
         let mut dead = Vec::new();
-        for (key, managed) in &mut self.circuits {
+        for (key, channel) in &mut self.channels {
             // Until a greeting is over it has its own time limit.
-            let is_greeted = managed.deadline.is_none();
-            let CircuitPurpose::PeerChannel(channel) = &mut managed.task else { continue };
+            let is_greeted = !self.circuits.has_deadline(*key);
             if channel.unanswered.is_some_and(|since| since + channel.patience <= now) {
                 dead.push(*key);
             } else if channel.ping_at <= now {
@@ -616,7 +583,7 @@ impl Client {
             self.send_frame(key, &Frame::Ping(number));
         }
         for key in dead {
-            self.close_circuit(key, Some(DestroyReason::Timeout));
+            self.close_circuit(key, DestroyReason::Timeout);
         }
         let silent = |contact: &Contact| contact.typing.theirs.is_some_and(|until| until <= now);
         let silent: Vec<_> =
@@ -634,7 +601,7 @@ impl Client {
     }
 
     /// A joined circuit is gone.
-    pub(super) fn channel_lost(&mut self, key: CircuitKey, channel: &PeerChannel) {
+    pub(super) fn channel_lost(&mut self, key: CircuitId, channel: &PeerChannel) {
         let Some(id) = channel.contact else { return };
         self.stopped_typing(id);
         if self.contacts.get(&id).is_some_and(|contact| contact.channel == Some(key)) {

@@ -24,7 +24,7 @@ pub use self::parameters::{
     GUARD_LIFETIME_PARAMETERS, LENGTH_PARAMETERS, MIDDLE_LIFETIME_PARAMETERS, SUBNET_PARAMETER,
 };
 pub use self::path::{End, MAX_HOPS, NoPath};
-pub(super) use self::path::{hop, hops};
+pub(in crate::client) use self::path::{hop, hops};
 use self::second_hops::SecondHops;
 pub use self::second_hops::{SECOND_HOPS, SecondHop};
 use self::table::{Index, Table};
@@ -280,7 +280,7 @@ fn below(end: u64, rng: &mut impl Rng) -> Option<u64> {
 }
 
 /// Between `from` and `to`, at random.
-pub(super) fn jitter(from: Duration, to: Duration, rng: &mut impl Rng) -> Duration {
+pub(in crate::client) fn jitter(from: Duration, to: Duration, rng: &mut impl Rng) -> Duration {
     let span = u64::try_from(to.saturating_sub(from).as_millis()).unwrap_or(u64::MAX).max(1);
     from + Duration::from_millis(rng.next_u64() % span)
 }

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use rand_core::Rng as _;
 
-use super::api::{Event, NetworkView, Output, Purpose};
-use super::network_view::relays_in_parts;
+use super::counts::CloseCause;
 use super::relays::jitter;
 use super::requests::RequestId;
-use super::store::Key;
-use super::{Client, Restored};
+use super::{CircuitManager, CircuitPurpose};
+use crate::cell::DestroyReason;
+use crate::client::api::{Event, NetworkView, Output};
+use crate::client::network_view::relays_in_parts;
+use crate::client::store::Key;
 use crate::crypto::keys::RelayIdentity;
 use crate::link::Padding;
 use crate::netdir::{Authorities, Consensus, ConsensusDigest, ConsensusError, ConsensusUpdate, Validity};
@@ -44,7 +46,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The list of relays, and the search for the next one.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct ConsensusFetch {
     pub(super) consensus: Option<Consensus>,
     /// Whether somebody is looking at it.
     pub(super) watched: bool,
@@ -78,7 +80,7 @@ enum Source {
     Relay(RequestId),
 }
 
-impl Directory {
+impl ConsensusFetch {
     /// With the list of an earlier run.
     pub(super) const fn new(consensus: Option<Consensus>, now: Instant) -> Self {
         Self {
@@ -109,20 +111,22 @@ impl Directory {
     }
 }
 
-impl Restored {
-    /// The list that an earlier run has left, if it is one of this network; what it is worth today is seen later.
-    pub(super) fn consensus(&self, authorities: &Authorities) -> Option<Consensus> {
-        Consensus::verify_signatures(self.consensus.as_deref()?, authorities).ok()
-    }
+/// The consensus that an earlier run has stored, if this network's authorities signed it. Whether it is still valid is
+/// checked later.
+pub(in super::super) fn restore_consensus(bytes: Option<&[u8]>, authorities: &Authorities) -> Option<Consensus> {
+    Consensus::verify_signatures(bytes?, authorities).ok()
 }
 
 /// A consensus that was checked against these authorities, as events: one about the whole, then its relays in parts.
-pub(super) fn network_events(consensus: &Consensus, authorities: &Authorities) -> impl Iterator<Item = Event> {
+pub(in super::super) fn network_events(
+    consensus: &Consensus,
+    authorities: &Authorities,
+) -> impl Iterator<Item = Event> {
     let network = Event::Network { network: Box::new(NetworkView::new(consensus, authorities)) };
     [network].into_iter().chain(relays_in_parts(consensus).map(|list| Event::Relays { list }))
 }
 
-impl Client {
+impl CircuitManager {
     /// Begins with the list of an earlier run, if it still counts.
     pub(super) fn begin_directory(&mut self) {
         if self.directory.consensus.is_none() {
@@ -151,7 +155,7 @@ impl Client {
     /// When to look after the directory again.
     pub(super) fn directory_timeout(&self) -> Option<Instant> {
         let now = self.now.instant;
-        let Directory { due, under_way, stranded, .. } = &self.directory;
+        let ConsensusFetch { due, under_way, stranded, .. } = &self.directory;
         let due = [*due, *due + CIRCUIT_WAIT].into_iter().filter(|_| under_way.is_none());
         let stranded = stranded.map(|since| since + STRANDED.0);
         let ends = self.directory.consensus.as_ref().map(|consensus| {
@@ -194,7 +198,10 @@ impl Client {
         self.error("directory", message);
         self.directory.ran_out = true;
         let circuits: Vec<_> = self.circuits.keys().copied().collect();
-        circuits.into_iter().for_each(|key| self.drop_circuit(key));
+        for id in circuits {
+            // Their users have to hear of it, though it is nobody's fault.
+            self.close_and_tell(id, CloseCause::Said(Some(DestroyReason::Requested)), false);
+        }
         for (id, mut link) in core::mem::take(&mut self.links) {
             // Their guards have done nothing wrong; but they are to hear that the circuits are over.
             let _ = link.flush(id, &mut self.rng, self.now.instant, &mut self.outputs);
@@ -210,7 +217,7 @@ impl Client {
     /// Looks for a new list when the relays of this one cannot be reached at all.
     fn notice_stranded(&mut self) {
         let now = self.now.instant;
-        if self.directory.consensus.is_none() || self.links.values().any(super::links::Link::is_open) {
+        if self.directory.consensus.is_none() || self.has_open_link() {
             self.directory.stranded = None;
             return;
         }
@@ -237,7 +244,7 @@ impl Client {
                 // Without one there are no more relays.
                 if let Some(relay) = self.relay_to_ask(&asked) {
                     let request = consensus_update::request(held.as_ref());
-                    if let Some(id) = self.request_from(relay, Purpose::Directory, request) {
+                    if let Some(id) = self.request(relay, CircuitPurpose::Consensus, request) {
                         self.directory.under_way = Some(Source::Relay(id));
                         self.directory.asked.push(relay);
                         return true;
@@ -302,7 +309,7 @@ impl Client {
     }
 
     /// A direct source has answered.
-    pub(super) fn fetched(&mut self, source: usize, answer: Result<Vec<u8>, String>) {
+    pub(in super::super) fn consensus_fetched(&mut self, source: usize, answer: Result<Vec<u8>, String>) {
         let Some(Source::Direct(asked, held)) = self.directory.under_way else { return };
         if asked != source {
             return;
@@ -347,7 +354,7 @@ impl Client {
             Ok(Some(consensus)) => {
                 let padding = Padding::of(Some(&consensus));
                 self.links.values_mut().for_each(|link| link.padding = padding);
-                self.store.put_bytes(Key::Consensus.to_string(), consensus.as_bytes().to_vec());
+                self.put_record(Key::Consensus, consensus.as_bytes().to_vec());
                 self.directory.consensus = Some(consensus);
                 self.show_network();
                 self.directory.rounds = 0;
@@ -367,8 +374,14 @@ impl Client {
         }
     }
 
+    /// Shows the consensus, and each that follows, to whoever watches it.
+    pub(in super::super) fn watch_network(&mut self, watch: bool) {
+        self.directory.watched = watch;
+        self.show_network();
+    }
+
     /// Tells who is looking what the list says.
-    pub(super) fn show_network(&mut self) {
+    fn show_network(&mut self) {
         if let Some(consensus) = self.directory.consensus.as_ref().filter(|_| self.directory.watched) {
             let events = network_events(consensus, &self.config.authorities);
             self.outputs.extend(events.map(Output::Event));
@@ -394,7 +407,7 @@ impl Client {
     }
 
     /// Both clocks, the wall clock's put right as far as the network's time is known.
-    pub(super) fn network_now(&self) -> Now {
+    pub(in super::super) fn network_now(&self) -> Now {
         Now { unix: self.network_time().0, ..self.now }
     }
 

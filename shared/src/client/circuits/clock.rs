@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Client;
-use super::api::{Event, Purpose};
 use super::relays::jitter;
 use super::requests::RequestId;
-use super::store::Key;
+use super::{CircuitManager, CircuitPurpose};
+use crate::client::api::Event;
+use crate::client::store::Key;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::SKEW_TOLERANCE;
 use crate::services::{self, read_time};
@@ -48,7 +48,7 @@ const TELL: i64 = 10 * 60 * 1000;
 
 /// What is kept of the clock from start to start.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct ClockRecord {
+pub(in super::super) struct ClockRecord {
     /// How many milliseconds the network's time was ahead of the own clock.
     skew: i64,
 }
@@ -125,7 +125,12 @@ impl NetworkClock {
     }
 }
 
-impl Client {
+impl CircuitManager {
+    /// The network's time, if relays have told it.
+    pub(in super::super) fn known_time(&self) -> Option<UnixTime> {
+        self.clock.known_time(self.now.unix)
+    }
+
     /// Compares the clocks; called before anything else when time has gone by.
     pub(super) fn watch_clocks(&mut self) {
         let Some(jump) = self.clock.jump(self.now) else { return };
@@ -181,7 +186,7 @@ impl Client {
                 }
                 return;
             };
-            let Some(id) = self.request_from(relay, Purpose::Clock, services::time::request()) else { return };
+            let Some(id) = self.request(relay, CircuitPurpose::Clock, services::time::request()) else { return };
             if let Some(round) = &mut self.clock.round {
                 round.under_way.push(id);
                 round.asked.push(relay);
@@ -226,7 +231,7 @@ impl Client {
         let known = self.clock.skew.replace(skew).or(self.clock.maybe.first().copied());
         let tolerance = i64::try_from(KNOWN_TOLERANCE.as_millis()).unwrap_or(i64::MAX);
         if known.is_none_or(|known| known.abs_diff(skew) > tolerance.unsigned_abs()) {
-            self.store.put(Key::Clock.to_string(), &ClockRecord { skew });
+            self.put_record(Key::Clock, serde_json::to_vec(&ClockRecord { skew }).unwrap_or_default());
         }
         self.plan_fetch_anew(known.unwrap_or(0).abs_diff(skew));
         let is_news = self.clock.told.is_none_or(|told| told.abs_diff(skew) > TELL.unsigned_abs());

@@ -205,11 +205,11 @@ impl Relays {
 }
 
 /// The hops of a path, as circuits need them; nothing if a relay has left the consensus.
-pub(in super::super) fn hops(consensus: &Consensus, path: &[RelayIdentity]) -> Option<Vec<Hop>> {
+pub(in crate::client) fn hops(consensus: &Consensus, path: &[RelayIdentity]) -> Option<Vec<Hop>> {
     path.iter().map(|id| consensus.relay(id).map(hop)).collect()
 }
 
 /// A relay as circuits need it.
-pub(in super::super) fn hop(relay: &RelayEntry) -> Hop {
+pub(in crate::client) fn hop(relay: &RelayEntry) -> Hop {
     Hop { identity: relay.identity, onion_key: relay.onion_key }
 }
