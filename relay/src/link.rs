@@ -289,7 +289,7 @@ where
 fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>, now: Now) {
     match item {
         Item::Cells(cells) => link.handle_forwarded(now.instant, &cells, line),
-        Item::LinkEvent(note) => link.handle_note(now, *note, line),
+        Item::LinkEvent(event) => link.handle_event(now, *event, line),
     }
 }
 
@@ -297,8 +297,8 @@ fn handle_item(link: &mut RelayLink<LinkHandle>, item: Item, line: &mut Line<'_>
 fn refuse_rest(inbox: &mut mpsc::UnboundedReceiver<Item>, switchboard: &Arc<Switchboard>) {
     inbox.close();
     while let Ok(item) = inbox.try_recv() {
-        if let Item::LinkEvent(note) = item {
-            switchboard.refuse(*note, DestroyReason::ConnectFailed);
+        if let Item::LinkEvent(event) = item {
+            switchboard.refuse(*event, DestroyReason::ConnectFailed);
         }
     }
 }

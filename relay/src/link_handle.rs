@@ -1,7 +1,8 @@
 //! A link, as the relay's other links know it, and what they hand to it.
 
 use allium_shared::cell::Cell;
-use allium_shared::relay::circuits::{LinkEvent, StreamWakers};
+use allium_shared::relay::link_event::LinkEvent;
+use allium_shared::relay::streams::StreamWakers;
 use tokio::sync::mpsc;
 
 /// What reaches the owner of a link from the relay's other links.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allium_shared::netdir::RelayEntry;
-use allium_shared::relay::circuits;
+use allium_shared::relay::keys as circuit_keys;
 use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
 use allium_shared::time::Now;
 use tokio::sync::watch;
@@ -56,7 +56,7 @@ impl Stored {
 /// Reviews the keys until the end: hands each ring to the relay's circuits, and says in `entry` which key is to be published.
 pub async fn run(
     mut stored: Stored,
-    circuits: Arc<circuits::RelayKeys>,
+    circuits: Arc<circuit_keys::RelayKeys>,
     entry: watch::Sender<RelayEntry>,
     clock: Clock,
     mut shutdown: Shutdown,
@@ -91,7 +91,7 @@ pub async fn run(
     }
 }
 
-fn adopt(ring: OnionRing, circuits: &circuits::RelayKeys, entry: &watch::Sender<RelayEntry>) {
+fn adopt(ring: OnionRing, circuits: &circuit_keys::RelayKeys, entry: &watch::Sender<RelayEntry>) {
     let key = ring.public();
     circuits.onion.replace(ring);
     let changed = entry.send_if_modified(|entry| {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use allium_shared::netdir::{FamilyKeypair, RelayEntry, SoftwareVersion};
-use allium_shared::relay::circuits;
+use allium_shared::relay::keys as circuit_keys;
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::relay::onion_keys::OnionKeys;
 use allium_shared::relay::services::{SharedUserKeys, relay_services};
@@ -92,7 +92,7 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     let mirror = DirectoryMirror(Arc::clone(&directory));
     let user_keys = SharedUserKeys::new(user_keys);
     let services = Arc::new(relay_services(mirror, &user_keys, config.source));
-    let circuits = Arc::new(circuits::RelayKeys { identity, onion, services });
+    let circuits = Arc::new(circuit_keys::RelayKeys { identity, onion, services });
     let network = *authorities.network().as_bytes();
     let keys = Arc::new(LinkKeys { network, link, circuits: Arc::clone(&circuits) });
     let switchboard = Switchboard::new(keys, Arc::clone(&directory), clock, config.queue_memory, link::spawn)?;

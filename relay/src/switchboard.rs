@@ -4,21 +4,20 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::DerefMut;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use allium_shared::cell::introduction::{Introduction, IntroductionId};
-use allium_shared::cell::message::Cookie;
-use allium_shared::cell::{CELL_LEN, Cell, CircId, DestroyReason};
+use allium_shared::cell::{CELL_LEN, Cell, DestroyReason};
 use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
-use allium_shared::relay::circuits::LinkEvent;
 use allium_shared::relay::handshakes::Request;
-use allium_shared::relay::introductions::{IntroductionTable, Verdict};
+use allium_shared::relay::introductions::IntroductionTable;
 use allium_shared::relay::link::{LinkKeys, Switch};
+use allium_shared::relay::link_event::LinkEvent;
 use allium_shared::relay::memory::{self, LinkLoad, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
-use allium_shared::time::Instant;
+use allium_shared::relay::tables::{LinkTable, Tables};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -75,8 +74,8 @@ pub struct Switchboard {
     clock: Clock,
     waiting: Mutex<RendezvousTable<LinkHandle>>,
     introductions: Mutex<IntroductionTable<LinkHandle>>,
-    /// The links to each relay, the one that was first here first.
-    relays: Mutex<HashMap<RelayIdentity, Vec<LinkHandle>>>,
+    /// The links to other relays.
+    relays: Mutex<LinkTable<LinkHandle>>,
     memory: Arc<Memory>,
     loads: Mutex<HashMap<u64, (LinkHandle, Arc<LinkLoad>)>>,
     handshakes: Handshakes,
@@ -109,7 +108,7 @@ impl Switchboard {
             clock,
             waiting: Mutex::new(RendezvousTable::new(MAX_WAITING)),
             introductions: Mutex::new(introductions),
-            relays: Mutex::new(HashMap::new()),
+            relays: Mutex::default(),
             memory: Arc::new(Memory::new(memory)),
             loads: Mutex::new(HashMap::new()),
             handshakes: Handshakes::start()?,
@@ -168,11 +167,7 @@ impl Switchboard {
 
     /// A link to this relay stands: circuits may be extended over it.
     pub(crate) fn register(&self, relay: RelayIdentity, link: &LinkHandle) {
-        let mut relays = lock(&self.relays);
-        let links = relays.entry(relay).or_default();
-        if !links.contains(link) {
-            links.push(link.clone());
-        }
+        lock(&self.relays).add(relay, link);
     }
 
     /// A link begins to carry cells, or is about to.
@@ -182,10 +177,7 @@ impl Switchboard {
 
     /// A link is gone.
     pub(crate) fn withdraw(&self, link: &LinkHandle) {
-        lock(&self.relays).retain(|_, links| {
-            links.retain(|other| other != link);
-            !links.is_empty()
-        });
+        lock(&self.relays).remove(link);
         lock(&self.loads).remove(&link.id());
         self.handshakes.forget(link);
     }
@@ -198,17 +190,17 @@ impl Switchboard {
         Some((addressee, entry.url.as_str().to_owned()))
     }
 
-    /// Hands a note to the owner of a link; one that opens a circuit comes back as a failure when the link is gone.
-    pub(crate) fn tell(&self, link: &LinkHandle, note: LinkEvent<LinkHandle>) {
-        let Err(mpsc::error::SendError(Item::LinkEvent(note))) = link.send(Item::LinkEvent(Box::new(note))) else {
+    /// Hands an event to the owner of a link; one that opens a circuit comes back as a failure when the link is gone.
+    pub(crate) fn tell(&self, link: &LinkHandle, event: LinkEvent<LinkHandle>) {
+        let Err(mpsc::error::SendError(Item::LinkEvent(event))) = link.send(Item::LinkEvent(Box::new(event))) else {
             return;
         };
-        self.refuse(*note, DestroyReason::LinkClosed);
+        self.refuse(*event, DestroyReason::LinkClosed);
     }
 
     /// Says to whoever wanted a circuit opened that it cannot be.
-    pub(crate) fn refuse(&self, note: LinkEvent<LinkHandle>, reason: DestroyReason) {
-        if let Some((origin, failure)) = note.into_failure(reason) {
+    pub(crate) fn refuse(&self, event: LinkEvent<LinkHandle>, reason: DestroyReason) {
+        if let Some((origin, failure)) = event.into_failure(reason) {
             // When the origin is gone too, nobody is left to tell.
             let _ = origin.send(Item::LinkEvent(Box::new(failure)));
         }
@@ -231,20 +223,20 @@ impl Switchboard {
         self.tell(&link, LinkEvent::Shed);
     }
 
-    fn connect(self: &Arc<Self>, relay: RelayIdentity, note: LinkEvent<LinkHandle>) {
+    fn connect(self: &Arc<Self>, relay: RelayIdentity, event: LinkEvent<LinkHandle>) {
         // Held until the new link is there: two who want the same relay want one link.
         let mut relays = lock(&self.relays);
-        if let Some(link) = relays.get(&relay).and_then(|links| links.first()).cloned() {
+        if let Some(link) = relays.find(&relay).cloned() {
             drop(relays);
-            return self.tell(&link, note);
+            return self.tell(&link, event);
         }
         let (Some((addressee, url)), Some(admission)) = (self.find(&relay), self.admit(Direction::Outbound)) else {
-            return self.refuse(note, DestroyReason::ConnectFailed);
+            return self.refuse(event, DestroyReason::ConnectFailed);
         };
         let (handle, inbox) = self.new_handle();
-        relays.insert(relay, vec![handle.clone()]);
+        relays.add(relay, &handle);
         drop(relays);
-        self.tell(&handle, note);
+        self.tell(&handle, event);
         (self.open_link)(Arc::clone(self), NewLink { admission, handle, inbox, addressee, url });
     }
 }
@@ -288,20 +280,30 @@ impl Drop for Admission {
 /// The switchboard, as a link's state machine sees it.
 pub(crate) struct Line<'a>(pub(crate) &'a Arc<Switchboard>);
 
-impl Switch for Line<'_> {
+impl Tables for Line<'_> {
     type Link = LinkHandle;
 
+    fn rendezvous(&mut self) -> impl DerefMut<Target = RendezvousTable<LinkHandle>> {
+        lock(&self.0.waiting)
+    }
+
+    fn introductions(&mut self) -> impl DerefMut<Target = IntroductionTable<LinkHandle>> {
+        lock(&self.0.introductions)
+    }
+}
+
+impl Switch for Line<'_> {
     fn forward(&mut self, link: &LinkHandle, cells: Vec<Cell>) {
         // The link's owner has told, or is about to tell, all circuits that the link is gone.
         let _ = link.send(Item::Cells(cells));
     }
 
-    fn tell(&mut self, link: &LinkHandle, note: LinkEvent<LinkHandle>) {
-        self.0.tell(link, note);
+    fn tell(&mut self, link: &LinkHandle, event: LinkEvent<LinkHandle>) {
+        self.0.tell(link, event);
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<LinkHandle>) {
-        self.0.connect(relay, note);
+    fn connect(&mut self, relay: RelayIdentity, event: LinkEvent<LinkHandle>) {
+        self.0.connect(relay, event);
     }
 
     fn answer(&mut self, request: Request<LinkHandle>) {
@@ -314,30 +316,6 @@ impl Switch for Line<'_> {
 
     fn padding(&self) -> Padding {
         Padding::of(self.0.directory.current().as_deref())
-    }
-
-    fn establish(&mut self, cookie: Cookie, circuit: (LinkHandle, CircId)) -> bool {
-        lock(&self.0.waiting).establish(cookie, circuit)
-    }
-
-    fn withdraw(&mut self, cookie: &Cookie, circuit: &(LinkHandle, CircId)) {
-        lock(&self.0.waiting).withdraw(cookie, circuit);
-    }
-
-    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(LinkHandle, CircId)> {
-        lock(&self.0.waiting).take(cookie)
-    }
-
-    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(LinkHandle, CircId)) -> bool {
-        lock(&self.0.introductions).take(ids, circuit)
-    }
-
-    fn release_ids(&mut self, ids: &[IntroductionId], circuit: &(LinkHandle, CircId)) {
-        lock(&self.0.introductions).release(ids, circuit);
-    }
-
-    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<LinkHandle> {
-        lock(&self.0.introductions).introduce(now, introduction)
     }
 
     fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity> {

@@ -3,6 +3,7 @@
 //! Where only a holder of keys gets past a seal, the bytes say what such a holder sends: behind every key there may be
 //! somebody who does not keep to the protocol.
 
+use std::ops::DerefMut;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,12 +28,17 @@ use allium_shared::netdir::{
     Authorities, Authority, AuthorityKeypair, Consensus, ConsensusDraft, ConsensusUpdate, Difference, ExitPolicy,
     RelayDescriptor, RelayEntry, RelayRole, Roles, Validity,
 };
-use allium_shared::relay::circuits::{Circuits, LinkEvent, Outlet, RelayKeys, StreamWakers};
+use allium_shared::relay::circuits::Circuits;
 use allium_shared::relay::handshakes::Request;
-use allium_shared::relay::introductions::{IntroductionTable, Verdict};
+use allium_shared::relay::introductions::IntroductionTable;
+use allium_shared::relay::keys::RelayKeys;
+use allium_shared::relay::link_event::LinkEvent;
 use allium_shared::relay::onion_keys::{KeyTimes, OnionRing};
+use allium_shared::relay::outlet::Outlet;
 use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::services::{Document, Mirror, SharedUserKeys, relay_services};
+use allium_shared::relay::streams::StreamWakers;
+use allium_shared::relay::tables::Tables;
 use allium_shared::relay::user_keys::UserKeys;
 use allium_shared::services::{PUBLISH_EFFORT, Publication, UserId, day, key_answer, read_key_answer};
 use allium_shared::time::{Instant, Now, UnixTime};
@@ -460,7 +466,7 @@ pub fn relay(data: &[u8]) {
             }
             5 => {
                 let note = choices.note();
-                links[usize::from(link)].handle_note(clock(now), note, &mut Port { this: link, hub: &mut hub });
+                links[usize::from(link)].handle_event(clock(now), note, &mut Port { this: link, hub: &mut hub });
             }
             6 => {
                 now = now + Duration::from_millis(100 * u64::from(choices.byte()));
@@ -476,7 +482,7 @@ pub fn relay(data: &[u8]) {
                 hub.notes.extend(answers.map(|(link, answered)| (link, answered.into())));
             }
             let Some((to, note)) = hub.notes.pop() else { break };
-            links[usize::from(to)].handle_note(clock(now), note, &mut Port { this: to, hub: &mut hub });
+            links[usize::from(to)].handle_event(clock(now), note, &mut Port { this: to, hub: &mut hub });
         }
         for (link, cell) in std::mem::take(&mut hub.sent) {
             // Of several with one id the newest: the others are gone, as far as the relay knows.
@@ -676,28 +682,20 @@ impl Outlet for Port<'_> {
         }
     }
 
-    fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {
-        self.hub.cookies.establish(cookie, (self.this, circ))
+    fn tables(&mut self) -> &mut impl Tables<Link = u8> {
+        self.hub
+    }
+}
+
+impl Tables for Hub {
+    type Link = u8;
+
+    fn rendezvous(&mut self) -> impl DerefMut<Target = RendezvousTable<u8>> {
+        &mut self.cookies
     }
 
-    fn withdraw(&mut self, cookie: &Cookie, circ: CircId) {
-        self.hub.cookies.withdraw(cookie, &(self.this, circ));
-    }
-
-    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(u8, CircId)> {
-        self.hub.cookies.take(cookie)
-    }
-
-    fn take_ids(&mut self, ids: &[IntroductionId], circ: CircId) -> bool {
-        self.hub.introductions.take(ids, &(self.this, circ))
-    }
-
-    fn release_ids(&mut self, ids: &[IntroductionId], circ: CircId) {
-        self.hub.introductions.release(ids, &(self.this, circ));
-    }
-
-    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<u8> {
-        self.hub.introductions.introduce(now, introduction)
+    fn introductions(&mut self) -> impl DerefMut<Target = IntroductionTable<u8>> {
+        &mut self.introductions
     }
 }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use thiserror::Error;
 
-use super::circuits::{Circuits, LinkEvent, Outlet, RelayKeys, StreamWakers};
+use super::circuits::Circuits;
 use super::counts::LinkCounts;
 use super::handshakes::Request;
-use super::introductions::Verdict;
+use super::keys::RelayKeys;
+use super::link_event::LinkEvent;
 use super::memory::{LinkLoad, Memory};
+use super::outlet::Outlet;
 use super::queue::CellQueue;
-use crate::cell::introduction::{Introduction, IntroductionId};
-use crate::cell::message::Cookie;
+use super::streams::StreamWakers;
+use super::tables::Tables;
 use crate::cell::{CELL_LEN, Cell, CellError, CircId, DestroyReason, LinkEnd};
 use crate::crypto::keys::{LinkPublic, LinkSecret, RelayIdentity};
 use crate::link::{
@@ -48,18 +50,15 @@ const REFUSALS: (u32, u32) = (1000, 10_000);
 const MAX_WAITING: usize = 1024;
 
 /// The rest of the relay, as one link sees it. The driver carries each call out at once.
-pub trait Switch {
-    /// A link of this relay, as its other links know it.
-    type Link: Clone + PartialEq;
-
+pub trait Switch: Tables {
     /// Hands cells to another link, in the order in which they are given: [`RelayLink::handle_forwarded`] takes them.
     fn forward(&mut self, link: &Self::Link, cells: Vec<Cell>);
 
     /// See [`Outlet::tell`].
-    fn tell(&mut self, link: &Self::Link, note: LinkEvent<Self::Link>);
+    fn tell(&mut self, link: &Self::Link, event: LinkEvent<Self::Link>);
 
     /// See [`Outlet::connect`].
-    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<Self::Link>);
+    fn connect(&mut self, relay: RelayIdentity, event: LinkEvent<Self::Link>);
 
     /// See [`Outlet::answer`].
     fn answer(&mut self, request: Request<Self::Link>);
@@ -69,24 +68,6 @@ pub trait Switch {
 
     /// How links pad, by the consensus.
     fn padding(&self) -> Padding;
-
-    /// See [`Outlet::establish`].
-    fn establish(&mut self, cookie: Cookie, circuit: (Self::Link, CircId)) -> bool;
-
-    /// See [`Outlet::withdraw`].
-    fn withdraw(&mut self, cookie: &Cookie, circuit: &(Self::Link, CircId));
-
-    /// See [`Outlet::take_waiting`].
-    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(Self::Link, CircId)>;
-
-    /// See [`Outlet::take_ids`].
-    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(Self::Link, CircId)) -> bool;
-
-    /// See [`Outlet::release_ids`].
-    fn release_ids(&mut self, ids: &[IntroductionId], circuit: &(Self::Link, CircId));
-
-    /// See [`Outlet::introduce`].
-    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<Self::Link>;
 
     /// The relay of the consensus that has this link key.
     fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity>;
@@ -281,8 +262,8 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 };
                 let waiting = std::mem::take(waiting);
                 self.establish(now, LinkEnd::Initiator, Some(relay), send, *link, switch.padding());
-                for note in waiting {
-                    self.handle_note(clock, note, switch);
+                for event in waiting {
+                    self.handle_event(clock, event, switch);
                 }
                 Ok(Progress::Established(Some(relay)))
             }
@@ -291,7 +272,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                 let Open { opener, circuits, queue, refusals, relay, .. } = &mut **open;
                 let cells = opener.open(message)?;
                 self.counts.records_opened += 1;
-                let mut own = Own::new(&self.this, queue, &mut self.counts, switch);
+                let mut own = Own::new(queue, &mut self.counts, switch);
                 own.expected = cells.len();
                 for cell in cells {
                     circuits.handle_cell(clock, &mut Cell::decode(cell)?, &mut own);
@@ -335,19 +316,19 @@ impl<L: Clone + PartialEq> RelayLink<L> {
     }
 
     /// Takes what another link of this relay has to say.
-    pub fn handle_note<S: Switch<Link = L>>(&mut self, clock: Now, note: LinkEvent<L>, switch: &mut S) {
+    pub fn handle_event<S: Switch<Link = L>>(&mut self, clock: Now, event: LinkEvent<L>, switch: &mut S) {
         let now = clock.instant;
         match &mut self.state {
             State::Open(open) => {
                 let Open { circuits, queue, relay, .. } = &mut **open;
-                if matches!(note, LinkEvent::Shed) {
+                if matches!(event, LinkEvent::Shed) {
                     // A client that has read nothing for so long has no use for its other circuits either. A relay speaks
                     // for many, of whom only those with most waiting have to go.
                     if relay.is_none() && now.saturating_since(self.load.progress()) >= STUCK_TIME {
                         self.stuck = true;
                     } else {
                         if circuits.held() > queue.kept() * CELL_LEN {
-                            let own = &mut Own::new(&self.this, queue, &mut self.counts, switch);
+                            let own = &mut Own::new(queue, &mut self.counts, switch);
                             circuits.shed_streams(SHED * CELL_LEN, own);
                         } else {
                             queue.shed(SHED);
@@ -355,12 +336,12 @@ impl<L: Clone + PartialEq> RelayLink<L> {
                         self.memory.relieved();
                     }
                 }
-                circuits.handle_note(clock, note, &mut Own::new(&self.this, queue, &mut self.counts, switch));
+                circuits.handle_event(clock, event, &mut Own::new(queue, &mut self.counts, switch));
                 self.drive(now, switch);
             }
-            State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(note),
+            State::Initiating { waiting, .. } if waiting.len() < MAX_WAITING => waiting.push(event),
             State::Initiating { .. } | State::Responding(..) => {
-                if let Some((link, failure)) = note.into_failure(DestroyReason::ResourceLimit) {
+                if let Some((link, failure)) = event.into_failure(DestroyReason::ResourceLimit) {
                     switch.tell(&link, failure);
                 }
             }
@@ -385,11 +366,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let State::Open(open) = &mut self.state else { return };
         let Open { circuits, queue, .. } = &mut **open;
         while let Some(circ) = queue.take_overrun() {
-            circuits.abandon(
-                circ,
-                DestroyReason::ResourceLimit,
-                &mut Own::new(&self.this, queue, &mut self.counts, switch),
-            );
+            circuits.abandon(circ, DestroyReason::ResourceLimit, &mut Own::new(queue, &mut self.counts, switch));
         }
         self.memory.update(&self.load, now, kept(queue, circuits), false);
         if self.memory.ask(now) {
@@ -449,7 +426,7 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         let now = clock.instant;
         if let State::Open(open) = &mut self.state {
             let Open { circuits, queue, .. } = &mut **open;
-            circuits.handle_timeout(clock, &mut Own::new(&self.this, queue, &mut self.counts, switch));
+            circuits.handle_timeout(clock, &mut Own::new(queue, &mut self.counts, switch));
             open.padding = switch.padding();
             self.drive(now, switch);
             self.check_queue()?;
@@ -468,11 +445,11 @@ impl<L: Clone + PartialEq> RelayLink<L> {
         match &mut self.state {
             State::Open(open) => {
                 let Open { circuits, queue, .. } = &mut **open;
-                circuits.close(&mut Own::new(&self.this, queue, &mut self.counts, switch));
+                circuits.close(&mut Own::new(queue, &mut self.counts, switch));
             }
             State::Initiating { waiting, .. } => {
-                for note in waiting.drain(..) {
-                    if let Some((link, failure)) = note.into_failure(DestroyReason::ConnectFailed) {
+                for event in waiting.drain(..) {
+                    if let Some((link, failure)) = event.into_failure(DestroyReason::ConnectFailed) {
                         switch.tell(&link, failure);
                     }
                 }
@@ -497,7 +474,6 @@ fn silence(relay: Option<RelayIdentity>, padding: Padding) -> Duration {
 /// Cells for other links are gathered, so that a record's cells cost each of them one hand-over. They are handed over
 /// before anything else is said, and at the end.
 struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
-    this: &'a L,
     queue: &'a mut CellQueue,
     counts: &'a mut LinkCounts,
     switch: &'a mut S,
@@ -509,8 +485,8 @@ struct Own<'a, L: Clone + PartialEq, S: Switch<Link = L>> {
 }
 
 impl<'a, L: Clone + PartialEq, S: Switch<Link = L>> Own<'a, L, S> {
-    fn new(this: &'a L, queue: &'a mut CellQueue, counts: &'a mut LinkCounts, switch: &'a mut S) -> Self {
-        Self { this, queue, counts, switch, forwarded: Vec::new(), expected: 1, refused: 0 }
+    fn new(queue: &'a mut CellQueue, counts: &'a mut LinkCounts, switch: &'a mut S) -> Self {
+        Self { queue, counts, switch, forwarded: Vec::new(), expected: 1, refused: 0 }
     }
 
     fn hand_over(&mut self) {
@@ -553,41 +529,21 @@ impl<L: Clone + PartialEq, S: Switch<Link = L>> Outlet for Own<'_, L, S> {
         }
     }
 
-    fn tell(&mut self, link: &L, note: LinkEvent<L>) {
+    fn tell(&mut self, link: &L, event: LinkEvent<L>) {
         self.hand_over();
-        self.switch.tell(link, note);
+        self.switch.tell(link, event);
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<L>) {
-        self.switch.connect(relay, note);
+    fn connect(&mut self, relay: RelayIdentity, event: LinkEvent<L>) {
+        self.switch.connect(relay, event);
     }
 
     fn answer(&mut self, request: Request<L>) {
         self.switch.answer(request);
     }
 
-    fn establish(&mut self, cookie: Cookie, circ: CircId) -> bool {
-        self.switch.establish(cookie, (self.this.clone(), circ))
-    }
-
-    fn withdraw(&mut self, cookie: &Cookie, circ: CircId) {
-        self.switch.withdraw(cookie, &(self.this.clone(), circ));
-    }
-
-    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(L, CircId)> {
-        self.switch.take_waiting(cookie)
-    }
-
-    fn take_ids(&mut self, ids: &[IntroductionId], circ: CircId) -> bool {
-        self.switch.take_ids(ids, &(self.this.clone(), circ))
-    }
-
-    fn release_ids(&mut self, ids: &[IntroductionId], circ: CircId) {
-        self.switch.release_ids(ids, &(self.this.clone(), circ));
-    }
-
-    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<L> {
-        self.switch.introduce(now, introduction)
+    fn tables(&mut self) -> &mut impl Tables<Link = L> {
+        self.switch
     }
 }
 

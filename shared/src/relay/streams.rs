@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::cell::CircId;
 use crate::cell::message::RelayMessage;
 use crate::crypto::cgo::Tag;
 use crate::flow::{Ended, Flow, FlowError};
@@ -47,6 +48,28 @@ pub struct StreamsEnv<'a> {
     pub services: &'a ServiceRegistry,
     /// Makes a waker for one of these streams.
     pub waker: &'a dyn Fn(StreamId) -> StreamWaker,
+}
+
+/// Makes what wakes the streams of one link: the driver hands the link a [`Wake`](super::link_event::LinkEvent::Wake).
+#[derive(Clone)]
+pub struct StreamWakers(Arc<dyn Fn(CircId, StreamId) + Send + Sync>);
+
+impl StreamWakers {
+    /// Wakers that call this function with the circuit and the stream; it must not block.
+    pub fn new(wake: impl Fn(CircId, StreamId) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Wakers that wake nothing, where all services answer at once.
+    pub fn none() -> Self {
+        Self::new(|_, _| {})
+    }
+
+    /// A waker for one stream.
+    pub fn waker(&self, circ: CircId, stream: StreamId) -> StreamWaker {
+        let wake = Arc::clone(&self.0);
+        StreamWaker::new(move || wake(circ, stream))
+    }
 }
 
 /// The streams of one circuit.

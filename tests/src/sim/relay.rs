@@ -1,22 +1,26 @@
 //! A simulated relay: the real links and circuits, and a switch between them that a test may bribe.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use allium_shared::cell::introduction::{Introduction, IntroductionId};
+use allium_shared::cell::introduction::IntroductionId;
 use allium_shared::cell::message::{Cookie, StreamId};
 use allium_shared::cell::{Cell, CircId, DestroyReason};
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::netdir::{RelayEntry, RelayRole, Roles};
-use allium_shared::relay::circuits::{LinkEvent, RelayKeys, StreamWakers};
 use allium_shared::relay::handshakes::Request;
-use allium_shared::relay::introductions::{IntroductionTable, Verdict};
+use allium_shared::relay::introductions::IntroductionTable;
+use allium_shared::relay::keys::RelayKeys;
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
+use allium_shared::relay::link_event::LinkEvent;
 use allium_shared::relay::memory::{self, Memory};
 use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::services::{SharedUserKeys, relay_services};
+use allium_shared::relay::streams::StreamWakers;
+use allium_shared::relay::tables::{LinkTable, Tables};
 use allium_shared::time::{Instant, Now};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
@@ -89,7 +93,7 @@ pub(super) struct RelayNode {
     pub(super) ahead: i64,
     pub(super) memory: Arc<Memory>,
     links: BTreeMap<End, Line>,
-    by_relay: HashMap<RelayIdentity, End>,
+    to_relays: LinkTable<End>,
     meetings: Meetings,
     /// Streams whose handlers have called their wakers.
     woken: Arc<Mutex<Vec<(End, CircId, StreamId)>>>,
@@ -150,7 +154,7 @@ impl RelayNode {
             ahead: 0,
             memory: Arc::new(Memory::new(QUEUE_MEMORY)),
             links: BTreeMap::new(),
-            by_relay: HashMap::new(),
+            to_relays: LinkTable::default(),
             meetings: Meetings::new(identity),
             woken: Arc::default(),
             held: Vec::new(),
@@ -189,7 +193,7 @@ impl RelayNode {
     pub(super) fn crash(&mut self, net: &mut Net) {
         self.sample();
         self.state = RelayState::Dead;
-        self.by_relay.clear();
+        self.to_relays = LinkTable::default();
         self.held.clear();
         self.meetings = Meetings::new(self.entry.identity);
         self.memory = Arc::new(Memory::new(QUEUE_MEMORY));
@@ -234,7 +238,7 @@ impl RelayNode {
             }
             Happening::Message(end, message) => self.message(net, end, message, &mut desk),
             Happening::Tick(end) => self.tick(net, end, &mut desk),
-            Happening::Answered(end, note) => desk.effects.push_back(Effect::Tell(end, *note)),
+            Happening::Answered(end, event) => desk.effects.push_back(Effect::Tell(end, *event)),
             Happening::Closed(end) => {
                 net.disown(end);
                 self.forget(net.now, end, &mut desk);
@@ -270,7 +274,7 @@ impl RelayNode {
         match line.link.handle_message(clock, &mut message, &mut desk.switch(end, &mut self.meetings)) {
             Ok(Progress::Established(Some(peer))) => {
                 line.peer = Some(peer);
-                self.by_relay.entry(peer).or_insert(end);
+                self.to_relays.add(peer, &end);
             }
             Ok(_) => {}
             Err(error) => self.end(net, end, &error.to_string(), desk),
@@ -309,11 +313,7 @@ impl RelayNode {
 
     fn forget(&mut self, now: Instant, end: End, desk: &mut Desk<'_>) {
         let Some(line) = self.links.remove(&end) else { return };
-        if let Some(peer) = line.peer
-            && self.by_relay.get(&peer) == Some(&end)
-        {
-            self.by_relay.remove(&peer);
-        }
+        self.to_relays.remove(&end);
         let before = desk.effects.len();
         line.link.close(now, &mut desk.switch(end, &mut self.meetings));
         // A link's circuits are in no order. For one seed to give one run they are put into one.
@@ -344,22 +344,22 @@ impl RelayNode {
                 let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));
                 desk.effects.extend(memory::worst(net.now, loads).map(|end| Effect::Tell(end, LinkEvent::Shed)));
             }
-            Effect::Tell(end, note) => {
-                self.observe(net, end, &note);
+            Effect::Tell(end, event) => {
+                self.observe(net, end, &event);
                 let clock = self.clock(net);
                 match self.links.get_mut(&end) {
                     Some(line) => {
                         desk.touched.push(end);
-                        line.link.handle_note(clock, note, &mut desk.switch(end, &mut self.meetings));
+                        line.link.handle_event(clock, event, &mut desk.switch(end, &mut self.meetings));
                     }
                     None => {
-                        let failure = note.into_failure(DestroyReason::LinkClosed);
-                        desk.effects.extend(failure.map(|(link, note)| Effect::Tell(link, note)));
+                        let failure = event.into_failure(DestroyReason::LinkClosed);
+                        desk.effects.extend(failure.map(|(link, event)| Effect::Tell(link, event)));
                     }
                 }
             }
-            Effect::Connect(peer, note) => {
-                let end = match self.by_relay.get(&peer) {
+            Effect::Connect(peer, event) => {
+                let end = match self.to_relays.find(&peer) {
                     Some(end) => *end,
                     None => match desk.directory.by_identity.get(&peer) {
                         Some((to, link_key)) => {
@@ -367,12 +367,12 @@ impl RelayNode {
                         }
                         None => {
                             self.strangers.push(peer);
-                            let failure = note.into_failure(DestroyReason::ConnectFailed);
-                            return desk.effects.extend(failure.map(|(link, note)| Effect::Tell(link, note)));
+                            let failure = event.into_failure(DestroyReason::ConnectFailed);
+                            return desk.effects.extend(failure.map(|(link, event)| Effect::Tell(link, event)));
                         }
                     },
                 };
-                desk.effects.push_back(Effect::Tell(end, note));
+                desk.effects.push_back(Effect::Tell(end, event));
             }
             Effect::Establish(place) => {
                 if let Some(observer) = &mut net.observer {
@@ -393,19 +393,19 @@ impl RelayNode {
         let link =
             RelayLink::initiate(end, keys, memory, wakers, rng, &addressee, net.now).expect("a key of the consensus");
         self.links.insert(end, Line { link, peer: Some(addressee.identity), wake: None });
-        self.by_relay.insert(addressee.identity, end);
+        self.to_relays.add(addressee.identity, &end);
         end
     }
 
     /// What the relay now knows of circuits that belong together.
-    fn observe(&self, net: &mut Net, end: End, note: &LinkEvent<End>) {
-        if let LinkEvent::Destroy { reason, .. } | LinkEvent::OpenFailed { reason, .. } = note
+    fn observe(&self, net: &mut Net, end: End, event: &LinkEvent<End>) {
+        if let LinkEvent::Destroy { reason, .. } | LinkEvent::OpenFailed { reason, .. } = event
             && matches!(net.owner(end.far()), Some(Owner::Client(..)))
         {
             *net.totals.destroyed.entry(format!("{reason:?}")).or_default() += 1;
         }
         let Some(observer) = &mut net.observer else { return };
-        match note {
+        match event {
             LinkEvent::Adopt { circ, previous, .. } => {
                 observer.joins(self.n, Joint::Extension, (end, *circ), *previous)
             }
@@ -456,15 +456,15 @@ impl Effect {
             Self::Forward(end, cells) => (*end, cells.first().map_or(0, |cell| cell.circ.0)),
             Self::Answer(request) => (*request.link(), 0),
             Self::Relieve => (End(u64::MAX), u32::MAX),
-            Self::Tell(end, note) => (*end, circuit_of(note).0),
-            Self::Connect(_, note) => (End(u64::MAX), circuit_of(note).0),
+            Self::Tell(end, event) => (*end, circuit_of(event).0),
+            Self::Connect(_, event) => (End(u64::MAX), circuit_of(event).0),
             Self::Establish((end, circ)) => (*end, circ.0),
         }
     }
 }
 
-const fn circuit_of(note: &LinkEvent<End>) -> CircId {
-    match note {
+const fn circuit_of(event: &LinkEvent<End>) -> CircId {
+    match event {
         LinkEvent::Open { origin, .. } => origin.1,
         LinkEvent::Shed => CircId::NONE,
         LinkEvent::Answered { circ, .. }
@@ -504,9 +504,30 @@ struct DeskSwitch<'a> {
     meetings: &'a mut Meetings,
 }
 
-impl Switch for DeskSwitch<'_> {
+impl Tables for DeskSwitch<'_> {
     type Link = End;
 
+    fn rendezvous(&mut self) -> impl DerefMut<Target = RendezvousTable<End>> {
+        &mut self.meetings.cookies
+    }
+
+    fn introductions(&mut self) -> impl DerefMut<Target = IntroductionTable<End>> {
+        &mut self.meetings.introductions
+    }
+
+    fn establish(&mut self, cookie: Cookie, circuit: (End, CircId)) -> bool {
+        debug_assert_eq!(circuit.0, self.own, "a link establishes for its own circuits");
+        self.effects.push_back(Effect::Establish(circuit));
+        self.rendezvous().establish(cookie, circuit)
+    }
+
+    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(End, CircId)) -> bool {
+        self.effects.push_back(Effect::Establish(*circuit));
+        self.introductions().take(ids, circuit)
+    }
+}
+
+impl Switch for DeskSwitch<'_> {
     fn forward(&mut self, link: &End, cells: Vec<Cell>) {
         self.effects.push_back(Effect::Forward(*link, cells));
     }
@@ -523,39 +544,12 @@ impl Switch for DeskSwitch<'_> {
         Padding::default()
     }
 
-    fn tell(&mut self, link: &End, note: LinkEvent<End>) {
-        self.effects.push_back(Effect::Tell(*link, note));
+    fn tell(&mut self, link: &End, event: LinkEvent<End>) {
+        self.effects.push_back(Effect::Tell(*link, event));
     }
 
-    fn connect(&mut self, relay: RelayIdentity, note: LinkEvent<End>) {
-        self.effects.push_back(Effect::Connect(relay, note));
-    }
-
-    fn establish(&mut self, cookie: Cookie, circuit: (End, CircId)) -> bool {
-        debug_assert_eq!(circuit.0, self.own, "a link establishes for its own circuits");
-        self.effects.push_back(Effect::Establish(circuit));
-        self.meetings.cookies.establish(cookie, circuit)
-    }
-
-    fn withdraw(&mut self, cookie: &Cookie, circuit: &(End, CircId)) {
-        self.meetings.cookies.withdraw(cookie, circuit);
-    }
-
-    fn take_waiting(&mut self, cookie: &Cookie) -> Option<(End, CircId)> {
-        self.meetings.cookies.take(cookie)
-    }
-
-    fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(End, CircId)) -> bool {
-        self.effects.push_back(Effect::Establish(*circuit));
-        self.meetings.introductions.take(ids, circuit)
-    }
-
-    fn release_ids(&mut self, ids: &[IntroductionId], circuit: &(End, CircId)) {
-        self.meetings.introductions.release(ids, circuit);
-    }
-
-    fn introduce(&mut self, now: Instant, introduction: &Introduction) -> Verdict<End> {
-        self.meetings.introductions.introduce(now, introduction)
+    fn connect(&mut self, relay: RelayIdentity, event: LinkEvent<End>) {
+        self.effects.push_back(Effect::Connect(relay, event));
     }
 
     fn relay_by_link_key(&self, key: &LinkPublic) -> Option<RelayIdentity> {

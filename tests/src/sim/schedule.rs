@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use allium_shared::client::api::BatchId;
-use allium_shared::relay::circuits::LinkEvent;
+use allium_shared::relay::link_event::LinkEvent;
 use allium_shared::time::Instant;
 
 use super::Node;

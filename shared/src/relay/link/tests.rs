@@ -1,6 +1,7 @@
 //! Links of one relay whose sockets take nothing, as far as a test wants.
 
 use std::collections::VecDeque;
+use std::ops::DerefMut;
 
 use rand_core::SeedableRng as _;
 
@@ -9,7 +10,9 @@ use crate::cell::Command;
 use crate::cell::message::Service;
 use crate::circuit::{Circuit, Hop, Received};
 use crate::crypto::keys::{IdentityKeypair, OnionSecret};
+use crate::relay::introductions::IntroductionTable;
 use crate::relay::memory;
+use crate::relay::rendezvous::RendezvousTable;
 use crate::relay::services::{NoMirror, SharedUserKeys, relay_services};
 use crate::stream::EndReason;
 use crate::stream::exchange::{Reply, RequestService};
@@ -19,23 +22,47 @@ use crate::time::UnixTime;
 type Id = usize;
 
 /// Everything that a relay's links want of it.
-#[derive(Default)]
 struct Desk {
-    notes: VecDeque<(Id, LinkEvent<Id>)>,
+    events: VecDeque<(Id, LinkEvent<Id>)>,
     requests: Vec<Request<Id>>,
     relieve: bool,
     padding: Padding,
+    rendezvous: RendezvousTable<Id>,
+    introductions: IntroductionTable<Id>,
+}
+
+impl Desk {
+    fn new(relay: RelayIdentity) -> Self {
+        Self {
+            events: VecDeque::new(),
+            requests: Vec::new(),
+            relieve: false,
+            padding: Padding::default(),
+            rendezvous: RendezvousTable::new(100),
+            introductions: IntroductionTable::new(100, relay, [1; 32]),
+        }
+    }
+}
+
+impl Tables for Desk {
+    type Link = Id;
+
+    fn rendezvous(&mut self) -> impl DerefMut<Target = RendezvousTable<Id>> {
+        &mut self.rendezvous
+    }
+
+    fn introductions(&mut self) -> impl DerefMut<Target = IntroductionTable<Id>> {
+        &mut self.introductions
+    }
 }
 
 impl Switch for Desk {
-    type Link = Id;
-
     fn forward(&mut self, link: &Id, _: Vec<Cell>) {
         panic!("nothing leads to link {link}");
     }
 
-    fn tell(&mut self, link: &Id, note: LinkEvent<Id>) {
-        self.notes.push_back((*link, note));
+    fn tell(&mut self, link: &Id, event: LinkEvent<Id>) {
+        self.events.push_back((*link, event));
     }
 
     fn connect(&mut self, relay: RelayIdentity, _: LinkEvent<Id>) {
@@ -52,26 +79,6 @@ impl Switch for Desk {
 
     fn padding(&self) -> Padding {
         self.padding
-    }
-
-    fn establish(&mut self, _: Cookie, _: (Id, CircId)) -> bool {
-        true
-    }
-
-    fn withdraw(&mut self, _: &Cookie, _: &(Id, CircId)) {}
-
-    fn take_waiting(&mut self, _: &Cookie) -> Option<(Id, CircId)> {
-        None
-    }
-
-    fn take_ids(&mut self, _: &[IntroductionId], _: &(Id, CircId)) -> bool {
-        true
-    }
-
-    fn release_ids(&mut self, _: &[IntroductionId], _: &(Id, CircId)) {}
-
-    fn introduce(&mut self, _: Instant, _: &Introduction) -> Verdict<Id> {
-        Verdict::Taken(None)
     }
 
     fn relay_by_link_key(&self, _: &LinkPublic) -> Option<RelayIdentity> {
@@ -109,7 +116,7 @@ impl Relay {
             rng,
             keys: Arc::new(LinkKeys { network: [1; 32], link, circuits }),
             memory: Arc::new(Memory::new(max * crate::cell::CELL_LEN)),
-            desk: Desk::default(),
+            desk: Desk::new(identity),
             links: Vec::new(),
             clients: Vec::new(),
         }
@@ -179,16 +186,16 @@ impl Relay {
         loop {
             for request in std::mem::take(&mut self.desk.requests) {
                 let (link, answered) = request.answer(&mut self.rng);
-                self.desk.notes.push_back((link, answered.into()));
+                self.desk.events.push_back((link, answered.into()));
             }
             if std::mem::take(&mut self.desk.relieve) {
                 let loads = self.links.iter().enumerate().map(|(id, link)| (id, &**link.load()));
                 let worst = memory::worst(self.now, loads).unwrap();
-                self.desk.notes.push_back((worst, LinkEvent::Shed));
+                self.desk.events.push_back((worst, LinkEvent::Shed));
             }
-            let Some((to, note)) = self.desk.notes.pop_front() else { return Ok(()) };
+            let Some((to, event)) = self.desk.events.pop_front() else { return Ok(()) };
             let clock = self.clock();
-            self.links[to].handle_note(clock, note, &mut self.desk);
+            self.links[to].handle_event(clock, event, &mut self.desk);
         }
     }
 
