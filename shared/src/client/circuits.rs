@@ -36,8 +36,8 @@ use self::link::Link;
 use self::relays::{Guard, Relays, SecondHop};
 use self::requests::Request;
 pub(super) use self::requests::RequestId;
-use super::Config;
 use super::api::{Event, LinkId, Output, Progress};
+use super::config::Config;
 use super::store::Key;
 use crate::cell::message::{RelayMessage, StreamId};
 use crate::cell::{Cell, DestroyReason};
@@ -122,7 +122,7 @@ pub(super) enum Isolation {
     /// Nobody: the circuit is new, or was never used.
     Exclusive,
     /// Users with the same key, purpose and target.
-    #[expect(dead_code, reason = "for exits, whose streams to one destination share a circuit")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for exits, whose streams to one destination share a circuit"))]
     Shared(u64),
 }
 
@@ -140,7 +140,7 @@ pub(super) enum CircuitEvent {
     /// The circuit is gone, and not by [`CircuitManager::close`].
     Closed(CircuitId),
     /// A request was answered, or failed.
-    Answered(CircuitPurpose, RequestId, RequestResult),
+    Answered(RequestId, RequestResult),
     /// A link opened, or a circuit was completed: an `open` that failed may succeed now.
     RoomForMore,
     /// Guards or relays changed: circuits that only wait should be closed unless [`CircuitManager::stands`].
@@ -416,6 +416,11 @@ impl CircuitManager {
     /// Closes a circuit that went wrong: a relay that did not do its part is left alone for a while. No event follows.
     pub(super) fn fail(&mut self, id: CircuitId, reason: DestroyReason) {
         self.remove(id, CloseCause::Said(Some(reason)), true);
+    }
+
+    /// Closes a circuit for a reason that travels along it; [`CircuitEvent::Closed`] follows as if it was lost.
+    pub(super) fn hang_up(&mut self, id: CircuitId, reason: DestroyReason) {
+        self.close_and_tell(id, CloseCause::Said(Some(reason)), false);
     }
 
     /// Lets a circuit act, and sends the cells that come of it.

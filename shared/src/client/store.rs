@@ -9,24 +9,29 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::api::{BatchId, ContactId, DeliveryState, Event, HistoryEntry, MessageId, Output, Write};
-use super::circuits::CircuitId;
+use crate::crypto::keys::{IdentityKeypair, OnionSecret};
 use crate::time::UnixTime;
 
-/// What follows once a batch is durable.
+/// What a room does once the records that it wrote are durable, in order.
 #[derive(Debug)]
-pub(super) enum AfterPersist {
-    /// Tell the person.
-    Tell(Event),
-    /// The messages to this contact below this sequence number of a session may be sent.
-    Transmit { contact: ContactId, session: u64, durable: u64 },
-    /// Messages from this contact below this sequence number of a session, the last of them with this id, are stored: say so.
-    Stored { contact: ContactId, session: u64, received: u64, last: MessageId },
-    /// What this circuit waited for is stored: say so there.
-    Greeted(CircuitId),
-    /// What a contact has to be told is stored: tell it, if it is there.
-    Decided(ContactId),
-    /// Where a contact takes introductions is stored: say so on this circuit.
-    PointsKept(CircuitId),
+pub(super) struct AfterPersist<T>(VecDeque<(u64, T)>);
+
+impl<T> Default for AfterPersist<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> AfterPersist<T> {
+    /// Adds what follows once all of the current batch is durable.
+    pub(super) fn push(&mut self, store: &Store, what: T) {
+        self.0.push_back((store.turn, what));
+    }
+
+    /// Takes the next thing whose batch is durable.
+    pub(super) fn pop(&mut self, store: &Store) -> Option<T> {
+        self.0.pop_front_if(|(turn, _)| *turn < store.durable).map(|(_, what)| what)
+    }
 }
 
 /// Collects writes.
@@ -34,8 +39,13 @@ pub(super) enum AfterPersist {
 pub(super) struct Store {
     next_batch: u64,
     writes: Vec<Write>,
-    then: Vec<AfterPersist>,
-    pending: VecDeque<(BatchId, Vec<AfterPersist>)>,
+    /// Counts the calls of [`Store::flush`]: what is written and queued between two of them belongs together.
+    turn: u64,
+    /// All of the turns below this are durable.
+    durable: u64,
+    /// Batches under way, each with the value that `durable` gets once it is durable.
+    in_flight: VecDeque<(BatchId, u64)>,
+    told: AfterPersist<Event>,
 }
 
 impl Store {
@@ -56,35 +66,36 @@ impl Store {
         self.writes.push(Write { key, value: None });
     }
 
-    /// Lets something follow once all that was written so far is durable.
-    pub(super) fn then(&mut self, then: AfterPersist) {
-        self.then.push(then);
+    /// Tells the person once the current batch is durable.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.told.0.push_back((self.turn, event));
     }
 
-    /// Ends the current batch; gives what follows at once where there was nothing to write and nothing is under way.
-    pub(super) fn flush(&mut self, outputs: &mut VecDeque<Output>) -> Vec<AfterPersist> {
-        let then = std::mem::take(&mut self.then);
-        if self.writes.is_empty() {
-            match self.pending.back_mut() {
-                Some((_, pending)) => pending.extend(then),
-                None => return then,
-            }
-            return Vec::new();
+    /// The next event that may be told.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.told.0.pop_front_if(|(turn, _)| *turn < self.durable).map(|(_, event)| event)
+    }
+
+    /// Ends the current batch. Where there was nothing to write and nothing is under way, what waits for it is durable at once.
+    pub(super) fn flush(&mut self, outputs: &mut VecDeque<Output>) {
+        self.turn += 1;
+        if !self.writes.is_empty() {
+            let batch = BatchId(self.next_batch);
+            self.next_batch += 1;
+            self.in_flight.push_back((batch, self.turn));
+            outputs.push_back(Output::Persist(batch, std::mem::take(&mut self.writes)));
+        } else if let Some((_, turn)) = self.in_flight.back_mut() {
+            *turn = self.turn;
+        } else {
+            self.durable = self.turn;
         }
-        let batch = BatchId(self.next_batch);
-        self.next_batch += 1;
-        self.pending.push_back((batch, then));
-        outputs.push_back(Output::Persist(batch, std::mem::take(&mut self.writes)));
-        Vec::new()
     }
 
     /// The batch, and with it all before, is durable.
-    pub(super) fn persisted(&mut self, batch: BatchId) -> Vec<AfterPersist> {
-        let mut then = Vec::new();
-        while self.pending.front().is_some_and(|(id, _)| *id <= batch) {
-            then.extend(self.pending.pop_front().into_iter().flat_map(|(_, then)| then));
+    pub(super) fn persisted(&mut self, batch: BatchId) {
+        while let Some((_, turn)) = self.in_flight.pop_front_if(|(id, _)| *id <= batch) {
+            self.durable = turn;
         }
-        then
     }
 }
 
@@ -114,6 +125,37 @@ pub(super) struct Sealed {
     pub(super) sequence: u64,
     #[serde(with = "base64")]
     pub(super) bytes: Vec<u8>,
+}
+
+/// A secret key on disk.
+#[derive(Clone, Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
+#[serde(transparent)]
+pub(super) struct KeyBytes([u8; 32]);
+
+impl KeyBytes {
+    /// The secret of an Ed25519 key pair.
+    pub(super) fn of_identity(keypair: &IdentityKeypair) -> Self {
+        Self(*keypair.to_seed())
+    }
+
+    /// The Ed25519 key pair of this secret.
+    pub(super) fn identity(&self) -> IdentityKeypair {
+        IdentityKeypair::from_seed(&self.0)
+    }
+
+    pub(super) fn of(secret: &OnionSecret) -> Self {
+        Self(*secret.to_bytes())
+    }
+
+    pub(super) fn secret(&self) -> OnionSecret {
+        OnionSecret::from_bytes(&self.0)
+    }
+}
+
+impl core::fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("KeyBytes(..)")
+    }
 }
 
 const PROFILE_KEY: &str = "profile";
@@ -216,18 +258,38 @@ mod tests {
     #[test]
     fn what_follows_waits_for_its_batch_and_all_before() {
         let mut store = Store::default();
+        let mut after = AfterPersist::default();
         let mut outputs = VecDeque::new();
-        store.then(AfterPersist::PointsKept(CircuitId(0)));
-        assert_eq!(store.flush(&mut outputs).len(), 1, "nothing was written, so nothing has to wait");
+        after.push(&store, 0);
+        assert_eq!(after.pop(&store), None, "more of the same batch may come");
+        store.flush(&mut outputs);
+        assert_eq!(after.pop(&store), Some(0), "nothing was written, so nothing has to wait");
         for n in 1..=2 {
             store.put(format!("contact/{n}"), &n);
-            store.then(AfterPersist::PointsKept(CircuitId(n)));
-            assert!(store.flush(&mut outputs).is_empty());
+            after.push(&store, n);
+            store.flush(&mut outputs);
+            assert_eq!(after.pop(&store), None);
         }
-        store.then(AfterPersist::PointsKept(CircuitId(3)));
-        assert!(store.flush(&mut outputs).is_empty(), "what follows keeps its turn");
+        after.push(&store, 3);
+        store.flush(&mut outputs);
+        assert_eq!(after.pop(&store), None, "what follows keeps its turn");
         assert_eq!(outputs.len(), 2);
-        assert_eq!(store.persisted(BatchId(0)).len(), 1);
-        assert_eq!(store.persisted(BatchId(1)).len(), 2);
+        store.persisted(BatchId(0));
+        assert_eq!((after.pop(&store), after.pop(&store)), (Some(1), None));
+        store.persisted(BatchId(1));
+        assert_eq!([after.pop(&store), after.pop(&store), after.pop(&store)], [Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn events_are_told_once_their_batch_is_durable() {
+        let mut store = Store::default();
+        let mut outputs = VecDeque::new();
+        store.put("contact/1".to_owned(), &1);
+        store.tell(Event::Blocked { list: Vec::new() });
+        store.flush(&mut outputs);
+        assert_eq!(store.poll_event(), None);
+        store.persisted(BatchId(0));
+        assert!(store.poll_event().is_some());
+        assert_eq!(store.poll_event(), None);
     }
 }

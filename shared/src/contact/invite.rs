@@ -158,10 +158,10 @@ fn is_whole(bytes: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InviteError {
     /// There is nothing of an invite in it.
-    #[error("This is not an invite link. Ask for it again and copy the whole of it.")]
+    #[error("This isn't an Allium invite link. Copy the whole link, or ask for it again.")]
     NotAnInvite,
     /// Letters are missing or changed.
-    #[error("This invite link is not whole: part of it was lost or changed on the way. Copy all of it again.")]
+    #[error("This isn't a complete Allium invite link. Copy it again.")]
     Damaged,
     /// Made by a later version.
     #[error(

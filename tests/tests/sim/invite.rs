@@ -56,7 +56,7 @@ fn links_that_do_not_work_are_named() {
     sim.command(ALICE, add(&own));
     assert!(errors(&sim, ALICE)[0].contains("your own"), "{:?}", errors(&sim, ALICE));
     sim.command(BOB, add(&own[..own.len() - 7]));
-    assert!(errors(&sim, BOB)[0].contains("not whole"), "{:?}", errors(&sim, BOB));
+    assert!(errors(&sim, BOB)[0].contains("isn't a complete"), "{:?}", errors(&sim, BOB));
     let elsewhere = invite(&mut ready(2, 8, 1), ALICE);
     sim.command(BOB, add(&elsewhere));
     assert!(errors(&sim, BOB)[1].contains("another network"), "{:?}", errors(&sim, BOB));
@@ -69,5 +69,5 @@ fn a_used_link_is_known_again() {
     sim.command(BOB, add(&link));
     assert!(sim.run_until(LONG, both_connected));
     sim.command(BOB, add(&link));
-    assert!(errors(&sim, BOB)[0].contains("used already, for Alice"), "{:?}", errors(&sim, BOB));
+    assert!(errors(&sim, BOB)[0].contains("already added this invite as \"Alice\""), "{:?}", errors(&sim, BOB));
 }

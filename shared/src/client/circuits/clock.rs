@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::relays::jitter;
 use super::requests::RequestId;
 use super::{CircuitManager, CircuitPurpose};
 use crate::client::api::Event;
+use crate::client::backoff::{Backoff, jitter};
 use crate::client::store::Key;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::SKEW_TOLERANCE;
@@ -35,7 +35,7 @@ const FIRST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(2 * 60 * 60), Duration::from_secs(5 * 60 * 60));
 
 /// The pause after a round in which too few relays have answered, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(15 * 60));
+const RETRY: Backoff = Backoff::new(Duration::from_secs(20), Duration::from_secs(15 * 60));
 
 /// How wrong what was learnt may be.
 const KNOWN_TOLERANCE: Duration = Duration::from_secs(60);
@@ -220,9 +220,8 @@ impl CircuitManager {
         round.readings.sort_unstable();
         let middle = round.readings.get(READINGS / 2).copied().filter(|_| round.readings.len() >= READINGS);
         let Some(skew) = middle else {
-            let pause = (RETRY.0 * (1 << self.clock.failures.min(8))).min(RETRY.1);
+            self.clock.next = Some(now + RETRY.draw(self.clock.failures, &mut self.rng));
             self.clock.failures += 1;
-            self.clock.next = Some(now + jitter(pause, pause * 3 / 2, &mut self.rng));
             return;
         };
         self.clock.failures = 0;

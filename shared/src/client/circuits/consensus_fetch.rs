@@ -11,11 +11,11 @@ use std::time::Duration;
 use rand_core::Rng as _;
 
 use super::counts::CloseCause;
-use super::relays::jitter;
 use super::requests::RequestId;
 use super::{CircuitManager, CircuitPurpose};
 use crate::cell::DestroyReason;
 use crate::client::api::{Event, NetworkView, Output};
+use crate::client::backoff::{Backoff, jitter};
 use crate::client::network_view::relays_in_parts;
 use crate::client::store::Key;
 use crate::crypto::keys::RelayIdentity;
@@ -35,7 +35,7 @@ const CIRCUIT_WAIT: Duration = Duration::from_secs(20);
 const STRANDED: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 
 /// The pause between two rounds without any list, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
 /// The pause between two rounds with a list: a part of the time that it still counts, but at least and at most so long.
 const PAUSE_PART: u32 = 16;
@@ -288,7 +288,7 @@ impl CircuitManager {
     /// Everybody was asked in vain.
     fn end_round(&mut self) {
         let pause = match &self.directory.consensus {
-            None => (RETRY.0 * (1 << self.directory.rounds.min(8))).min(RETRY.1),
+            None => RETRY.shortest(self.directory.rounds),
             Some(consensus) => {
                 let end = Duration::from_secs(consensus.validity().valid_until);
                 let left = end.saturating_sub(Duration::from_millis(self.network_time().0.as_millis()));

@@ -28,6 +28,7 @@ pub(in crate::client) use self::path::{hop, hops};
 use self::second_hops::SecondHops;
 pub use self::second_hops::{SECOND_HOPS, SecondHop};
 use self::table::{Index, Table};
+use crate::client::backoff::Backoff;
 use crate::crypto::keys::RelayIdentity;
 use crate::netdir::{Consensus, ConsensusDigest};
 use crate::time::{Instant, Now};
@@ -39,11 +40,11 @@ mod path;
 mod second_hops;
 mod table;
 
-/// The pause before a guard whose link failed is tried again, at first; it doubles with each failure.
-const FIRST_LINK_PENALTY: Duration = Duration::from_secs(1);
+/// The pauses before a guard whose link failed is tried again.
+const LINK_PENALTY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(32));
 
-/// The pause before a relay that failed on a circuit is used again, at first.
-const FIRST_PENALTY: Duration = Duration::from_secs(6);
+/// The pauses before a relay that failed on a circuit is used again.
+const PENALTY: Backoff = Backoff::new(Duration::from_secs(6), Duration::from_secs(192));
 
 /// Hops of the circuits that this protocol's times are made for.
 const USUAL_HOPS: u32 = 4;
@@ -159,14 +160,14 @@ impl Relays {
 
     /// Notes that a relay did not do what it should, and keeps away from it for a while.
     pub fn failed(&mut self, relay: RelayIdentity, now: Instant) {
-        self.failures.note(relay, FIRST_PENALTY, now);
+        self.failures.note(relay, PENALTY, now);
         self.news();
     }
 
     /// Notes that the link to a guard failed.
     pub fn link_failed(&mut self, guard: RelayIdentity, now: Instant) {
         self.guards.missed(&guard);
-        self.failures.note(guard, FIRST_LINK_PENALTY, now);
+        self.failures.note(guard, LINK_PENALTY, now);
         self.news();
     }
 
@@ -277,12 +278,6 @@ impl Relays {
 fn below(end: u64, rng: &mut impl Rng) -> Option<u64> {
     let drawn = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
     u64::try_from(drawn.checked_rem(u128::from(end))?).ok()
-}
-
-/// Between `from` and `to`, at random.
-pub(in crate::client) fn jitter(from: Duration, to: Duration, rng: &mut impl Rng) -> Duration {
-    let span = u64::try_from(to.saturating_sub(from).as_millis()).unwrap_or(u64::MAX).max(1);
-    from + Duration::from_millis(rng.next_u64() % span)
 }
 
 #[cfg(test)]

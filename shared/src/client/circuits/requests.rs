@@ -140,7 +140,7 @@ impl CircuitManager {
         match purpose {
             CircuitPurpose::Consensus => self.directory_result(id, result),
             CircuitPurpose::Clock => self.clock_result(id, result),
-            _ => self.events.push_back(CircuitEvent::Answered(purpose, id, result)),
+            _ => self.events.push_back(CircuitEvent::Answered(id, result)),
         }
     }
 

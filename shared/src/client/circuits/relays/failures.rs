@@ -1,12 +1,10 @@
 //! Which relays have failed a short while ago.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
+use crate::client::backoff::Backoff;
 use crate::crypto::keys::RelayIdentity;
 use crate::time::Instant;
-
-const MAX_PENALTY_DOUBLINGS: u32 = 5;
 
 /// A memory of relays that did not do their part. Each is left alone for a while, which doubles with each failure.
 #[derive(Debug, Default)]
@@ -19,12 +17,12 @@ struct Failure {
 }
 
 impl Failures {
-    /// Notes a failure; the first costs the relay the pause `first`.
-    pub(super) fn note(&mut self, relay: RelayIdentity, first: Duration, now: Instant) {
+    /// Notes a failure: the relay is left alone for a pause of this back-off.
+    pub(super) fn note(&mut self, relay: RelayIdentity, backoff: Backoff, now: Instant) {
         let failure = self.0.entry(relay).or_insert(Failure { count: 0, until: now });
         // Several circuits fail over one relay at the same moment: that is one failure.
         if failure.until <= now {
-            failure.until = now + first * (1 << failure.count.min(MAX_PENALTY_DOUBLINGS));
+            failure.until = now + backoff.shortest(failure.count);
             failure.count += 1;
         }
     }

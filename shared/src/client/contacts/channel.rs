@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::api::ContactId;
 use crate::circuit::RendezvousRole;
-use crate::crypto::handshake::{INTRODUCTION_LEN, KeyStream};
+use crate::client::api::ContactId;
+use crate::crypto::handshake::KeyStream;
 use crate::messaging::envelope::Chain;
 use crate::messaging::frame::{Frame, FrameReader};
 use crate::messaging::session::OlmAccount;
@@ -14,18 +14,19 @@ use crate::time::Instant;
 /// Talking to somebody.
 pub(super) struct PeerChannel {
     pub(super) contact: Option<ContactId>,
-    pub(super) side: RendezvousRole,
+    pub(super) role: RendezvousRole,
     /// The number of this circuit among those of the two.
     pub(super) generation: u64,
     /// Fresh ones, for the first thing that begins on this circuit: a relationship, or a new session.
     pub(super) secrets: Option<Secrets>,
     pub(super) phase: Phase,
     pub(super) reader: FrameReader,
-    /// Where the contact has been told to find us, and has not said yet that it keeps that.
+    /// True once the circuit was closed here: what still arrives does not count.
+    pub(super) is_closing: bool,
+    /// Where the contact was told to find us, and has not acknowledged yet.
     pub(super) pending_points: Option<Vec<IntroPoint>>,
-    /// Whether a decision has been told.
+    /// True once the contact was told of a decision.
     pub(super) is_told: bool,
-    pub(super) fallback: Fallback,
     /// When the next ping is due.
     pub(super) ping_at: Instant,
     /// Since when a ping has been without an answer.
@@ -33,16 +34,41 @@ pub(super) struct PeerChannel {
     /// For how long one may be.
     pub(super) patience: Duration,
     pub(super) pings: u32,
-    /// The next message to send on this circuit.
-    pub(super) next_to_send: u64,
 }
 
-/// Where two meet again if they lose their circuit.
-pub(super) enum Fallback {
-    /// Visitor: it waits there, or will from then on.
-    Keep { from: Instant },
-    /// Host: the introduction by which it comes, if there was one.
-    Given(Option<Box<[u8; INTRODUCTION_LEN]>>),
+impl PeerChannel {
+    pub(super) fn new(
+        contact: Option<ContactId>,
+        role: RendezvousRole,
+        generation: u64,
+        secrets: Secrets,
+        phase: Phase,
+        patience: Duration,
+        now: Instant,
+    ) -> Self {
+        Self {
+            contact,
+            role,
+            generation,
+            secrets: Some(secrets),
+            phase,
+            reader: FrameReader::default(),
+            is_closing: false,
+            pending_points: None,
+            is_told: false,
+            ping_at: now,
+            unanswered: None,
+            patience,
+            pings: 0,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Instant {
+        match self.unanswered {
+            Some(since) => self.ping_at.min(since + self.patience),
+            None => self.ping_at,
+        }
+    }
 }
 
 /// How far two joined clients have come.
@@ -65,12 +91,32 @@ pub(super) enum Phase {
     Open,
 }
 
+impl Phase {
+    /// True if both know who the other is, and nothing is under way.
+    pub(super) const fn is_greeted(&self) -> bool {
+        matches!(self, Self::Undecided | Self::Open)
+    }
+
+    /// True if the two have a relationship, or one that is just being stored.
+    pub(super) const fn is_of_contacts(&self) -> bool {
+        match self {
+            Self::AwaitRequest { .. } | Self::AwaitPending => false,
+            Self::Storing { .. }
+            | Self::AwaitResume
+            | Self::AwaitResumed
+            | Self::Undecided
+            | Self::Open
+            | Self::Renewing(_) => true,
+        }
+    }
+}
+
 /// What two people share from a handshake on.
 #[derive(Clone, Debug)]
 pub(super) struct Secrets {
     pub(super) root: SharedSecret,
-    pub(super) to_host: Chain,
-    pub(super) to_visitor: Chain,
+    to_service: Chain,
+    to_client: Chain,
 }
 
 impl Secrets {
@@ -81,14 +127,14 @@ impl Secrets {
             stream.read(&mut bytes);
             bytes
         };
-        Self { root: SharedSecret::new(next()), to_host: Chain::new(next()), to_visitor: Chain::new(next()) }
+        Self { root: SharedSecret::new(next()), to_service: Chain::new(next()), to_client: Chain::new(next()) }
     }
 
     /// The chains to send and to receive with, for one side.
-    pub(super) fn chains(&self, side: RendezvousRole) -> (Chain, Chain) {
-        match side {
-            RendezvousRole::Service => (self.to_visitor.clone(), self.to_host.clone()),
-            RendezvousRole::Client => (self.to_host.clone(), self.to_visitor.clone()),
+    pub(super) fn chains(&self, role: RendezvousRole) -> (Chain, Chain) {
+        match role {
+            RendezvousRole::Service => (self.to_client.clone(), self.to_service.clone()),
+            RendezvousRole::Client => (self.to_service.clone(), self.to_client.clone()),
         }
     }
 }

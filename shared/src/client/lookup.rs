@@ -3,14 +3,14 @@
 //! A record is kept by the relays that come first in an order that its id makes of all relays. Each of them is asked over a
 //! circuit of its own: it learns that somebody has published a key, or looks for one, and not who.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Client;
-use super::api::Event;
-use super::circuits::relays::jitter;
-use super::circuits::{CircuitPurpose, RequestId};
-use super::contacts::KeyBytes;
+use super::backoff::jitter;
+use super::circuits::{CircuitManager, CircuitPurpose, RequestId};
+use super::context::Context;
+use super::profile::Profile;
+use super::store::KeyBytes;
 use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
 use crate::crypto::keys::{IdentityKeypair, RelayIdentity, UserKey};
@@ -58,13 +58,25 @@ pub fn key_servers(consensus: &Consensus, id: &UserId) -> Vec<RelayIdentity> {
     ranked.into_iter().map(|(_, relay)| relay).collect()
 }
 
-/// What is under way with keys.
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum LookupEvent {
+    /// This profile's key can be found by its id for the next days.
+    Published(UserId),
+    /// Somebody's key was found.
+    Found(UserId, UserKey),
+    /// Why a key was not published or not found, for the person.
+    Failed(String),
+}
+
+/// Keys that are being published or looked for.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct Lookup {
     publishing: Option<Publishing>,
     /// Before this nothing is published again.
     renew_after: Instant,
     searches: BTreeMap<UserId, Search>,
+    events: VecDeque<LookupEvent>,
 }
 
 #[derive(Debug)]
@@ -135,67 +147,80 @@ struct Search {
     until: Instant,
 }
 
-impl Client {
-    /// This profile's record.
-    pub(super) fn own_record(&self) -> Option<UserRecord> {
-        let identity = self.profile.identity.as_ref()?.identity().identity();
-        Some(UserRecord { key: UserKey::from(*identity.as_bytes()) })
-    }
+/// In how long the key is due to be published again, as far as that can be known.
+fn renewal_due(circuits: &CircuitManager, profile: &Profile) -> Option<Duration> {
+    let (at, time) = (profile.publish_key_at?, circuits.known_time()?);
+    Some(Duration::from_millis(at.as_millis().saturating_sub(time.as_millis())))
+}
 
-    /// Gives a profile that has none its key.
-    pub(super) fn begin_identity(&mut self) {
-        if self.profile.identity.is_none() {
-            let keypair = IdentityKeypair::generate(&mut self.rng);
-            self.profile.identity = Some(KeyBytes::of_identity(&keypair));
-            self.put_profile();
+/// This profile's record.
+fn own_record(cx: &Context<'_>) -> Option<UserRecord> {
+    let identity = cx.profile.identity.as_ref()?.identity().identity();
+    Some(UserRecord { key: UserKey::from(*identity.as_bytes()) })
+}
+
+impl Lookup {
+    /// Starts, and gives a profile that has none its key.
+    pub(super) fn new(cx: &mut Context<'_>) -> Self {
+        if cx.profile.identity.is_none() {
+            let keypair = IdentityKeypair::generate(cx.rng);
+            cx.profile.identity = Some(KeyBytes::of_identity(&keypair));
+            cx.put_profile();
         }
+        Self::default()
     }
 
-    pub(super) fn publish_key(&mut self, renewal: bool) {
+    /// The next thing that happened.
+    pub(super) fn poll_event(&mut self) -> Option<LookupEvent> {
+        self.events.pop_front()
+    }
+
+    fn failed(&mut self, message: impl Into<String>) {
+        self.events.push_back(LookupEvent::Failed(message.into()));
+    }
+
+    pub(super) fn publish_key(&mut self, renewal: bool, cx: &mut Context<'_>) {
         // One that is under way answers for both.
-        if let Some(publishing) = &mut self.keys.publishing {
+        if let Some(publishing) = &mut self.publishing {
             publishing.renewal &= renewal;
-        } else if let Some(record) = self.own_record() {
-            let until = self.now.instant + PATIENCE;
-            self.keys.publishing = Some(Publishing { record, step: Step::AwaitTime, until, renewal });
+        } else if let Some(record) = own_record(cx) {
+            let until = cx.now.instant + PATIENCE;
+            self.publishing = Some(Publishing { record, step: Step::AwaitTime, until, renewal });
         }
     }
 
-    /// In how long the key is due to be published again, as far as that can be known.
-    fn renewal_due(&self) -> Option<Duration> {
-        let (at, time) = (self.profile.publish_key_at?, self.circuits.known_time()?);
-        Some(Duration::from_millis(at.as_millis().saturating_sub(time.as_millis())))
-    }
-
-    pub(super) fn find_key(&mut self, id: UserId) {
-        if self.keys.searches.len() >= MAX_SEARCHES && !self.keys.searches.contains_key(&id) {
-            return self.error("key", format!("{MAX_SEARCHES} keys are already being looked for. Try again later."));
+    /// Looks for somebody's key.
+    pub(super) fn find_key(&mut self, id: UserId, cx: &mut Context<'_>) {
+        if self.searches.len() >= MAX_SEARCHES && !self.searches.contains_key(&id) {
+            return self.failed(format!("{MAX_SEARCHES} keys are already being looked for. Try again later."));
         }
-        let until = self.now.instant + PATIENCE;
-        self.keys.searches.entry(id).or_insert(Search { servers: Vec::new(), until });
+        let until = cx.now.instant + PATIENCE;
+        self.searches.entry(id).or_insert(Search { servers: Vec::new(), until });
     }
 
     /// Brings what is under way with keys a step further.
-    pub(super) fn maintain_keys(&mut self) {
-        self.maintain_publishing();
-        let ids: Vec<_> = self.keys.searches.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.maintain_searching(id));
+    pub(super) fn maintain(&mut self, cx: &mut Context<'_>) {
+        self.maintain_publishing(cx);
+        let ids: Vec<_> = self.searches.keys().copied().collect();
+        for id in ids {
+            self.maintain_searching(id, cx);
+        }
     }
 
-    fn maintain_publishing(&mut self) {
-        let now = self.now.instant;
-        let is_due = self.keys.publishing.is_none() && self.keys.renew_after <= now && self.circuits.has_circuits();
-        if is_due && self.renewal_due().is_some_and(|due| due.is_zero()) {
-            self.publish_key(true);
+    fn maintain_publishing(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now.instant;
+        let is_due = self.publishing.is_none() && self.renew_after <= now && cx.circuits.has_circuits();
+        if is_due && renewal_due(cx.circuits, cx.profile).is_some_and(|due| due.is_zero()) {
+            self.publish_key(true, cx);
         }
-        let Some(publishing) = &mut self.keys.publishing else { return };
+        let Some(publishing) = &mut self.publishing else { return };
         let record = publishing.record;
         if publishing.until <= now {
-            return self.end_publishing();
+            return self.end_publishing(cx);
         }
         match &mut publishing.step {
             Step::AwaitTime => {
-                if let Some(time) = self.circuits.known_time() {
+                if let Some(time) = cx.circuits.known_time() {
                     publishing.step = Step::ProofOfWork { day: day(time), from: 0 };
                 }
             }
@@ -205,36 +230,35 @@ impl Client {
                     *from += SLICE;
                     return;
                 };
-                let Some(consensus) = self.circuits.consensus() else { return };
+                let Some(consensus) = cx.circuits.consensus() else { return };
                 let argument = Publication { nonce, day, record: &bytes }.encode();
                 let servers = key_servers(consensus, &record.id());
                 let servers = servers.into_iter().map(|relay| Server::new(relay, now)).collect();
                 publishing.step = Step::Ask { argument, servers };
-                self.ask_to_publish();
+                self.ask_to_publish(cx);
             }
             Step::Ask { servers, .. } => {
                 if servers.iter().all(Server::is_over) {
-                    self.end_publishing();
+                    self.end_publishing(cx);
                 } else {
-                    self.ask_to_publish();
+                    self.ask_to_publish(cx);
                 }
             }
         }
     }
 
-    fn ask_to_publish(&mut self) {
-        if !self.circuits.has_circuits() {
+    fn ask_to_publish(&mut self, cx: &mut Context<'_>) {
+        if !cx.circuits.has_circuits() {
             return;
         }
-        let now = self.now.instant;
-        let Some(Publishing { step: Step::Ask { argument, servers }, .. }) = &mut self.keys.publishing else { return };
+        let now = cx.now.instant;
+        let Some(Publishing { step: Step::Ask { argument, servers }, .. }) = &mut self.publishing else { return };
         let argument = argument.clone();
         let due: Vec<_> = servers.iter().filter(|server| server.is_due(now)).map(|server| server.relay).collect();
         for relay in due {
-            let state = match self.circuits.request(relay, CircuitPurpose::UserKeys, publish_request(argument.clone()))
-            {
+            let state = match cx.circuits.request(relay, CircuitPurpose::UserKeys, publish_request(argument.clone())) {
                 Some(id) => State::UnderWay(id),
-                None if self.circuits.relays().is_out_of_reach(&relay) => State::GivenUp,
+                None if cx.circuits.relays().is_out_of_reach(&relay) => State::GivenUp,
                 None => State::Waiting,
             };
             self.mark_publishing(relay, state);
@@ -242,61 +266,64 @@ impl Client {
     }
 
     fn mark_publishing(&mut self, relay: RelayIdentity, state: State) {
-        if let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.keys.publishing {
+        if let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.publishing {
             servers.iter_mut().filter(|server| server.relay == relay).for_each(|server| server.state = state);
         }
     }
 
     /// A relay has answered, or won't.
-    pub(super) fn keys_result(&mut self, id: RequestId, result: &RequestResult) {
+    pub(super) fn answered(&mut self, id: RequestId, result: &RequestResult, cx: &mut Context<'_>) {
         let is_of = |servers: &[Server]| servers.iter().any(|server| server.state == State::UnderWay(id));
-        match self.keys.searches.iter().find(|(_, search)| is_of(&search.servers)) {
-            Some((user, _)) => self.find_result(*user, id, result),
-            None => self.publish_result(id, result),
+        match self.searches.iter().find(|(_, search)| is_of(&search.servers)) {
+            Some((user, _)) => {
+                let user = *user;
+                self.find_result(user, id, result, cx);
+            }
+            None => self.publish_result(id, result, cx),
         }
     }
 
     /// A relay has the record now, or will not take it.
-    fn publish_result(&mut self, id: RequestId, result: &RequestResult) {
-        let now = self.now.instant;
-        let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.keys.publishing else { return };
+    fn publish_result(&mut self, id: RequestId, result: &RequestResult, cx: &mut Context<'_>) {
+        let now = cx.now.instant;
+        let Some(Publishing { step: Step::Ask { servers, .. }, .. }) = &mut self.publishing else { return };
         let Some(server) = servers.iter_mut().find(|server| server.state == State::UnderWay(id)) else { return };
         match result.as_ref().map(|answer| PublishAnswer::decode(&answer.bytes)) {
             Ok(Ok(PublishAnswer::Stored)) => server.state = State::Done,
             _ => server.failed(now),
         }
         if servers.iter().all(Server::is_over) {
-            self.end_publishing();
+            self.end_publishing(cx);
         }
     }
 
-    fn end_publishing(&mut self) {
-        let Some(Publishing { record, step, renewal, .. }) = self.keys.publishing.take() else { return };
+    fn end_publishing(&mut self, cx: &mut Context<'_>) {
+        let Some(Publishing { record, step, renewal, .. }) = self.publishing.take() else { return };
         let kept =
             matches!(step, Step::Ask { servers, .. } if servers.iter().any(|server| server.state == State::Done));
-        if kept && let Some(time) = self.circuits.known_time() {
-            let after = jitter(RENEWAL.0, RENEWAL.1, &mut self.rng).as_millis();
-            self.profile.publish_key_at = Some(time.shifted(i64::try_from(after).unwrap_or(i64::MAX)));
-            self.put_profile();
+        if kept && let Some(time) = cx.circuits.known_time() {
+            let after = jitter(RENEWAL.0, RENEWAL.1, cx.rng).as_millis();
+            cx.profile.publish_key_at = Some(time.shifted(i64::try_from(after).unwrap_or(i64::MAX)));
+            cx.put_profile();
         }
         if renewal {
-            self.keys.renew_after = self.now.instant + if kept { Duration::ZERO } else { RENEWAL_PAUSE };
+            self.renew_after = cx.now.instant + if kept { Duration::ZERO } else { RENEWAL_PAUSE };
         } else if kept {
-            self.event(Event::KeyPublished { id: record.id() });
+            self.events.push_back(LookupEvent::Published(record.id()));
         } else {
             let message = "Your key could not be published: no relay has taken it. Try again later.";
-            self.error("key", message.to_owned());
+            self.failed(message);
         }
     }
 
-    fn maintain_searching(&mut self, id: UserId) {
-        let now = self.now.instant;
-        let circuits = self.circuits.has_circuits();
-        let Some(search) = self.keys.searches.get_mut(&id) else { return };
+    fn maintain_searching(&mut self, id: UserId, cx: &mut Context<'_>) {
+        let now = cx.now.instant;
+        let circuits = cx.circuits.has_circuits();
+        let Some(search) = self.searches.get_mut(&id) else { return };
         if search.until <= now {
             return self.end_search(id);
         }
-        let Some(consensus) = self.circuits.consensus().filter(|_| circuits) else { return };
+        let Some(consensus) = cx.circuits.consensus().filter(|_| circuits) else { return };
         if search.servers.is_empty() {
             let servers = key_servers(consensus, &id);
             search.servers = servers.into_iter().map(|relay| Server::new(relay, now)).collect();
@@ -310,9 +337,9 @@ impl Client {
         }
         let Some(server) = search.servers.iter_mut().find(|server| server.is_due(now)) else { return };
         let relay = server.relay;
-        let state = match self.circuits.request(relay, CircuitPurpose::UserKeys, find_request(&id)) {
+        let state = match cx.circuits.request(relay, CircuitPurpose::UserKeys, find_request(&id)) {
             Some(request) => State::UnderWay(request),
-            None if self.circuits.relays().is_out_of_reach(&relay) => State::GivenUp,
+            None if cx.circuits.relays().is_out_of_reach(&relay) => State::GivenUp,
             None => State::Waiting,
         };
         if let Some(server) = self.search_server(id, |server| server.relay == relay) {
@@ -321,12 +348,12 @@ impl Client {
     }
 
     fn search_server(&mut self, id: UserId, is_it: impl Fn(&Server) -> bool) -> Option<&mut Server> {
-        self.keys.searches.get_mut(&id)?.servers.iter_mut().find(|server| is_it(server))
+        self.searches.get_mut(&id)?.servers.iter_mut().find(|server| is_it(server))
     }
 
     /// A relay has said what it has of a user, or nothing at all.
-    fn find_result(&mut self, id: UserId, request: RequestId, result: &RequestResult) {
-        let now = self.now.instant;
+    fn find_result(&mut self, id: UserId, request: RequestId, result: &RequestResult, cx: &mut Context<'_>) {
+        let now = cx.now.instant;
         let Some(server) = self.search_server(id, |server| server.state == State::UnderWay(request)) else { return };
         let read = result.as_ref().ok().and_then(|answer| read_key_answer(&id, &answer.bytes).ok());
         match read {
@@ -334,12 +361,12 @@ impl Client {
             Some(None) => server.state = State::Done,
             Some(Some(record)) => {
                 let record = UserRecord::decode(record);
-                self.keys.searches.remove(&id);
+                self.searches.remove(&id);
                 match record {
-                    Ok(record) => self.event(Event::KeyFound { id, key: record.key }),
+                    Ok(record) => self.events.push_back(LookupEvent::Found(id, record.key)),
                     Err(_) => {
                         let message = "The key was found, but a newer version of Allium has published it: update.";
-                        self.error("key", message.to_owned());
+                        self.failed(message);
                     }
                 }
             }
@@ -347,7 +374,7 @@ impl Client {
     }
 
     fn end_search(&mut self, id: UserId) {
-        let Some(search) = self.keys.searches.remove(&id) else { return };
+        let Some(search) = self.searches.remove(&id) else { return };
         let denied = search.servers.iter().any(|server| server.state == State::Done);
         let message = if denied {
             "Nobody has published a key under this id in the last days. Check the id, or ask for the key to be published \
@@ -355,25 +382,24 @@ impl Client {
         } else {
             "The key could not be looked up: no relay has answered. Try again later."
         };
-        self.error("key", message.to_owned());
+        self.failed(message);
     }
 
     /// When to look after the keys again.
-    pub(super) fn keys_timeout(&self) -> Option<Instant> {
-        let now = self.now.instant;
+    pub(super) fn poll_timeout(&self, now: Instant, circuits: &CircuitManager, profile: &Profile) -> Option<Instant> {
         let next = |servers: &[Server]| {
             let waiting = servers.iter().filter(|server| server.state == State::Waiting).map(|server| server.next);
             waiting.filter(|next| *next > now).min()
         };
-        let publishing = self.keys.publishing.as_ref().map(|publishing| match &publishing.step {
+        let publishing = self.publishing.as_ref().map(|publishing| match &publishing.step {
             Step::ProofOfWork { .. } => now,
             Step::AwaitTime => publishing.until,
             Step::Ask { servers, .. } => next(servers).map_or(publishing.until, |next| next.min(publishing.until)),
         });
-        let renewal = self.renewal_due().map(|due| (now + due).max(self.keys.renew_after));
+        let renewal = renewal_due(circuits, profile).map(|due| (now + due).max(self.renew_after));
         // One that is due waits for circuits, not for the time.
-        let renewal = renewal.filter(|at| *at > now && self.keys.publishing.is_none());
-        let searches = self.keys.searches.values();
+        let renewal = renewal.filter(|at| *at > now && self.publishing.is_none());
+        let searches = self.searches.values();
         let searches = searches.map(|search| next(&search.servers).map_or(search.until, |next| next.min(search.until)));
         publishing.into_iter().chain(searches).chain(renewal).min()
     }
