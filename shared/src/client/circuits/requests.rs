@@ -1,8 +1,7 @@
 //! Requests to relays: one request, one stream, on a circuit of its own that nothing else ever uses.
 //!
 //! So the relay that answers learns neither who asks nor what else the same client does, and two relays that are asked learn
-//! nothing from each other. Whoever asks decides what follows when there is no answer: see the callers of
-//! [`Client::request_from`].
+//! nothing from each other. What follows when there is no answer is decided by the caller of [`CircuitManager::request`].
 
 use super::counts::CloseCause;
 use super::relays::End;
