@@ -1,27 +1,32 @@
-//! Runs the engine in a worker of the page, so that nothing that it computes keeps the page from being drawn.
+//! Runs the engine in a worker, so that nothing it computes keeps the page from being drawn.
 //!
-//! The page and its worker are two runs of one WebAssembly module, which is fetched and compiled once: the page hands
-//! the compiled module over. They know each other only by [`Request`], [`Notice`] and the engine's plain values, which
-//! travel between them as JSON.
+//! The page and its worker are two instances of one WebAssembly module. They exchange a [`Request`] one way and a
+//! [`Notice`] the other, as JSON.
 //!
 //! # Layout
 //!
-//! - [`handle`]: the page's end, which starts the worker
-//! - `worker.js`: the worker's few lines of JavaScript, which start the module there
-//! - [`worker`]: the worker's end, which waits for this tab's turn
-//! - [`tabs`]: how tabs of one profile work together, without a browser in it
+//! In the page:
+//!
+//! - [`page`]: starts the worker, sends it requests, passes its notices on
+//!
+//! In the worker:
+//!
+//! - `worker.js`: a few lines of JavaScript that start the module
+//! - [`worker`]: waits for this tab's turn to run the engine
+//! - [`tabs`]: how the tabs of a profile work together; no browser in it
 //! - [`tab`]: this tab among them
+//! - [`engine`]: one run of the engine, with the browser's sockets, clocks, randomness and store
+//! - [`trust`]: which authorities to trust
 //! - [`lock`]: the passphrase: asked for at the start, changed while the engine runs
-//! - [`stop`]: why the engine does not run
-//! - [`run`]: one run of the engine, with the browser's sockets, clocks, randomness and store
-//! - [`trust`]: which authorities count
+//!
+//! In both:
+//!
 //! - [`port`]: values over a message port
 
-mod handle;
+mod engine;
 mod lock;
+mod page;
 mod port;
-mod run;
-mod stop;
 mod tab;
 mod tabs;
 #[cfg(test)]
@@ -35,117 +40,123 @@ use allium_shared::client::api::{Command, ContactId, Event, HistoryEntry, Messag
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-pub use self::handle::{Handle, start};
-use crate::storage::{Protection, StorageError};
+pub use self::page::{Handle, start};
+use crate::storage::{ProfileError, Protection, StorageError};
+use crate::strings;
 
 /// What the worker tells the page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
-    /// An engine starts, or one that runs is followed. It may be another than before: the whole comes anew.
+    /// This tab's engine starts, or the tab follows another one. A snapshot comes next.
     Started {
-        /// Whether another tab runs it.
+        /// True if another tab runs the engine.
         follows: bool,
     },
-    /// Another tab runs the profile, and this one cannot follow it: it waits for its turn.
+    /// Another tab runs the profile, and this one can't follow it: it waits for its turn.
     Elsewhere {
-        /// Whether the other one says nothing at all.
+        /// True if the other tab doesn't answer at all.
         silent: bool,
     },
-    /// Whoever runs the engine does not answer, or does so again.
+    /// The tab that runs the engine stopped answering, or answers again.
     Silent(bool),
-    /// All there is, in the place of all that was told before.
+    /// The complete state. It replaces everything that was told before.
     Snapshot {
         /// The stored conversations.
         history: Vec<HistoryEntry>,
-        /// What the engine has to say of the rest.
+        /// The rest, as events.
         events: Vec<Event>,
     },
-    /// What has happened since, in its order.
+    /// What happened since, in order.
     Events(Vec<Event>),
-    /// A message was shown to the person, in whichever tab.
+    /// A message was shown to the person, in any tab.
     Shown {
         /// The conversation.
         contact: ContactId,
         /// The message.
         id: MessageId,
     },
-    /// The directory gives no answer, for a reason in a clause; another attempt follows.
+    /// The directory didn't answer, and will be asked again; the reason is a clause.
     DirectoryTrouble(String),
-    /// Writing fails and is tried again, or works again.
+    /// Writing to the store fails and is being retried, or works again.
     StorageTrouble(Option<StorageError>),
     /// The profile waits for its passphrase.
     Locked,
-    /// The passphrase did not open the profile, for a reason in one sentence.
+    /// The passphrase did not open the profile; the reason is a sentence.
     UnlockRefused(String),
-    /// The profile is open, and this opens it the next time; told at the start and after each change.
+    /// The profile is open, and this will open it next time. Told at the start and after each change.
     Protection(Protection),
-    /// The passphrase was not changed, for a reason in one sentence.
+    /// The passphrase was not changed; the reason is a sentence.
     PassphraseRefused(String),
-    /// The profile is locked again, and everything is on disk: the page is to forget what it knows.
+    /// The profile is locked, and everything is on disk: the page must forget what it knows.
     PutAway,
-    /// The engine cannot run, for a reason in one sentence.
+    /// The engine cannot run; the reason is a sentence.
     Failed(String),
-    /// The server of the page names other authorities than those that the profile keeps, so the engine does not run; the ids of
-    /// both networks.
+    /// The engine does not run, because the page's server names other authorities than the profile's.
     OtherAuthorities {
-        /// Theirs that are kept.
+        /// The id of the network that the profile belongs to.
         kept: String,
-        /// Theirs that are named.
+        /// The id of the network that the server names.
         named: String,
     },
-    /// The worker has ended by a fault of its own; the page finds that out by itself.
+    /// The worker crashed. The page itself notices that.
     Crashed,
 }
 
-/// Tells events in their order: those of one turn together, but for long lists of relays, so that the page can draw between
-/// two of their parts.
-fn tell_events(events: Vec<Event>, tell: impl Fn(Notice)) {
-    let mut together = Vec::new();
-    for event in events {
-        let is_part = matches!(event, Event::Relays { .. });
-        together.push(event);
-        if is_part {
-            tell(Notice::Events(std::mem::take(&mut together)));
-        }
+impl Notice {
+    fn profile_failed(error: ProfileError) -> Self {
+        Self::Failed(strings::profile_failed(error))
     }
-    if !together.is_empty() {
-        tell(Notice::Events(together));
+
+    fn storage_failed(error: StorageError) -> Self {
+        Self::Failed(strings::storage_failed(error).into())
     }
 }
 
 /// What the page asks of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Request {
-    /// The engine is to do this.
+pub enum Request {
+    /// A command for the engine.
     Command(Command),
     /// The tab that runs the profile is to leave it to this one.
     TakeOver,
-    /// The passphrase, or what is to become of it.
+    /// Open the profile, lock it, or change its passphrase.
     Lock(LockRequest),
 }
 
-/// What a person wants of the profile's lock.
+impl From<Command> for Request {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
+    }
+}
+
+impl From<LockRequest> for Request {
+    fn from(request: LockRequest) -> Self {
+        Self::Lock(request)
+    }
+}
+
+/// A request about the profile's lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LockRequest {
     /// Open the profile.
     Unlock(Passphrase),
-    /// Let the new passphrase open it, once the current one has been checked, if it has one.
+    /// Set a new passphrase, after checking the current one if there is one.
     Set {
-        /// The passphrase that it has; empty if it has none.
+        /// The current passphrase; empty if there is none.
         current: Passphrase,
-        /// The one that it is to have.
+        /// The new passphrase.
         new: Passphrase,
     },
-    /// Let the browser's key open it.
+    /// Remove the passphrase, so that the browser's key opens the profile.
     Remove {
-        /// The passphrase that it has.
+        /// The current passphrase.
         current: Passphrase,
     },
-    /// Put everything on disk, and forget what opens it.
+    /// Put everything on disk, and forget the key.
     Lock,
 }
 
-/// A passphrase on its way to the worker. It is wiped where Rust holds it; what the browser copies on the way is not.
+/// A passphrase on its way to the worker. Rust's copies are wiped; copies that the browser makes are not.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct Passphrase(String);
 

@@ -70,7 +70,7 @@ pub fn AddContact(props: &Props) -> Html {
             match entered(&link, &name, &own_name, &note) {
                 Ok(command) => {
                     actions.act(Action::AddRequested(name.trim().into()));
-                    actions.command(command);
+                    actions.ask(command);
                 }
                 Err((place, text)) => {
                     actions.act(Action::Complain(place, text.into()));

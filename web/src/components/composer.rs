@@ -67,7 +67,7 @@ pub fn Composer(props: &Props) -> Html {
             let due = if typing { told.is_none_or(|at| now - at > TYPING_MILLIS) } else { told.is_some() };
             if due {
                 *told = typing.then_some(now);
-                actions.command(Command::Typing { contact, typing });
+                actions.ask(Command::Typing { contact, typing });
             }
         }
     };
@@ -100,7 +100,7 @@ pub fn Composer(props: &Props) -> Html {
             actions.act(Action::Dismiss(Place::Send));
             // The message itself says that the writing has ended.
             *told.borrow_mut() = None;
-            actions.command(Command::Send { to: contact, text });
+            actions.ask(Command::Send { to: contact, text });
             field.set_value("");
             set(String::new());
             let _ = field.focus();

@@ -37,7 +37,7 @@ pub fn ConversationView(props: &Props) -> Html {
         let (id, actions) = (contact.id, actions.clone());
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
-                actions.command(if is_blocked { Command::Unblock { id } } else { Command::Block { id } });
+                actions.ask(if is_blocked { Command::Unblock { id } } else { Command::Block { id } });
             }
         })
     };

@@ -40,7 +40,7 @@ pub fn InviteCard(props: &Props) -> Html {
     // The list changes with invites that are made, used, or over.
     use_effect_with((props.invite.clone(), props.taken_by.clone(), props.asks), {
         let actions = actions.clone();
-        move |_| actions.iter().for_each(|actions| actions.command(Command::Invites))
+        move |_| actions.iter().for_each(|actions| actions.ask(Command::Invites))
     });
     let create = {
         let (reusable, ends, note) = (reusable.clone(), ends.clone(), note.clone());
@@ -48,7 +48,7 @@ pub fn InviteCard(props: &Props) -> Html {
             let Some(actions) = &actions else { return };
             let expires_in = strings::INVITE_ENDS.get(*ends).and_then(|(secs, _)| *secs);
             actions.act(Action::InviteRequested);
-            actions.command(Command::Invite { reusable: *reusable, expires_in, note: note.trim().to_owned() });
+            actions.ask(Command::Invite { reusable: *reusable, expires_in, note: note.trim().to_owned() });
             note.set(String::new());
         })
     };
@@ -144,7 +144,7 @@ fn OpenInvite(props: &OpenInviteProps) -> Html {
         let (id, actions) = (invite.id, actions);
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
-                actions.command(Command::Withdraw { id });
+                actions.ask(Command::Withdraw { id });
             }
         })
     };

@@ -46,9 +46,9 @@ pub fn MessageList(props: &Props) -> Html {
     use_effect_with((unread, attention && *at_end), move |(unread, seen)| {
         let Some(actions) = actions.filter(|_| *seen && !unread.is_empty()) else { return };
         for id in unread {
-            actions.command(Command::Shown { contact, id: *id });
+            actions.ask(Command::Shown { contact, id: *id });
         }
-        actions.command(Command::Read { contact });
+        actions.ask(Command::Read { contact });
         actions.act(Action::Shown(contact, unread.clone()));
     });
 

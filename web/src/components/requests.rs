@@ -41,7 +41,7 @@ fn Card(props: &CardProps) -> Html {
         let actions = actions.clone();
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
-                actions.command(command.clone());
+                actions.ask(command.clone());
             }
         })
     };
@@ -51,7 +51,7 @@ fn Card(props: &CardProps) -> Html {
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
                 actions.act(Action::ApproveRequested(id));
-                actions.command(Command::Accept { id });
+                actions.ask(Command::Accept { id });
             }
         })
     };

@@ -24,7 +24,7 @@ pub fn SafetyPanel(props: &Props) -> Html {
     // There is a number once the contact has answered, and it may be another one than before.
     use_effect_with((id, contact.state, verified, *starts), {
         let actions = actions.clone();
-        move |_| actions.iter().for_each(|actions| actions.command(Command::Safety { contact: id }))
+        move |_| actions.iter().for_each(|actions| actions.ask(Command::Safety { contact: id }))
     });
     // The button that was pressed is not there any more.
     let heading = use_node_ref();
@@ -33,7 +33,7 @@ pub fn SafetyPanel(props: &Props) -> Html {
         let actions = actions.clone();
         Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
-                actions.command(Command::Verify { contact: id, verified: !verified });
+                actions.ask(Command::Verify { contact: id, verified: !verified });
             }
         })
     };

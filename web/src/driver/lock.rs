@@ -8,7 +8,7 @@ use super::{LockRequest, Notice};
 use crate::storage::{Locked, ProfileError, Storage};
 use crate::strings;
 
-/// Waits for the passphrase that opens the profile; `None` when the page goes.
+/// Waits for the passphrase that opens the profile; `None` if the page closes first.
 pub(super) async fn unlock(
     locked: &Locked,
     requests: &mut mpsc::UnboundedReceiver<LockRequest>,
@@ -24,7 +24,7 @@ pub(super) async fn unlock(
     }
 }
 
-/// Changes the passphrase as often as that is wanted, until the profile is to be locked or the page goes.
+/// Carries out changes of the passphrase until the profile is locked or the page closes.
 pub(super) async fn serve(
     storage: &Storage,
     requests: &mut mpsc::UnboundedReceiver<LockRequest>,
@@ -33,7 +33,7 @@ pub(super) async fn serve(
     while let Some(request) = requests.next().await {
         let changed = match request {
             LockRequest::Lock => return,
-            // It is open already: asked for twice.
+            // It is open already.
             LockRequest::Unlock(_) => continue,
             LockRequest::Set { current, new } => storage.set_passphrase(current.as_str(), new.as_str()).await,
             LockRequest::Remove { current } => storage.remove_passphrase(current.as_str()).await,
@@ -46,7 +46,7 @@ pub(super) async fn serve(
     }
 }
 
-/// What opens the profile, for the page to know.
+/// What opens the profile, as a notice for the page.
 pub(super) async fn protection(storage: &Storage) -> Result<Notice, ProfileError> {
     storage.protection().await.map(Notice::Protection)
 }

@@ -1,9 +1,8 @@
-//! This tab among the others of its profile: the channel between them, and who does what a state machine of [`tabs`] wants done.
+//! This tab among the others: the channel between them, and whatever [`tabs`] wants done.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use allium_shared::client::api::Command;
 use futures_channel::mpsc;
 use gloo_events::EventListener;
 use js_sys::{Object, Reflect};
@@ -11,14 +10,14 @@ use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent, MessagePort};
 
-use super::tabs::{self, Effect, Following, Leading, Message, Order, RequestId, TabId};
+use super::tabs::{self, Effect, Follower, Job, Leader, Message, RequestId, TabId};
 use super::{LockRequest, Notice, Request, port};
 use crate::tab_lock::{self, TabLock};
 
-/// The channel of all tabs. What is for one tab is said on a channel of its own, where no other tab hears it.
+/// The channel of all tabs. Messages for one tab go to that tab's own channel, which no other tab hears.
 const CHANNEL: &str = "allium-tabs";
 
-// What stands on the envelope of a message. Other builds of the page read these too, whatever is inside.
+// The fields of a message's envelope. Tabs of other builds of the page read these too, whatever the text is.
 const BUILD: &str = "build";
 const FROM: &str = "from";
 const LEADS: &str = "leads";
@@ -30,84 +29,74 @@ pub(super) struct Tab {
     build: String,
     page: MessagePort,
     channel: Option<BroadcastChannel>,
-    role: RefCell<TabRole>,
+    role: RefCell<Role>,
     signals: mpsc::UnboundedSender<Signal>,
 }
 
-/// What whoever waits for this tab's turn has to know.
+/// Wakes up the task that waits for this tab's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     /// The person wants this tab to run the profile.
     TakeOver,
-    /// The profile is put away, and the page with it.
+    /// The profile is locked, and the page with it.
     Stop,
 }
 
-enum TabRole {
-    Following(Following),
-    /// Leads; so many requests were numbered while it followed.
-    Leading(Leading, Desk, u64),
+enum Role {
+    Follower(Follower),
+    Leader {
+        leader: Leader,
+        jobs: mpsc::UnboundedSender<Job>,
+        locks: mpsc::UnboundedSender<LockRequest>,
+        /// The last request number that was used while this tab followed.
+        asked: u64,
+    },
     /// Has nothing to do with the profile any more.
     Retired,
 }
 
-/// Where what is wanted of the engine goes.
-struct Desk {
-    jobs: mpsc::UnboundedSender<Job>,
-    locks: mpsc::UnboundedSender<LockRequest>,
-}
-
-/// What is wanted while this tab leads.
+/// What arrives while this tab leads.
 pub(super) struct Inbox {
-    /// Of the engine.
+    /// For the engine.
     pub(super) jobs: mpsc::UnboundedReceiver<Job>,
-    /// Of the profile's lock, which is there before the engine.
+    /// For the profile's lock, which exists before the engine.
     pub(super) locks: mpsc::UnboundedReceiver<LockRequest>,
 }
 
-/// What is wanted of the engine.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// A command, of whichever tab's person.
-    Order(Order),
-    /// Collect the whole for a follower, and this attempt of it.
-    Collect(TabId, u64),
-    /// Remove the record of a tab that has gone.
-    Forget(TabId),
-}
-
-enum Event {
-    Asked(Request),
-    Heard(TabId, Message),
-    Stranger { leads: bool },
-    Gone(TabId),
+/// A message of another tab.
+enum Received {
+    Message(TabId, Message),
+    /// From a tab of another build.
+    Stranger {
+        leads: bool,
+    },
 }
 
 impl Tab {
     /// The tab of this worker, which follows nobody yet. Hears other tabs from now on.
     pub(super) fn new(page: MessagePort, build: String, signals: mpsc::UnboundedSender<Signal>) -> Rc<Self> {
-        // Without locks nobody would see that a tab has gone: there tabs take turns, and none follows.
+        // Without locks nobody would notice that a tab has closed: such tabs take turns, and none follows.
         let channel = TabLock::is_supported().then(|| BroadcastChannel::new(CHANNEL).ok()).flatten();
         let mut id = [0; 8];
-        // Without randomness there will be no engine either, which is told then.
+        // If there is no randomness, the engine reports it when it starts.
         let _ = getrandom::fill(&mut id);
         let tab = Rc::new(Self {
             id: TabId(u64::from_ne_bytes(id)),
             build,
             page,
             channel,
-            role: RefCell::new(TabRole::Following(Following::default())),
+            role: RefCell::new(Role::Follower(Follower::default())),
             signals,
         });
         let own = tab.channel.as_ref().and_then(|_| BroadcastChannel::new(&channel_name(tab.id)).ok());
         for channel in tab.channel.iter().chain(&own) {
             let hearer = Rc::clone(&tab);
             EventListener::new(channel, "message", move |event| {
-                if let Some(event) = event.dyn_ref::<MessageEvent>().and_then(|event| hearer.open(&event.data())) {
-                    hearer.happened(event);
+                if let Some(received) = event.dyn_ref::<MessageEvent>().and_then(|event| hearer.open(&event.data())) {
+                    hearer.hear(received);
                 }
             })
-            // As long as the worker.
+            // Lives as long as the worker.
             .forget();
         }
         tab
@@ -118,119 +107,113 @@ impl Tab {
         self.id.0
     }
 
-    /// The name of the lock that this tab holds as long as it lives.
+    /// The name of the lock that this tab holds for as long as it lives.
     pub(super) fn lock_name(&self) -> String {
         lock_name(self.id)
     }
 
     /// The page asks for something.
-    pub(super) fn asked(self: &Rc<Self>, request: Request) {
+    pub(super) fn ask(self: &Rc<Self>, request: Request) {
         if request == Request::TakeOver {
             return drop(self.signals.unbounded_send(Signal::TakeOver));
         }
-        self.happened(Event::Asked(request));
+        self.with_role(|role| match role {
+            Role::Follower(follower) => follower.ask(request),
+            Role::Leader { leader, .. } => leader.ask(request),
+            Role::Retired => Vec::new(),
+        });
     }
 
-    /// Looks for a tab to follow.
-    pub(super) fn join(self: &Rc<Self>) {
-        let acts = match &mut *self.role.borrow_mut() {
-            TabRole::Following(following) => following.join(),
-            TabRole::Leading(..) | TabRole::Retired => Vec::new(),
-        };
-        self.act(acts);
+    fn hear(self: &Rc<Self>, received: Received) {
+        self.with_role(|role| match (role, received) {
+            (Role::Follower(follower), Received::Message(from, message)) => follower.hear(from, message),
+            (Role::Follower(follower), Received::Stranger { leads }) => follower.hear_stranger(leads),
+            (Role::Leader { leader, .. }, Received::Message(from, message)) => leader.hear(from, message),
+            // The lock tells that tab that it doesn't lead.
+            (Role::Leader { .. }, Received::Stranger { leads: true }) => Vec::new(),
+            (Role::Leader { leader, .. }, Received::Stranger { leads: false }) => leader.hear_stranger(),
+            (Role::Retired, _) => Vec::new(),
+        });
     }
 
-    /// Looks, once a second, whether the tab that leads is still there.
-    pub(super) fn look(self: &Rc<Self>) {
-        let acts = match &mut *self.role.borrow_mut() {
-            TabRole::Following(following) => following.look(),
-            TabRole::Leading(..) | TabRole::Retired => Vec::new(),
-        };
-        self.act(acts);
+    /// Runs `turn` on the leader's state if this tab leads, and carries out its effects.
+    pub(super) fn as_leader(self: &Rc<Self>, turn: impl FnOnce(&mut Leader) -> Vec<Effect>) {
+        self.with_role(|role| match role {
+            Role::Leader { leader, .. } => turn(leader),
+            Role::Follower(_) | Role::Retired => Vec::new(),
+        });
+    }
+
+    /// Runs `turn` on the follower's state if this tab follows, and carries out its effects.
+    pub(super) fn as_follower(self: &Rc<Self>, turn: impl FnOnce(&mut Follower) -> Vec<Effect>) {
+        self.with_role(|role| match role {
+            Role::Follower(follower) => turn(follower),
+            Role::Leader { .. } | Role::Retired => Vec::new(),
+        });
+    }
+
+    fn with_role(self: &Rc<Self>, turn: impl FnOnce(&mut Role) -> Vec<Effect>) {
+        let effects = turn(&mut self.role.borrow_mut());
+        for effect in effects {
+            self.carry_out(effect);
+        }
     }
 
     /// Leads from now on.
     pub(super) fn lead(self: &Rc<Self>) -> Inbox {
-        let (jobs, inbox) = mpsc::unbounded();
+        let (jobs, engine_jobs) = mpsc::unbounded();
         let (locks, lock_requests) = mpsc::unbounded();
-        let (mut leading, mut acts) = Leading::begin(self.id);
-        let desk = Desk { jobs, locks };
-        let following = match &mut *self.role.borrow_mut() {
-            TabRole::Following(following) => std::mem::take(following),
-            TabRole::Leading(..) | TabRole::Retired => Following::default(),
+        let (mut leader, mut effects) = Leader::begin(self.id);
+        let follower = match &mut *self.role.borrow_mut() {
+            Role::Follower(follower) => std::mem::take(follower),
+            Role::Leader { .. } | Role::Retired => Follower::default(),
         };
-        let asked = following.asked();
-        let left = following.lead(self.id);
-        if left.invite_lost {
-            acts.push(Effect::Tell(tabs::invite_lost()));
+        let asked = follower.asked();
+        let handover = follower.lead(self.id);
+        if handover.invite_lost {
+            effects.push(Effect::Tell(tabs::invite_lost()));
         }
-        for order in left.orders {
-            if matches!(order.command, Command::Invite { .. }) {
-                leading.make_invite();
-            }
-            let _ = desk.jobs.unbounded_send(Job::Order(order));
+        if handover.jobs.iter().any(Job::is_invite) {
+            leader.make_invite();
         }
-        for request in left.locks {
-            let _ = desk.locks.unbounded_send(request);
-        }
-        self.role.replace(TabRole::Leading(leading, desk, asked));
-        self.act(acts);
-        Inbox { jobs: inbox, locks: lock_requests }
+        effects.extend(handover.jobs.into_iter().map(Effect::Engine));
+        effects.extend(handover.locks.into_iter().map(Effect::Lock));
+        self.role.replace(Role::Leader { leader, jobs, locks, asked });
+        self.with_role(|_| effects);
+        Inbox { jobs: engine_jobs, locks: lock_requests }
     }
 
-    /// Leads no more. What the page has asked for and was not begun is kept for whoever leads next.
+    /// Stops leading. Requests of the page that were not started yet are kept for the next leader.
     pub(super) fn step_down(&self, mut inbox: Inbox) {
         let (makes_invite, asked) = match &*self.role.borrow() {
-            TabRole::Leading(leading, _, asked) => (leading.makes_invite(), *asked),
-            TabRole::Following(_) | TabRole::Retired => return,
+            Role::Leader { leader, asked, .. } => (leader.makes_invite(), *asked),
+            Role::Follower(_) | Role::Retired => return,
         };
-        let is_own = |order: &Order| order.asker.is_none_or(|asker| asker.tab == self.id);
-        let mut left = Vec::new();
+        let mut unfinished = Vec::new();
         while let Ok(job) = inbox.jobs.try_recv() {
             match job {
-                Job::Order(order) if is_own(&order) => left.push(Request::Command(order.command)),
-                // Those of others have kept theirs.
-                Job::Order(_) | Job::Collect(..) | Job::Forget(_) => {}
+                Job::Command { request_id, command } if request_id.is_none_or(|id| id.tab == self.id) => {
+                    unfinished.push(Request::Command(command));
+                }
+                // Other tabs have kept their own.
+                Job::Command { .. } | Job::Snapshot { .. } | Job::Forget(_) => {}
             }
         }
-        // One that the engine was making when it ended.
-        if makes_invite && !left.iter().any(Request::is_invite) {
+        // The engine was making it when it ended.
+        if makes_invite && !unfinished.iter().any(Request::is_invite) {
             self.tell_page(&tabs::invite_lost());
         }
-        self.role.replace(TabRole::Following(Following::again(asked, left)));
+        self.role.replace(Role::Follower(Follower::again(asked, unfinished)));
     }
 
-    /// Has nothing to do with the profile any more, and neither tells other tabs anything nor hears them.
+    /// Ends this tab's part in the profile: it sends nothing to other tabs any more and ignores them.
     pub(super) fn retire(&self) {
-        self.role.replace(TabRole::Retired);
-    }
-
-    /// The store is open: what it says about the requests of this and other tabs.
-    pub(super) fn resume(self: &Rc<Self>, given: Vec<RequestId>) {
-        self.lead_with(|leading| leading.resume(given));
-    }
-
-    /// The engine runs, and has told the whole.
-    pub(super) fn run(self: &Rc<Self>) {
-        self.lead_with(|leading| {
-            leading.run();
-            Vec::new()
-        });
+        self.role.replace(Role::Retired);
     }
 
     /// Tells the page of this tab, and those of all that follow.
     pub(super) fn tell(self: &Rc<Self>, notice: Notice) {
-        self.lead_with(|leading| leading.tell(notice));
-    }
-
-    /// Tells the page of the tab that has asked, and no other.
-    pub(super) fn answer(self: &Rc<Self>, asker: Option<RequestId>, notice: Notice) {
-        self.lead_with(|leading| leading.answer(asker, notice));
-    }
-
-    /// Tells those that follow that the profile is put away.
-    pub(super) fn put_away(self: &Rc<Self>) {
-        self.lead_with(Leading::put_away);
+        self.as_leader(|leader| leader.tell(notice));
     }
 
     /// Tells the page of this tab alone.
@@ -238,88 +221,48 @@ impl Tab {
         port::send(&self.page, notice);
     }
 
-    /// Whether a request is new, and to be given to the engine.
-    pub(super) fn give(&self, asker: RequestId) -> bool {
+    /// True if this request is new and must go to the engine.
+    pub(super) fn is_new(&self, request_id: RequestId) -> bool {
         match &mut *self.role.borrow_mut() {
-            TabRole::Leading(leading, ..) => leading.give(asker),
-            TabRole::Following(_) | TabRole::Retired => false,
+            Role::Leader { leader, .. } => leader.give(request_id),
+            Role::Follower(_) | Role::Retired => false,
         }
     }
 
-    /// What a request has changed is on disk.
-    pub(super) fn done(self: &Rc<Self>, asker: RequestId) {
-        self.lead_with(|leading| leading.done(asker));
-    }
-
-    /// The whole is collected for a follower; or it could not be.
-    pub(super) fn snapshot(self: &Rc<Self>, to: TabId, round: u64, snapshot: Option<Notice>) {
-        self.lead_with(|leading| leading.snapshot(to, round, snapshot));
-    }
-
-    /// Whether any tab follows this one.
+    /// True if any tab follows this one.
     pub(super) fn is_followed(&self) -> bool {
-        matches!(&*self.role.borrow(), TabRole::Leading(leading, ..) if leading.is_followed())
+        matches!(&*self.role.borrow(), Role::Leader { leader, .. } if leader.is_followed())
     }
 
-    fn lead_with(self: &Rc<Self>, turn: impl FnOnce(&mut Leading) -> Vec<Effect>) {
-        let acts = match &mut *self.role.borrow_mut() {
-            TabRole::Leading(leading, ..) => turn(leading),
-            TabRole::Following(_) | TabRole::Retired => Vec::new(),
-        };
-        self.act(acts);
-    }
-
-    fn happened(self: &Rc<Self>, event: Event) {
-        let acts = match (&mut *self.role.borrow_mut(), event) {
-            (TabRole::Following(following), Event::Asked(request)) => following.ask(request),
-            (TabRole::Following(following), Event::Heard(from, message)) => following.hear(from, message),
-            (TabRole::Following(following), Event::Stranger { leads }) => following.hear_stranger(leads),
-            (TabRole::Following(_), Event::Gone(_)) | (TabRole::Retired, _) => Vec::new(),
-            (TabRole::Leading(leading, ..), Event::Asked(request)) => leading.ask(request),
-            (TabRole::Leading(leading, ..), Event::Heard(from, message)) => leading.hear(from, message),
-            // Whoever leads there is told so by the lock.
-            (TabRole::Leading(..), Event::Stranger { leads: true }) => Vec::new(),
-            (TabRole::Leading(leading, ..), Event::Stranger { leads: false }) => leading.hear_stranger(),
-            (TabRole::Leading(leading, ..), Event::Gone(tab)) => leading.gone(tab),
-        };
-        self.act(acts);
-    }
-
-    fn act(self: &Rc<Self>, acts: Vec<Effect>) {
-        for act in acts {
-            match act {
-                Effect::Post(to, message) => self.post(to, &message),
-                Effect::Tell(notice) => self.tell_page(&notice),
-                Effect::Order(order) => self.job(Job::Order(order)),
-                Effect::Collect(to, round) => self.job(Job::Collect(to, round)),
-                Effect::Forget(tab) => self.job(Job::Forget(tab)),
-                Effect::Lock(request) => {
-                    if let TabRole::Leading(_, desk, _) = &*self.role.borrow() {
-                        let _ = desk.locks.unbounded_send(request);
-                    }
+    fn carry_out(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::Post(to, message) => self.post(to, &message),
+            Effect::Tell(notice) => self.tell_page(&notice),
+            Effect::Engine(job) => {
+                if let Role::Leader { jobs, .. } = &*self.role.borrow() {
+                    let _ = jobs.unbounded_send(job);
                 }
-                Effect::Watch(tab) => {
-                    let own = Rc::clone(self);
-                    spawn_local(async move {
-                        // Given once the other tab has let go of it, which it does by ending.
-                        drop(TabLock::take(&lock_name(tab)).await);
-                        own.happened(Event::Gone(tab));
-                    });
-                }
-                Effect::Stop => drop(self.signals.unbounded_send(Signal::Stop)),
             }
-        }
-    }
-
-    fn job(&self, job: Job) {
-        if let TabRole::Leading(_, desk, _) = &*self.role.borrow() {
-            let _ = desk.jobs.unbounded_send(job);
+            Effect::Lock(request) => {
+                if let Role::Leader { locks, .. } = &*self.role.borrow() {
+                    let _ = locks.unbounded_send(request);
+                }
+            }
+            Effect::Watch(tab) => {
+                let own = Rc::clone(self);
+                spawn_local(async move {
+                    // The other tab holds it until it ends.
+                    drop(TabLock::take(&lock_name(tab)).await);
+                    own.as_leader(|leader| leader.gone(tab));
+                });
+            }
+            Effect::Stop => drop(self.signals.unbounded_send(Signal::Stop)),
         }
     }
 
     fn post(&self, to: Option<TabId>, message: &Message) {
         let Some(channel) = &self.channel else { return };
-        let leads = matches!(&*self.role.borrow(), TabRole::Leading(..));
+        let leads = matches!(&*self.role.borrow(), Role::Leader { .. });
         let envelope = Object::new();
         let Some(text) = port::write(message) else { return };
         let entries: [(&str, JsValue); 4] = [
@@ -328,13 +271,13 @@ impl Tab {
             (LEADS, leads.into()),
             (TEXT, text.as_str().into()),
         ];
-        // None of this fails: it is a fresh object, and texts can always be copied.
+        // Neither of these fails: the object is fresh, and strings can always be copied.
         for (name, value) in entries {
             let _ = Reflect::set(&envelope, &name.into(), &value);
         }
         match to {
             None => drop(channel.post_message(&envelope)),
-            // All channels of a tab keep one order.
+            // Messages stay in order across all channels of a tab.
             Some(to) => {
                 if let Ok(channel) = BroadcastChannel::new(&channel_name(to)) {
                     let _ = channel.post_message(&envelope);
@@ -344,16 +287,16 @@ impl Tab {
         }
     }
 
-    /// Reads the envelope, and what is in it if it is of the same build. What cannot be read is nothing.
-    fn open(&self, envelope: &JsValue) -> Option<Event> {
+    /// Reads the envelope, and the message if it is from the same build. Ignores anything that can't be read.
+    fn open(&self, envelope: &JsValue) -> Option<Received> {
         let part = |name: &str| Reflect::get(envelope, &name.into()).ok();
         let text = |name| part(name).and_then(|part| part.as_string());
         if text(BUILD)? != self.build {
-            return Some(Event::Stranger { leads: part(LEADS)?.as_bool()? });
+            return Some(Received::Stranger { leads: part(LEADS)?.as_bool()? });
         }
         let from = text(FROM)?.parse().ok()?;
         let message = port::read(text(TEXT)?).ok()?;
-        Some(Event::Heard(from, message))
+        Some(Received::Message(from, message))
     }
 }
 

@@ -1,28 +1,28 @@
-//! How the tabs of one profile work together: one leads and runs the engine, the others follow and show what it tells.
+//! How the tabs of one profile work together: one leads and runs the engine, the others follow and show the same.
 //!
-//! Who leads is nothing that tabs agree on among themselves: the browser's lock decides, and gives it to another tab when the
-//! leader is gone, however that went. What is here begins there, as two plain state machines without a browser in them: messages
-//! of other tabs and requests of the own page go in, [`Effect`]s come out.
+//! Tabs don't elect a leader. The browser's lock decides, and passes to another tab when the leader is gone, however it
+//! ended. The two state machines here, [`Leader`] and [`Follower`], have no browser in them: requests of the tab's own
+//! page and messages of other tabs go in, [`Effect`]s come out.
 //!
-//! A follower says [`Message::Join`]. It is welcomed with what was told last about the store, the lock and the directory; then it
-//! hears everything that the leader's own page hears, and, a little later, the whole. What came in between is held back and told
-//! after it, so that the newest word on everything is the last.
+//! A follower sends [`Message::Join`]. It is welcomed with the latest notices about the store, the lock and the directory;
+//! from then on it hears everything that the leader's page hears, and soon receives a snapshot. Notices that arrive before
+//! the snapshot are held back and told after it, so that the newest state wins.
 //!
-//! What a follower's page asks for is numbered, and kept until the leader has confirmed it. A leader confirms a command once
-//! what it has changed is on disk. Together with that change it writes down how far it has come with which tab. So whoever leads
-//! next, after a crash at any moment, knows which of the unconfirmed requests were done, and does the others. An invite takes longer
-//! than that: one that a leader was asked for and has not told of when it goes is lost, and the page is told so.
+//! A follower numbers its page's requests and keeps each until the leader confirms it. A leader confirms a command once
+//! its changes are on disk, and records the request's number in the same batch. So the next leader, after a crash at any
+//! moment, knows which unconfirmed requests were carried out, and carries out the others. Invites are the exception: one
+//! that was requested and not ready when the leader ended is lost, and the page is told.
 //!
-//! A leader that hangs keeps the browser's lock. So a follower that is owed an answer says [`Message::Knock`], which a leader answers
-//! whatever its engine is doing, and tells its page when nothing comes back.
+//! A leader that hangs keeps the browser's lock. A follower that waits for an answer therefore sends [`Message::Knock`],
+//! which a leader answers whatever its engine is doing, and tells its page if nothing comes back.
 //!
 //! # Layout
 //!
-//! - [`lead`]: the tab that leads
-//! - [`follow`]: a tab that follows
+//! - [`leader`]: the tab that runs the engine
+//! - [`follower`]: every other tab
 
-pub(super) mod follow;
-pub(super) mod lead;
+pub(super) mod follower;
+pub(super) mod leader;
 #[cfg(test)]
 mod tests;
 
@@ -32,12 +32,12 @@ use std::str::FromStr;
 use allium_shared::client::api::{Command, Event, Write};
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::follow::Following;
-pub(super) use self::lead::Leading;
+pub(super) use self::follower::Follower;
+pub(super) use self::leader::Leader;
 use super::{LockRequest, Notice, Request};
 use crate::strings;
 
-/// Names a tab, or rather its worker: drawn at its start, never used again. Shown as 16 hexadecimal digits.
+/// Identifies a tab, or rather its worker: random, and never reused. Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct TabId(pub(super) u64);
@@ -56,95 +56,105 @@ impl FromStr for TabId {
     }
 }
 
-/// What tabs say to each other.
+/// Messages between tabs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
-    /// To all: whoever says this leads, and can be followed.
+    /// To all: the sender leads, and can be followed.
     Leads,
-    /// To all: the sender wants to follow whoever leads.
+    /// To all: the sender wants to follow the leader.
     Join {
-        /// Counts the attempts, so that answers to an earlier one are known.
+        /// Counts the attempts, so that answers to an earlier one are recognized.
         round: u64,
     },
-    /// The leader to one: it follows now.
+    /// Leader to follower: you follow from now on.
     Welcome {
         /// The attempt that this answers.
         round: u64,
-        /// What was told last.
+        /// The latest notices about lock, directory and store.
         said: Vec<Notice>,
-        /// Whether the engine runs, so that the whole comes next.
+        /// True if the engine runs, so that a snapshot follows.
         runs: bool,
     },
-    /// The leader to one: all there is; what was told since the welcome comes after it.
+    /// Leader to follower: the complete state at some moment after the welcome.
     Snapshot {
         /// The attempt that this answers.
         round: u64,
         /// A [`Notice::Snapshot`].
         snapshot: Notice,
     },
-    /// The leader to all that follow, or to one: what its engine tells.
+    /// Leader to all followers, or to one: something for their pages.
     Told(Notice),
-    /// A follower to its leader: what its page asks for.
+    /// Follower to leader: a request of its page.
     Ask {
-        /// Counts up in each tab.
+        /// Counts the tab's requests.
         number: u64,
-        /// What.
+        /// The request.
         request: Request,
     },
-    /// The leader to one: that request is done, and on disk.
+    /// Leader to follower: this request was carried out, and its changes are on disk.
     Done {
-        /// Which.
+        /// The request's number.
         number: u64,
     },
-    /// A follower to its leader: say that you are there.
+    /// Follower to leader: are you there?
     Knock,
-    /// The leader to one: it is there.
+    /// Leader to follower: the answer to a knock.
     Here,
-    /// The leader to one: it is not known as a follower, or the whole could not be collected. It is to join once more.
+    /// Leader to follower: join again, because you are not known, or your snapshot could not be made.
     JoinAgain,
 }
 
-/// What a state machine wants to have done.
+/// What this tab has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Say this to one tab, or to all.
+    /// Send this to one tab, or to all.
     Post(Option<TabId>, Message),
     /// Tell the page of this tab.
     Tell(Notice),
-    /// Hand this to the engine, as soon as it runs.
-    Order(Order),
-    /// Hand this to whatever guards the profile.
+    /// Hand this to the engine.
+    Engine(Job),
+    /// Hand this to the profile's lock.
     Lock(LockRequest),
-    /// Find out when this tab has gone.
+    /// Call [`Leader::gone`] when this tab has closed.
     Watch(TabId),
-    /// Collect the whole for this follower's attempt, and say so with [`Leading::snapshot`].
-    Collect(TabId, u64),
-    /// Nothing of this tab need be remembered any more.
-    Forget(TabId),
-    /// The profile is put away: this tab has nothing more to do.
+    /// The profile is locked: stop.
     Stop,
 }
 
-/// A command for the engine.
+/// Work for the run of the engine. It waits until the engine runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Order {
-    /// Whose it is, where it might come twice.
-    pub(super) asker: Option<RequestId>,
-    pub(super) command: Command,
+pub(super) enum Job {
+    /// A command of a person, in any tab.
+    Command {
+        /// Identifies the request if it might arrive twice.
+        request_id: Option<RequestId>,
+        command: Command,
+    },
+    /// Make a snapshot for this follower's attempt to join, and pass it to [`Leader::snapshot`].
+    Snapshot { to: TabId, round: u64 },
+    /// Delete the record of a tab that has closed.
+    Forget(TabId),
 }
 
-/// Names a request of a follower, or of a tab from the time when it followed.
+impl Job {
+    /// True if this asks for an invite.
+    pub(super) const fn is_invite(&self) -> bool {
+        matches!(self, Self::Command { command: Command::Invite { .. }, .. })
+    }
+}
+
+/// Identifies a request of a follower, or one that a tab made while it followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RequestId {
     pub(super) tab: TabId,
     pub(super) number: u64,
 }
 
-/// What the names of those records begin with that say how far a leader has come with a tab's requests.
+/// Prefix of the records that hold the number of each tab's last finished request.
 const RECORDS: &str = "page/asked/";
 
 impl RequestId {
-    /// The record that is written together with what the request has changed.
+    /// The record to write in the same batch as the request's changes.
     pub(super) fn record(self) -> Write {
         let value = serde_json::to_vec(&self.number).ok();
         Write { key: format!("{RECORDS}{}", self.tab), value }
@@ -152,13 +162,13 @@ impl RequestId {
 }
 
 impl TabId {
-    /// What removes the record of this tab.
+    /// Deletes the record of this tab.
     pub(super) fn no_record(self) -> Write {
         Write { key: format!("{RECORDS}{self}"), value: None }
     }
 }
 
-/// Takes those records out of what the store holds: the tabs, and the last request of each that was done.
+/// Removes those records from the store's and returns the last finished request of each tab.
 pub(super) fn take_records(records: &mut Vec<(String, Vec<u8>)>) -> Vec<RequestId> {
     let mut taken = Vec::new();
     records.retain(|(key, value)| {
@@ -171,7 +181,7 @@ pub(super) fn take_records(records: &mut Vec<(String, Vec<u8>)>) -> Vec<RequestI
     taken
 }
 
-/// Whether the engine tells by this what became of an invite that was asked for.
+/// True if this is the engine's answer to a request for an invite.
 fn ends_invite(notice: &Notice) -> bool {
     let ends = |event: &Event| match event {
         Event::Invite { .. } => true,
@@ -181,18 +191,18 @@ fn ends_invite(notice: &Notice) -> bool {
     matches!(notice, Notice::Events(events) if events.iter().any(ends))
 }
 
-/// Whoever was making the invite makes it no more.
+/// Tells the page that the invite it waits for was lost with the previous leader.
 pub(super) fn invite_lost() -> Notice {
     Notice::Events(vec![Event::Error { about: "invite".into(), message: strings::INVITE_LOST.into() }])
 }
 
 impl Request {
-    /// Whether this asks for an invite.
+    /// True if this asks for an invite.
     pub(super) const fn is_invite(&self) -> bool {
         matches!(self, Self::Command(Command::Invite { .. }))
     }
 
-    /// Whether it must not get lost. What is asked again by itself, or means nothing a moment later, need not be kept.
+    /// True if it must not get lost. Requests that mean nothing a moment later need not be kept.
     fn is_kept(&self) -> bool {
         let passing = matches!(self, Self::TakeOver | Self::Command(Command::Typing { .. } | Command::Network { .. }));
         !passing

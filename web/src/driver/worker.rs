@@ -1,4 +1,4 @@
-//! The worker's end: follows the tab that leads, until it is this tab's turn to run the engine.
+//! The worker's end: follows the leading tab until it is this tab's turn to run the engine.
 
 use std::rc::Rc;
 
@@ -10,42 +10,42 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::MessagePort;
 
-use super::run::End;
-use super::stop::Stop;
+use super::engine::{self, End};
 use super::tab::{Signal, Tab};
-use super::{Notice, handle, port, run};
+use super::tabs::{Follower, Leader};
+use super::{Notice, page, port};
 use crate::storage::StorageError;
 use crate::strings;
 use crate::tab_lock::{self, Requests, TabLock};
 
-/// How often a follower looks whether its leader is there, and asks it to let go if the person wants that.
+/// How often a follower checks on its leader, and asks it to let go if the person wants that.
 const FOLLOW_MILLIS: u32 = 1_000;
 
 /// How long a tab without locks waits for the others to let go.
 const LET_GO_MILLIS: u32 = 500;
 
-/// How long a tab that has put the profile away waits for its followers to do so too.
+/// How long a tab that has locked the profile waits for its followers to do the same.
 const PUT_AWAY_MILLIS: u32 = 2_000;
 
-/// How often it looks whether they have.
+/// How often it checks whether they have.
 const LOOK_MILLIS: u32 = 20;
 
-/// Runs the driver in this worker; called by `worker.js`, once.
+/// Runs the worker; called once by `worker.js`.
 #[wasm_bindgen]
-pub fn drive(page: MessagePort) {
+pub fn drive(page_port: MessagePort) {
     let (signals, inbox) = mpsc::unbounded();
-    let tab = Tab::new(page.clone(), handle::build(), signals);
-    let listener = port::listen(&page, {
+    let tab = Tab::new(page_port.clone(), page::build(), signals);
+    let listener = port::listen(&page_port, {
         let tab = Rc::clone(&tab);
         move |request| match request {
-            Ok(request) => tab.asked(request),
-            // The page and its worker are one program: this is a fault of it, and ends as a panic would.
+            Ok(request) => tab.ask(request),
+            // The page and its worker are one program: this is a bug, and is handled like a panic.
             Err(error) => wasm_bindgen::throw_str(&error.to_string()),
         }
     });
     spawn_local(async move {
         let _listener = listener;
-        // By it others see that this tab is there.
+        // Shows other tabs that this one exists.
         let presence = TabLock::take(&tab.lock_name()).await;
         take_turns(&tab, inbox, presence.is_some()).await;
         tab.retire();
@@ -53,13 +53,13 @@ pub fn drive(page: MessagePort) {
     });
 }
 
-/// Whose turn it is.
+/// The end of waiting for this tab's turn.
 enum Turn {
-    /// This tab's, which hears from now on what others ask of it.
+    /// It is this tab's turn; other tabs may ask it to let go.
     Own(TabLock, Requests),
-    /// Nobody's any more.
+    /// The profile is locked: no more turns.
     Over,
-    /// This page is given no lock at all.
+    /// The browser gives this page no locks.
     Never,
 }
 
@@ -74,36 +74,33 @@ async fn take_turns(tab: &Rc<Tab>, mut signals: mpsc::UnboundedReceiver<Signal>,
         let (lock, mut others) = match turn {
             Turn::Own(lock, others) => (lock, others),
             Turn::Over => return,
-            // As to pages that may not store anything.
+            // Pages that may not store anything get no locks either.
             Turn::Never => {
                 let reason = strings::storage_failed(StorageError::Unavailable).to_owned();
                 return tab.tell_page(&Notice::Failed(reason));
             }
         };
         let mut inbox = tab.lead();
-        // Where it fails, other tabs get their turn, and see for themselves whether they fare better.
-        match run::run(&mut inbox, others.stream(), tab).await {
+        // If it fails, other tabs get their turn and may fare better.
+        match engine::run(&mut inbox, others.stream(), tab).await {
             Ok(End::LetGo) => {
                 tab.step_down(inbox);
                 has_let_go = true;
                 drop(lock);
             }
             Ok(End::Locked) => return put_away(tab).await,
-            Err(Stop::Failed(reason)) => return tab.tell_page(&Notice::Failed(reason)),
-            Err(Stop::OtherAuthorities { kept, named }) => {
-                return tab.tell_page(&Notice::OtherAuthorities { kept, named });
-            }
+            Err(notice) => return tab.tell_page(&notice),
         }
     }
 }
 
-/// Waits until this tab may run the profile, and follows another one meanwhile, if others can see that it is present.
+/// Waits until this tab may run the profile. Meanwhile it follows another one, if other tabs can see that it exists.
 async fn take_turn(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, is_present: bool) -> Turn {
     if let Some(lock) = TabLock::try_take(tab_lock::NAME).await {
         return Turn::Own(lock, Requests::listen());
     }
     if is_present {
-        tab.join();
+        tab.as_follower(Follower::join);
     } else {
         tab.tell_page(&Notice::Elsewhere { silent: false });
     }
@@ -124,11 +121,11 @@ async fn take_turn(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>,
             }
             Either::Right((Either::Left((Some(Signal::Stop) | None, _)), _)) => return Turn::Over,
             Either::Right((Either::Right(((), _)), waiting)) => {
-                // Others may be before this one in the queue, and each has to be asked once it leads.
+                // Other tabs may be ahead in the queue; each has to be asked once it leads.
                 if wants_it {
                     tab_lock::ask_others_to_let_go();
                 }
-                tab.look();
+                tab.as_follower(Follower::look);
                 look = TimeoutFuture::new(FOLLOW_MILLIS);
                 waiting
             }
@@ -137,8 +134,8 @@ async fn take_turn(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>,
     }
 }
 
-/// The same without locks: the others are asked to let go, and are taken at their word. A tab that has let go itself waits until
-/// the person wants it back.
+/// The same without locks: other tabs are asked to let go, and trusted to do so. A tab that let go itself waits until the
+/// person wants it back.
 async fn take_turn_by_asking(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceiver<Signal>, has_let_go: bool) -> Turn {
     let mut has_to_wait = has_let_go;
     loop {
@@ -156,15 +153,15 @@ async fn take_turn_by_asking(tab: &Rc<Tab>, signals: &mut mpsc::UnboundedReceive
     }
 }
 
-/// Forgets what the person wanted of an earlier turn. Whether there was more than that.
+/// Discards requests to take over that were meant for an earlier turn. Returns the first other signal.
 fn forget_take_overs(signals: &mut mpsc::UnboundedReceiver<Signal>) -> Option<Signal> {
     std::iter::from_fn(|| signals.try_recv().ok()).find(|signal| *signal != Signal::TakeOver)
 }
 
-/// The page is loaded anew, and this worker goes with it and with all that it remembers. Before that, those that follow do the
-/// same: until then none of them is given the profile.
+/// Lets the followers lock first, so that none of them is given the profile, and then the page of this tab. Each page
+/// reloads, which ends its worker with everything in its memory.
 async fn put_away(tab: &Rc<Tab>) {
-    tab.put_away();
+    tab.as_leader(Leader::put_away);
     for _ in 0..PUT_AWAY_MILLIS / LOOK_MILLIS {
         if !tab.is_followed() {
             break;

@@ -3,10 +3,9 @@
 use std::ops::Deref;
 use std::rc::Rc;
 
-use allium_shared::client::api::Command;
 use yew::prelude::*;
 
-use crate::driver::{self, LockRequest};
+use crate::driver::{self, Request};
 use crate::state::{Action, State};
 
 /// The state as Yew keeps it.
@@ -38,7 +37,7 @@ impl Reducible for Store {
     }
 }
 
-/// What a component can do: change the state, and command the engine.
+/// What a component can do: change the state, and ask the worker for something.
 #[derive(Clone)]
 pub struct Actions(Rc<Inner>);
 
@@ -58,19 +57,9 @@ impl Actions {
         self.0.dispatcher.dispatch(action);
     }
 
-    /// Commands the engine.
-    pub fn command(&self, command: Command) {
-        self.0.driver.command(command);
-    }
-
-    /// Asks something of the profile's lock.
-    pub fn lock(&self, request: LockRequest) {
-        self.0.driver.lock(request);
-    }
-
-    /// Asks the tab that runs the profile to leave it to this one.
-    pub fn take_over(&self) {
-        self.0.driver.take_over();
+    /// Asks the worker for something: a command for the engine, most of the time.
+    pub fn ask(&self, request: impl Into<Request>) {
+        self.0.driver.ask(&request.into());
     }
 }
 

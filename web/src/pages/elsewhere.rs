@@ -4,6 +4,7 @@ use gloo_timers::callback::Timeout;
 use yew::prelude::*;
 
 use crate::components::{Bloom, Logo};
+use crate::driver::Request;
 use crate::hooks::use_actions;
 use crate::strings;
 
@@ -33,7 +34,7 @@ pub fn Elsewhere(props: &Props) -> Html {
         Callback::from(move |_: MouseEvent| {
             asked.set(Asked::Waiting);
             if let Some(actions) = &actions {
-                actions.take_over();
+                actions.ask(Request::TakeOver);
             }
         })
     };

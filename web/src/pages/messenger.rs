@@ -44,7 +44,7 @@ pub fn Messenger(props: &Props) -> Html {
     let lock = Callback::from(move |_: MouseEvent| {
         if let Some(actions) = &actions {
             actions.act(Action::Lock);
-            actions.lock(LockRequest::Lock);
+            actions.ask(LockRequest::Lock);
         }
     });
     let contact = state.open.and_then(|open| state.contact_of(open));

@@ -34,7 +34,7 @@ pub fn Network(props: &Props) -> Html {
         let actions = actions.filter(|_| asked.is_some());
         let watch = move |watch| {
             if let Some(actions) = &actions {
-                actions.command(Command::Network { watch });
+                actions.ask(Command::Network { watch });
             }
         };
         watch(true);

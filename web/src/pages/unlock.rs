@@ -33,7 +33,7 @@ pub fn Unlock(props: &Props) -> Html {
             }
             let passphrase = Passphrase::new(field.value());
             actions.act(Action::PassphraseEntered);
-            actions.lock(LockRequest::Unlock(passphrase));
+            actions.ask(LockRequest::Unlock(passphrase));
         })
     };
     // After a wrong one the next is typed from the start.

@@ -22,7 +22,7 @@ pub fn Blocked(props: &Props) -> Html {
     let actions = use_actions();
     use_effect_with(props.starts, {
         let actions = actions.clone();
-        move |_| actions.iter().for_each(|actions| actions.command(Command::Blocked))
+        move |_| actions.iter().for_each(|actions| actions.ask(Command::Blocked))
     });
     // Whoever was unblocked is not in the list any more, and neither is the button.
     let heading = use_node_ref();
@@ -32,7 +32,7 @@ pub fn Blocked(props: &Props) -> Html {
         let (id, actions) = (blocked.id, actions.clone());
         let unblock = Callback::from(move |_: MouseEvent| {
             if let Some(actions) = &actions {
-                actions.command(Command::Unblock { id });
+                actions.ask(Command::Unblock { id });
             }
         });
         html! {

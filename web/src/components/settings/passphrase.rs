@@ -31,7 +31,7 @@ pub fn PassphraseSettings(props: &Props) -> Html {
         move |request: LockRequest| {
             if let Some(actions) = actions.as_ref().filter(|_| !trying) {
                 actions.act(Action::PassphraseEntered);
-                actions.lock(request);
+                actions.ask(request);
             }
         }
     };

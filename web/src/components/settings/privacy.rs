@@ -48,7 +48,7 @@ fn Switch(props: &SwitchProps) -> Html {
         Callback::from(move |event: Event| {
             let field = event.target_dyn_into::<HtmlInputElement>();
             if let (Some(actions), Some(field)) = (&actions, field) {
-                actions.command(command.emit(field.checked()));
+                actions.ask(command.emit(field.checked()));
             }
         })
     };

@@ -7,8 +7,8 @@ use allium_shared::time::UnixTime;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-use super::follow::PATIENCE;
-use super::{Effect, Following, Leading, Message, Order, RequestId, TabId, invite_lost, take_records};
+use super::follower::PATIENCE;
+use super::{Effect, Follower, Job, Leader, Message, RequestId, TabId, invite_lost, take_records};
 use crate::driver::{LockRequest, Notice, Passphrase, Request};
 use crate::state::network::tests::about;
 use crate::storage::{Protection, StorageError};
@@ -25,8 +25,8 @@ const ELSEWHERE: Notice = Notice::Elsewhere { silent: false };
 /// A tab: what it is, and what its page was told.
 #[derive(Default)]
 struct Tab {
-    following: Following,
-    leading: Option<Leading>,
+    follower: Follower,
+    leader: Option<Leader>,
     told: Vec<Notice>,
     is_over: bool,
 }
@@ -36,8 +36,8 @@ struct Tab {
 struct Browser {
     tabs: BTreeMap<TabId, Tab>,
     channel: VecDeque<(TabId, Option<TabId>, Message)>,
-    /// What waits for the engine that runs.
-    orders: VecDeque<Order>,
+    /// Commands that wait for the engine.
+    commands: VecDeque<(Option<RequestId>, Command)>,
     locks: Vec<LockRequest>,
     collect: Vec<(TabId, u64)>,
     watched: Vec<TabId>,
@@ -55,8 +55,8 @@ impl Browser {
         self.tabs.get_mut(&id).unwrap()
     }
 
-    fn act(&mut self, id: TabId, acts: Vec<Effect>) {
-        for act in acts {
+    fn act(&mut self, id: TabId, effects: Vec<Effect>) {
+        for act in effects {
             match act {
                 Effect::Post(to, message) => {
                     // As on the way: what arrives is what was written.
@@ -64,13 +64,19 @@ impl Browser {
                     self.channel.push_back((id, to, serde_json::from_slice(&text).unwrap()));
                 }
                 Effect::Tell(notice) => self.tab(id).told.push(notice),
-                Effect::Order(order) => self.orders.push_back(order),
+                Effect::Engine(job) => self.take(job),
                 Effect::Lock(request) => self.locks.push(request),
                 Effect::Watch(tab) => self.watched.push(tab),
-                Effect::Collect(to, round) => self.collect.push((to, round)),
-                Effect::Forget(tab) => drop(self.records.remove(&tab.no_record().key)),
                 Effect::Stop => self.tab(id).is_over = true,
             }
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Command { request_id, command } => self.commands.push_back((request_id, command)),
+            Job::Snapshot { to, round } => self.collect.push((to, round)),
+            Job::Forget(tab) => drop(self.records.remove(&tab.no_record().key)),
         }
     }
 
@@ -81,11 +87,11 @@ impl Browser {
                 self.tabs.keys().copied().filter(|id| *id != from && to.is_none_or(|to| to == *id)).collect();
             for id in hearers {
                 let tab = self.tab(id);
-                let acts = match &mut tab.leading {
-                    Some(leading) => leading.hear(from, message.clone()),
-                    None => tab.following.hear(from, message.clone()),
+                let effects = match &mut tab.leader {
+                    Some(leader) => leader.hear(from, message.clone()),
+                    None => tab.follower.hear(from, message.clone()),
                 };
-                self.act(id, acts);
+                self.act(id, effects);
             }
         }
     }
@@ -93,14 +99,14 @@ impl Browser {
     /// Looks that often, while the tab that leads hears nothing.
     fn look_in_silence(&mut self, id: TabId, times: u8) {
         for _ in 0..times {
-            let acts = self.tab(id).following.look();
-            self.act(id, acts);
+            let effects = self.tab(id).follower.look();
+            self.act(id, effects);
         }
     }
 
     fn join(&mut self, id: TabId) {
-        let acts = self.tab(id).following.join();
-        self.act(id, acts);
+        let effects = self.tab(id).follower.join();
+        self.act(id, effects);
         self.settle();
     }
 
@@ -111,15 +117,15 @@ impl Browser {
     }
 
     fn begin(&mut self, id: TabId) {
-        self.orders.clear();
+        self.commands.clear();
         self.locks.clear();
-        let (leading, acts) = Leading::begin(id);
+        let (leader, effects) = Leader::begin(id);
         let tab = self.tab(id);
-        tab.leading = Some(leading);
-        let left = std::mem::take(&mut tab.following).lead(id);
-        self.orders.extend(left.orders);
-        self.locks.extend(left.locks);
-        self.act(id, acts);
+        tab.leader = Some(leader);
+        let handover = std::mem::take(&mut tab.follower).lead(id);
+        handover.jobs.into_iter().for_each(|job| self.take(job));
+        self.locks.extend(handover.locks);
+        self.act(id, effects);
         self.settle();
     }
 
@@ -127,51 +133,51 @@ impl Browser {
         let mut records = self.records.clone().into_iter().collect();
         let given = take_records(&mut records);
         assert!(records.is_empty());
-        let leading = self.tab(id).leading.as_mut().unwrap();
-        let mut acts = leading.resume(given);
-        acts.extend(leading.tell(snapshot(0)));
-        leading.run();
-        self.act(id, acts);
+        let leader = self.tab(id).leader.as_mut().unwrap();
+        let mut effects = leader.resume(given);
+        effects.extend(leader.tell(snapshot(0)));
+        leader.engine_started();
+        self.act(id, effects);
         self.settle();
     }
 
     fn ask(&mut self, id: TabId, command: Command) {
         let request = Request::Command(command);
         let tab = self.tab(id);
-        let acts = match &mut tab.leading {
-            Some(leading) => leading.ask(request),
-            None => tab.following.ask(request),
+        let effects = match &mut tab.leader {
+            Some(leader) => leader.ask(request),
+            None => tab.follower.ask(request),
         };
-        self.act(id, acts);
+        self.act(id, effects);
     }
 
     fn tell(&mut self, id: TabId, notice: Notice) {
-        let acts = self.tab(id).leading.as_mut().unwrap().tell(notice);
-        self.act(id, acts);
+        let effects = self.tab(id).leader.as_mut().unwrap().tell(notice);
+        self.act(id, effects);
         self.settle();
     }
 
     /// The engine does the next thing; it is on disk then, and confirmed where nothing comes in between.
     fn work(&mut self, id: TabId, confirm: bool) {
-        let Order { asker, command } = self.orders.pop_front().unwrap();
-        let leading = self.tab(id).leading.as_mut().unwrap();
-        if asker.is_none_or(|asker| leading.give(asker)) {
+        let (request_id, command) = self.commands.pop_front().unwrap();
+        let leader = self.tab(id).leader.as_mut().unwrap();
+        if request_id.is_none_or(|request_id| leader.give(request_id)) {
             self.done.push(command);
-            if let Some(write) = asker.map(RequestId::record) {
+            if let Some(write) = request_id.map(RequestId::record) {
                 self.records.insert(write.key, write.value.unwrap());
             }
         }
-        if let Some(asker) = asker.filter(|_| confirm) {
-            let acts = self.tab(id).leading.as_ref().unwrap().done(asker);
-            self.act(id, acts);
+        if let Some(request_id) = request_id.filter(|_| confirm) {
+            let effects = self.tab(id).leader.as_ref().unwrap().done(request_id);
+            self.act(id, effects);
             self.settle();
         }
     }
 
     fn collect(&mut self, id: TabId, notice: &Notice) {
         for (to, round) in std::mem::take(&mut self.collect) {
-            let acts = self.tab(id).leading.as_ref().unwrap().snapshot(to, round, Some(notice.clone()));
-            self.act(id, acts);
+            let effects = self.tab(id).leader.as_ref().unwrap().snapshot(to, round, Some(notice.clone()));
+            self.act(id, effects);
         }
         self.settle();
     }
@@ -234,15 +240,15 @@ fn nothing_is_said_to_nobody() {
     let mut browser = Browser::default();
     browser.open(A);
     browser.lead(A);
-    let acts = browser.tab(A).leading.as_mut().unwrap().tell(typing(true));
-    assert_eq!(acts, [Effect::Tell(typing(true))]);
+    let effects = browser.tab(A).leader.as_mut().unwrap().tell(typing(true));
+    assert_eq!(effects, [Effect::Tell(typing(true))]);
     browser.open(B);
     browser.join(B);
     assert_eq!(browser.watched, [B]);
-    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
-    assert_eq!(acts, []);
-    let acts = browser.tab(A).leading.as_mut().unwrap().tell(typing(true));
-    assert_eq!(acts, [Effect::Tell(typing(true))]);
+    let effects = browser.tab(A).leader.as_mut().unwrap().gone(B);
+    assert_eq!(effects, []);
+    let effects = browser.tab(A).leader.as_mut().unwrap().tell(typing(true));
+    assert_eq!(effects, [Effect::Tell(typing(true))]);
 }
 
 #[test]
@@ -281,8 +287,8 @@ fn a_passphrase_typed_in_a_follower_reaches_the_leader() {
     browser.open(B);
     browser.join(B);
     let unlock = LockRequest::Unlock(Passphrase::new("some words".into()));
-    let acts = browser.tab(B).following.ask(Request::Lock(unlock.clone()));
-    browser.act(B, acts);
+    let effects = browser.tab(B).follower.ask(Request::Lock(unlock.clone()));
+    browser.act(B, effects);
     browser.settle();
     assert_eq!(browser.locks, [unlock]);
     // It was taken, and is not typed into the next leader's lock.
@@ -298,8 +304,8 @@ fn a_profile_that_is_put_away_is_put_away_in_all_tabs() {
     browser.join(C);
     browser.told(B);
     browser.told(C);
-    let acts = browser.tab(A).leading.as_mut().unwrap().put_away();
-    browser.act(A, acts);
+    let effects = browser.tab(A).leader.as_mut().unwrap().put_away();
+    browser.act(A, effects);
     browser.settle();
     // C has not heard the whole yet, and does not wait for it.
     for id in [B, C] {
@@ -309,7 +315,7 @@ fn a_profile_that_is_put_away_is_put_away_in_all_tabs() {
     // Pages that are loaded anew do not follow what is about to end.
     browser.open(C);
     browser.join(C);
-    assert!(browser.told(C).is_empty() && !browser.tab(C).following.has_leader());
+    assert!(browser.told(C).is_empty() && !browser.tab(C).follower.has_leader());
 }
 
 #[test]
@@ -319,7 +325,7 @@ fn each_request_is_done_once_wherever_the_leader_ends() {
         browser.ask(B, send("one"));
         if crash > 0 {
             browser.settle();
-            assert_eq!(browser.orders.len(), 1);
+            assert_eq!(browser.commands.len(), 1);
         }
         if crash > 1 {
             // On disk; and confirmed, or not any more.
@@ -330,7 +336,7 @@ fn each_request_is_done_once_wherever_the_leader_ends() {
         browser.channel.clear();
         browser.ask(B, send("two"));
         browser.lead(B);
-        while !browser.orders.is_empty() {
+        while !browser.commands.is_empty() {
             browser.work(B, true);
         }
         assert_eq!(browser.done, [send("one"), send("two")], "the leader ended at {crash}");
@@ -353,7 +359,7 @@ fn each_request_is_done_once_if_another_follower_leads_next() {
         // The store is read only after the others have joined and asked again.
         browser.begin(C);
         browser.run(C);
-        while !browser.orders.is_empty() {
+        while !browser.commands.is_empty() {
             browser.work(C, true);
         }
         let (mut done, mut expected) = (browser.done.clone(), vec![send("one"), send("three"), send("two")]);
@@ -364,32 +370,31 @@ fn each_request_is_done_once_if_another_follower_leads_next() {
         // All of it is confirmed: a further leader finds nothing to do.
         browser.tabs.remove(&C);
         browser.lead(B);
-        assert!(browser.orders.is_empty());
+        assert!(browser.commands.is_empty());
     }
 }
 
 #[test]
 fn what_a_leader_lets_go_of_is_kept_for_the_next() {
-    let mut following = Following::again(7, [Request::Command(send("one")), Request::Command(TYPING)]);
-    assert!(!following.has_leader());
-    following.ask(Request::Command(send("two")));
-    let left = following.lead(A);
-    let orders: Vec<_> = left.orders.into_iter().map(|order| (order.asker.unwrap().number, order.command)).collect();
+    let mut follower = Follower::again(7, [Request::Command(send("one")), Request::Command(TYPING)]);
+    assert!(!follower.has_leader());
+    follower.ask(Request::Command(send("two")));
+    let jobs = follower.lead(A).jobs;
     // No number is given twice in the life of a tab.
-    assert_eq!(orders, [(8, send("one")), (10, send("two"))]);
+    let job = |number, command| Job::Command { request_id: Some(RequestId { tab: A, number }), command };
+    assert_eq!(jobs, [job(8, send("one")), job(10, send("two"))]);
 }
 
 #[test]
 fn a_page_that_nobody_serves_cannot_fill_the_memory() {
-    let mut following = Following::default();
+    let mut follower = Follower::default();
     for n in 0..5_000 {
-        following.ask(Request::Command(TYPING));
-        let acts = following.ask(Request::Command(send(&n.to_string())));
-        let refused =
-            matches!(&acts[..], [Effect::Tell(Notice::Events(events))] if matches!(events[..], [Event::Error { .. }]));
-        assert_eq!(refused, n >= super::follow::MAX_WAITING, "{acts:?}");
+        follower.ask(Request::Command(TYPING));
+        let effects = follower.ask(Request::Command(send(&n.to_string())));
+        let refused = matches!(&effects[..], [Effect::Tell(Notice::Events(events))] if matches!(events[..], [Event::Error { .. }]));
+        assert_eq!(refused, n >= super::follower::MAX_WAITING, "{effects:?}");
     }
-    assert_eq!(following.lead(A).orders.len(), super::follow::MAX_WAITING);
+    assert_eq!(follower.lead(A).jobs.len(), super::follower::MAX_WAITING);
 }
 
 #[test]
@@ -418,10 +423,10 @@ fn the_list_of_relays_goes_to_those_who_look_at_it() {
     browser.ask(B, Command::Network { watch: true });
     browser.settle();
     browser.ask(A, Command::Network { watch: false });
-    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
-    browser.act(A, acts);
+    let effects = browser.tab(A).leader.as_mut().unwrap().gone(B);
+    browser.act(A, effects);
     // The engine was asked at each coming, and let off once, when the last had gone.
-    let asked: Vec<_> = browser.orders.iter().map(|order| order.command.clone()).collect();
+    let asked: Vec<_> = browser.commands.iter().map(|(_, command)| command.clone()).collect();
     let watch = |watch| Command::Network { watch };
     assert_eq!(asked, [watch(true), watch(true), watch(true), watch(false)]);
 }
@@ -438,51 +443,51 @@ fn records_of_tabs_that_have_gone_are_removed() {
     browser.open(C);
     browser.lead(C);
     assert_eq!(browser.watched, [B]);
-    let acts = browser.tab(C).leading.as_mut().unwrap().gone(B);
-    browser.act(C, acts);
+    let effects = browser.tab(C).leader.as_mut().unwrap().gone(B);
+    browser.act(C, effects);
     assert!(browser.records.is_empty());
 }
 
 #[test]
 fn answers_to_an_earlier_attempt_are_not_taken_for_those_to_a_later() {
-    let mut following = Following::default();
-    following.join();
-    following.join();
+    let mut follower = Follower::default();
+    follower.join();
+    follower.join();
     let welcome = |round| Message::Welcome { round, said: Vec::new(), runs: true };
-    assert_eq!(following.hear(A, welcome(1)), []);
-    assert_eq!(following.hear(A, welcome(2)), [Effect::Tell(started(true))]);
-    assert_eq!(following.hear(A, Message::Snapshot { round: 1, snapshot: snapshot(1) }), []);
-    assert_eq!(following.hear(A, Message::Told(typing(true))), []);
-    assert_eq!(following.hear(B, Message::Told(typing(false))), [], "that one does not lead");
+    assert_eq!(follower.hear(A, welcome(1)), []);
+    assert_eq!(follower.hear(A, welcome(2)), [Effect::Tell(started(true))]);
+    assert_eq!(follower.hear(A, Message::Snapshot { round: 1, snapshot: snapshot(1) }), []);
+    assert_eq!(follower.hear(A, Message::Told(typing(true))), []);
+    assert_eq!(follower.hear(B, Message::Told(typing(false))), [], "that one does not lead");
     assert_eq!(
-        following.hear(A, Message::Snapshot { round: 2, snapshot: snapshot(2) }),
+        follower.hear(A, Message::Snapshot { round: 2, snapshot: snapshot(2) }),
         [Effect::Tell(snapshot(2)), Effect::Tell(typing(true))]
     );
     // It leads already, and says so to others.
-    assert_eq!(following.hear(A, Message::Leads), []);
-    assert_eq!(following.hear(B, Message::Leads), [Effect::Post(None, Message::Join { round: 3 })]);
+    assert_eq!(follower.hear(A, Message::Leads), []);
+    assert_eq!(follower.hear(B, Message::Leads), [Effect::Post(None, Message::Join { round: 3 })]);
 }
 
 #[test]
 fn tabs_of_other_builds_are_told_apart() {
-    let mut following = Following::default();
-    following.join();
-    assert_eq!(following.hear_stranger(false), [], "it looks for a leader too");
-    assert_eq!(following.hear_stranger(true), [Effect::Tell(ELSEWHERE)]);
+    let mut follower = Follower::default();
+    follower.join();
+    assert_eq!(follower.hear_stranger(false), [], "it looks for a leader too");
+    assert_eq!(follower.hear_stranger(true), [Effect::Tell(ELSEWHERE)]);
     // The lock has gone on to one of this build.
-    assert_eq!(following.hear(A, Message::Leads).len(), 1);
-    following.hear(A, Message::Welcome { round: 2, said: Vec::new(), runs: false });
-    assert!(following.has_leader());
-    assert_eq!(following.hear_stranger(true), [Effect::Tell(ELSEWHERE)]);
-    assert!(!following.has_leader());
-    let (leading, _) = Leading::begin(A);
-    assert_eq!(leading.hear_stranger(), [Effect::Post(None, Message::Leads)]);
+    assert_eq!(follower.hear(A, Message::Leads).len(), 1);
+    follower.hear(A, Message::Welcome { round: 2, said: Vec::new(), runs: false });
+    assert!(follower.has_leader());
+    assert_eq!(follower.hear_stranger(true), [Effect::Tell(ELSEWHERE)]);
+    assert!(!follower.has_leader());
+    let (leader, _) = Leader::begin(A);
+    assert_eq!(leader.hear_stranger(), [Effect::Post(None, Message::Leads)]);
 }
 
 #[test]
 fn records_are_taken_out_and_nothing_else() {
-    let record = |asker: RequestId| {
-        let write = asker.record();
+    let record = |request_id: RequestId| {
+        let write = request_id.record();
         (write.key, write.value.unwrap())
     };
     let (one, two) = (RequestId { tab: A, number: 7 }, RequestId { tab: C, number: u64::MAX });
@@ -533,7 +538,7 @@ fn a_leader_whose_engine_takes_long_is_not_taken_for_one_that_hangs() {
         browser.look_in_silence(B, 1);
         browser.settle();
     }
-    assert!(browser.told(B).is_empty() && browser.tab(B).following.has_leader());
+    assert!(browser.told(B).is_empty() && browser.tab(B).follower.has_leader());
 }
 
 #[test]
@@ -542,8 +547,8 @@ fn whoever_is_not_welcomed_is_told_that_nobody_answers_and_is_welcome_later() {
     browser.open(A);
     browser.lead(A);
     browser.open(B);
-    let acts = browser.tab(B).following.join();
-    browser.act(B, acts);
+    let effects = browser.tab(B).follower.join();
+    browser.act(B, effects);
     browser.look_in_silence(B, PATIENCE - 1);
     assert!(browser.told(B).is_empty());
     browser.look_in_silence(B, PATIENCE);
@@ -551,8 +556,8 @@ fn whoever_is_not_welcomed_is_told_that_nobody_answers_and_is_welcome_later() {
     browser.settle();
     assert_eq!(browser.told(B), [started(true)]);
     // One of another build answers, and there is nothing more to wait for.
-    let acts = browser.tab(B).following.hear_stranger(true);
-    browser.act(B, acts);
+    let effects = browser.tab(B).follower.hear_stranger(true);
+    browser.act(B, effects);
     browser.look_in_silence(B, 2 * PATIENCE);
     assert_eq!(browser.told(B), [ELSEWHERE]);
 }
@@ -560,8 +565,8 @@ fn whoever_is_not_welcomed_is_told_that_nobody_answers_and_is_welcome_later() {
 #[test]
 fn a_tab_that_was_taken_for_gone_joins_once_more_and_loses_nothing() {
     let mut browser = two();
-    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
-    browser.act(A, acts);
+    let effects = browser.tab(A).leader.as_mut().unwrap().gone(B);
+    browser.act(A, effects);
     browser.told(B);
     browser.ask(B, send("one"));
     browser.settle();
@@ -570,16 +575,16 @@ fn a_tab_that_was_taken_for_gone_joins_once_more_and_loses_nothing() {
     browser.work(A, true);
     assert_eq!(browser.done, [send("one")]);
     // It also does if it only knocks; and if the whole could not be collected.
-    let acts = browser.tab(A).leading.as_mut().unwrap().gone(B);
-    browser.act(A, acts);
+    let effects = browser.tab(A).leader.as_mut().unwrap().gone(B);
+    browser.act(A, effects);
     browser.ask(B, Command::Typing { contact: ContactId(1), typing: true });
     browser.channel.clear();
     browser.look_in_silence(B, 1);
     browser.settle();
     assert_eq!(browser.told(B), [started(true)]);
     let (to, round) = browser.collect.pop().unwrap();
-    let acts = browser.tab(A).leading.as_ref().unwrap().snapshot(to, round, None);
-    browser.act(A, acts);
+    let effects = browser.tab(A).leader.as_ref().unwrap().snapshot(to, round, None);
+    browser.act(A, effects);
     browser.settle();
     browser.collect(A, &snapshot(3));
     assert_eq!(browser.told(B), [started(true), snapshot(3)]);
@@ -605,7 +610,7 @@ fn an_invite_that_a_leader_was_making_is_lost_with_it_and_told_to_whom_has_asked
         assert_eq!(browser.told(B), [started(true), invite_lost(), snapshot(0)]);
         assert_eq!(browser.told(C), [started(false), snapshot(0)]);
         // It is not made a second time, and nothing else is lost.
-        let left: Vec<_> = browser.orders.iter().map(|order| order.command.clone()).collect();
+        let left: Vec<_> = browser.commands.iter().map(|(_, command)| command.clone()).collect();
         assert_eq!(left, [send("one")]);
         // The next is made by whoever leads now.
         browser.ask(B, Command::invite());
@@ -625,7 +630,7 @@ fn an_invite_that_no_leader_was_asked_for_is_made_by_the_next() {
     browser.ask(B, Command::invite());
     browser.lead(B);
     assert_eq!(browser.told(B), [started(false), snapshot(0)]);
-    assert_eq!(browser.orders.pop_front().unwrap().command, Command::invite());
+    assert_eq!(browser.commands.pop_front().unwrap().1, Command::invite());
 }
 
 #[test]
@@ -635,11 +640,11 @@ fn what_is_wrong_with_a_command_is_told_to_whom_has_given_it() {
         browser.told(id);
     }
     let error = Notice::Events(vec![Event::Error { about: "add".into(), message: "This is no invite.".into() }]);
-    for (asker, told, other) in
+    for (request_id, told, other) in
         [(Some(RequestId { tab: B, number: 1 }), B, A), (Some(RequestId { tab: A, number: 1 }), A, B), (None, A, B)]
     {
-        let acts = browser.tab(A).leading.as_mut().unwrap().answer(asker, error.clone());
-        browser.act(A, acts);
+        let effects = browser.tab(A).leader.as_mut().unwrap().answer(request_id, error.clone());
+        browser.act(A, effects);
         browser.settle();
         assert_eq!((browser.told(told), browser.told(other)), (vec![error.clone()], vec![]));
     }

@@ -1,4 +1,4 @@
-//! One run of the engine, from the opened store until another tab's turn.
+//! One run of the engine: from opening the store until another tab takes over, or the profile is locked.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -20,10 +20,9 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::Performance;
 use yew::Callback;
 
-use super::stop::Stop;
-use super::tab::{Inbox, Job, Tab};
-use super::tabs::{self, Order, RequestId, TabId};
-use super::{Notice, lock, tell_events, trust};
+use super::tab::{Inbox, Tab};
+use super::tabs::{self, Job, RequestId, TabId};
+use super::{Notice, lock, trust};
 use crate::address;
 use crate::directory;
 use crate::socket::Socket;
@@ -31,35 +30,39 @@ use crate::storage::{Opened, Storage, StorageError, Writer};
 use crate::strings;
 use crate::tab_lock::Ask;
 
-/// The store's records that are messages.
+/// Prefix of the keys of message records.
 const MESSAGE_PREFIX: &str = "message/";
 
-/// How long to wait after the store could not be read for a follower.
+/// How long to wait after the store could not be read for a follower's snapshot.
 const RELOAD_MILLIS: u32 = 1_000;
 
-/// The longest that `setTimeout` can wait.
+/// The longest delay that `setTimeout` takes.
 const TIMER_MILLIS_MAX: u32 = i32::MAX.unsigned_abs();
 
-/// Why a run has ended.
+/// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Another tab wants its turn, or the page goes.
+    /// Another tab takes over, or the page closes.
     LetGo,
-    /// The profile is to be locked.
+    /// The person locked the profile.
     Locked,
 }
 
-/// Runs the engine until another tab wants its turn, the profile is to be locked, or the page goes.
+/// Runs the engine until another tab takes over, the person locks the profile, or the page closes.
+///
+/// # Errors
+///
+/// The notice for the page, if the engine cannot start.
 pub(super) async fn run(
     Inbox { jobs, locks }: &mut Inbox,
     others: &mut mpsc::UnboundedReceiver<Ask>,
     tab: &Rc<Tab>,
-) -> Result<End, Stop> {
+) -> Result<End, Notice> {
     let tell = &Callback::from({
         let tab = Rc::clone(tab);
         move |notice| tab.tell(notice)
     });
-    let storage = match Storage::open().await.map_err(strings::profile_failed)? {
+    let storage = match Storage::open().await.map_err(Notice::profile_failed)? {
         Opened::Open(storage) => storage,
         Opened::Locked(locked) => match select(others.next(), pin!(lock::unlock(&locked, locks, tell))).await {
             Either::Right((Some(storage), _)) => storage,
@@ -69,10 +72,11 @@ pub(super) async fn run(
             }
         },
     };
-    let mut records = storage.load().await.map_err(strings::profile_failed)?;
-    tell.emit(lock::protection(&storage).await.map_err(strings::profile_failed)?);
-    let pinned = trust::take_pinned(&mut records).map_err(strings::storage_failed)?;
-    tab.resume(tabs::take_records(&mut records));
+    let mut records = storage.load().await.map_err(Notice::profile_failed)?;
+    tell.emit(lock::protection(&storage).await.map_err(Notice::profile_failed)?);
+    let pinned = trust::take_pinned(&mut records).map_err(Notice::storage_failed)?;
+    let done = tabs::take_records(&mut records);
+    tab.as_leader(|leader| leader.resume(done));
     let history = history(&records);
 
     let mut ends = pin!(async {
@@ -90,9 +94,10 @@ pub(super) async fn run(
     };
     let config = Config::new(authorities).with_secure_links(address::came_by_https());
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|_| strings::NO_RANDOMNESS)?;
+    getrandom::fill(&mut seed).map_err(|_| Notice::Failed(strings::NO_RANDOMNESS.into()))?;
     let clock = Clock::new();
-    let engine = Client::new(config, records, seed, clock.now()).map_err(|error| strings::engine_failed(&error))?;
+    let engine = Client::new(config, records, seed, clock.now())
+        .map_err(|error| Notice::Failed(strings::engine_failed(&error)))?;
 
     let (inputs, inbox) = mpsc::unbounded();
     let trouble = {
@@ -112,18 +117,21 @@ pub(super) async fn run(
     };
     let events = run.take_outputs(None);
     tab.tell(Notice::Snapshot { history, events });
-    tab.run();
+    tab.as_leader(|leader| {
+        leader.engine_started();
+        Vec::new()
+    });
     let wakes = stream::select(jobs.map(Wake::Job), inbox.map(Wake::Input));
     let wakes = stream::select(stream::once(ends).map(Wake::End), wakes);
     let end = run.drive(pin!(wakes)).await;
 
-    // Everything that the engine has said is on disk before another tab reads it.
+    // Another tab must find everything on disk that the engine has confirmed.
     run.sockets.clear();
     run.writer.finish().await;
     Ok(end)
 }
 
-/// The conversations in the store's records.
+/// The conversations among the store's records.
 fn history(records: &[(String, Vec<u8>)]) -> Vec<HistoryEntry> {
     let messages = records.iter().filter(|(key, _)| key.starts_with(MESSAGE_PREFIX));
     messages.filter_map(|(key, value)| history_entry(key, value)).collect()
@@ -137,11 +145,11 @@ struct Run {
     writer: Writer,
     storage: Storage,
     tab: Rc<Tab>,
-    /// What followers have asked for and is not on disk yet, with the batch that it waits for.
+    /// Requests of followers that are not on disk yet, each with the batch that it waits for.
     unconfirmed: VecDeque<(BatchId, RequestId)>,
 }
 
-/// What ends the driver's sleep.
+/// Why the run wakes up.
 enum Wake {
     Input(Input),
     Job(Job),
@@ -149,7 +157,7 @@ enum Wake {
 }
 
 impl Run {
-    /// Feeds the engine until the run is to end.
+    /// Feeds the engine until the run ends.
     async fn drive(&mut self, mut wakes: impl Stream<Item = Wake> + Unpin) -> End {
         let mut timer: Option<(Instant, TimeoutFuture)> = None;
         loop {
@@ -176,24 +184,20 @@ impl Run {
 
     fn work(&mut self, job: Job) {
         match job {
-            Job::Order(Order { asker, command }) => {
-                match asker {
-                    Some(asker) if !self.tab.give(asker) => self.confirm_again(asker),
-                    _ => {
-                        let shown = match command {
-                            Command::Shown { contact, id } => Some(Notice::Shown { contact, id }),
-                            _ => None,
-                        };
-                        self.handle(Input::Command(command), asker);
-                        // In whichever tab it was.
-                        shown.into_iter().for_each(|shown| self.tab.tell(shown));
-                    }
-                }
+            Job::Command { request_id: Some(id), .. } if !self.tab.is_new(id) => self.confirm_again(id),
+            Job::Command { request_id, command } => {
+                let shown = match command {
+                    Command::Shown { contact, id } => Some(Notice::Shown { contact, id }),
+                    _ => None,
+                };
+                self.handle(Input::Command(command), request_id);
+                // All other tabs count it as seen too.
+                shown.into_iter().for_each(|shown| self.tab.tell(shown));
             }
-            Job::Collect(to, round) => self.collect(to, round),
+            Job::Snapshot { to, round } => self.send_snapshot(to, round),
             Job::Forget(gone) => {
                 let storage = self.storage.clone();
-                // If that fails, whoever leads next does it.
+                // If that fails, the next leader does it.
                 spawn_local(async move {
                     let _ = storage.write([&gone.no_record()]).await;
                 });
@@ -201,36 +205,40 @@ impl Run {
         }
     }
 
-    fn handle(&mut self, input: Input, asker: Option<RequestId>) {
+    fn handle(&mut self, input: Input, request_id: Option<RequestId>) {
         let is_command = matches!(input, Input::Command(_));
         let persisted = match input {
             Input::Persisted(batch) => Some(batch),
             _ => None,
         };
         self.engine.handle(self.clock.now(), input);
-        let mut events = self.take_outputs(asker);
+        let mut events = self.take_outputs(request_id);
         if is_command {
-            // What is wrong with a command is said where it was given.
+            // Only the page that gave the command shows its errors.
             let errors: Vec<_> = events.extract_if(.., |event| matches!(event, Event::Error { .. })).collect();
             if !errors.is_empty() {
-                self.tab.answer(asker, Notice::Events(errors));
+                self.tab.as_leader(|leader| leader.answer(request_id, Notice::Events(errors)));
             }
         }
-        tell_events(events, |notice| self.tab.tell(notice));
-        while let Some((_, asker)) = self.unconfirmed.pop_front_if(|(batch, _)| Some(*batch) <= persisted) {
-            self.tab.done(asker);
+        self.tell(events);
+        while let Some((_, finished)) = self.unconfirmed.pop_front_if(|(batch, _)| Some(*batch) <= persisted) {
+            self.confirm(finished);
         }
     }
 
-    /// A request has come twice. If the first is not on disk yet, it will be confirmed when it is.
-    fn confirm_again(&self, asker: RequestId) {
-        if !self.unconfirmed.iter().any(|(_, waiting)| *waiting == asker) {
-            self.tab.done(asker);
+    /// Confirms a request that arrived twice, unless its changes are still on their way to the disk.
+    fn confirm_again(&self, request_id: RequestId) {
+        if !self.unconfirmed.iter().any(|(_, waiting)| *waiting == request_id) {
+            self.confirm(request_id);
         }
     }
 
-    /// Collects all there is for a follower, from the engine and the store.
-    fn collect(&self, to: TabId, round: u64) {
+    fn confirm(&self, request_id: RequestId) {
+        self.tab.as_leader(|leader| leader.done(request_id));
+    }
+
+    /// Makes a snapshot of the engine and the store for a follower.
+    fn send_snapshot(&self, to: TabId, round: u64) {
         let (storage, tab, events) = (self.storage.clone(), Rc::clone(&self.tab), self.engine.snapshot());
         spawn_local(async move {
             let snapshot = match storage.load().await {
@@ -240,13 +248,29 @@ impl Run {
                     None
                 }
             };
-            tab.snapshot(to, round, snapshot);
+            tab.as_leader(|leader| leader.snapshot(to, round, snapshot));
         });
     }
 
-    /// Does what the engine wants, and gives what it has to tell. What a follower's request has changed is written together with
-    /// the news that it was done.
-    fn take_outputs(&mut self, asker: Option<RequestId>) -> Vec<Event> {
+    /// Tells the pages all events of one turn at once, except that each part of the consensus goes by itself, so that a page
+    /// can draw in between.
+    fn tell(&self, events: Vec<Event>) {
+        let mut batch = Vec::new();
+        for event in events {
+            let is_part = matches!(event, Event::Relays { .. });
+            batch.push(event);
+            if is_part {
+                self.tab.tell(Notice::Events(std::mem::take(&mut batch)));
+            }
+        }
+        if !batch.is_empty() {
+            self.tab.tell(Notice::Events(batch));
+        }
+    }
+
+    /// Carries out the engine's outputs and returns its events. The changes of a follower's request and the record that it was
+    /// carried out are one batch.
+    fn take_outputs(&mut self, request_id: Option<RequestId>) -> Vec<Event> {
         let mut events = Vec::new();
         let mut last = None;
         while let Some(output) = self.engine.poll_output() {
@@ -261,16 +285,16 @@ impl Run {
                 Output::FetchConsensus { source, url, held } => self.fetch_consensus(source, url, held),
                 Output::Persist(batch, mut writes) => {
                     if last.replace(batch).is_none() {
-                        writes.extend(asker.map(RequestId::record));
+                        writes.extend(request_id.map(RequestId::record));
                     }
                     self.writer.write(batch, writes);
                 }
                 Output::Event(event) => events.push(event),
             }
         }
-        match (asker, last) {
-            (Some(asker), Some(batch)) => self.unconfirmed.push_back((batch, asker)),
-            (Some(asker), None) => self.tab.done(asker),
+        match (request_id, last) {
+            (Some(id), Some(batch)) => self.unconfirmed.push_back((batch, id)),
+            (Some(id), None) => self.confirm(id),
             (None, _) => {}
         }
         events
@@ -279,7 +303,7 @@ impl Run {
     fn open_link(&mut self, link: LinkId, url: &str) {
         match Socket::open(link, url, &self.inputs) {
             Ok(socket) => drop(self.sockets.insert(link, socket)),
-            // An address that the browser will not even try, such as ws:// on a page that came by https.
+            // The browser refuses the address, for example ws:// on a page loaded over https.
             Err(_) => drop(self.inputs.unbounded_send(Input::LinkClosed(link))),
         }
     }
@@ -287,7 +311,7 @@ impl Run {
     fn fetch_consensus(&self, source: usize, url: Option<String>, held: Option<ConsensusDigest>) {
         let inputs = self.inputs.clone();
         spawn_local(async move {
-            // Without an address it is the server that served the page.
+            // No URL means the page's own server.
             let directory = url.unwrap_or_default();
             let address = match held {
                 Some(digest) => format!("{directory}{UPDATE_PATH}{digest}"),
@@ -313,19 +337,19 @@ impl Clock {
     fn now(&self) -> Now {
         let unix = js_sys::Date::now();
         let instant = self.performance.as_ref().map_or(unix, Performance::now);
-        Now { instant: Instant::from_millis(snapshot(instant)), unix: UnixTime::from_millis(snapshot(unix)) }
+        Now { instant: Instant::from_millis(whole_millis(instant)), unix: UnixTime::from_millis(whole_millis(unix)) }
     }
 
-    /// A timer that rings at `at`, or earlier where the browser cannot wait so long.
+    /// A timer that fires at `at`, or earlier if the browser cannot wait that long.
     fn timer(&self, at: Instant) -> TimeoutFuture {
-        // A timer may ring a fraction of a millisecond early, and would then ring in vain.
+        // A timer may fire a fraction of a millisecond early, when nothing is due yet.
         let wait = at.saturating_since(self.now().instant).as_millis().saturating_add(1);
         TimeoutFuture::new(u32::try_from(wait).unwrap_or(TIMER_MILLIS_MAX).min(TIMER_MILLIS_MAX))
     }
 }
 
-/// Whole milliseconds; the clocks count in fractions and never below zero.
+/// Rounds down to whole milliseconds. The clocks return non-negative fractions.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates, and so it should")]
-fn snapshot(millis: f64) -> u64 {
+fn whole_millis(millis: f64) -> u64 {
     millis as u64
 }

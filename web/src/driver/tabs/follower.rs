@@ -1,60 +1,62 @@
-//! A tab that follows, or looks for one that it could follow.
+//! A tab that follows the leader, or looks for one.
 
 use std::collections::VecDeque;
 
 use allium_shared::client::api::Event;
 
-use super::{Effect, Message, Order, RequestId, TabId, ends_invite, invite_lost};
+use super::{Effect, Job, Message, RequestId, TabId, ends_invite, invite_lost};
 use crate::driver::{LockRequest, Notice, Request};
 use crate::strings;
 
 /// How many requests may wait for a leader.
 pub(super) const MAX_WAITING: usize = 1_000;
 
-/// At how many looks in a row a leader may be silent.
+/// After how many calls of [`Follower::look`] without a sign of the leader the page is told.
 pub(super) const PATIENCE: u8 = 6;
 
-/// A tab that follows.
+/// The state of a tab that follows, or looks for a leader.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Following {
+pub(in crate::driver) struct Follower {
     leader: Option<TabId>,
+    /// Counts the attempts to join.
     round: u64,
     standing: Standing,
-    /// What the page has asked for and no leader has confirmed, in its order.
+    /// The page's requests that no leader has confirmed, in order.
     unconfirmed: VecDeque<(u64, Request)>,
+    /// The number of the page's last request.
     asked: u64,
-    /// The last invite that a leader was asked for and has not told of, and which leader that is.
+    /// The last request for an invite that a leader received and has not answered, with that leader.
     invite: Option<(TabId, u64)>,
-    /// Whether the page has asked for something since the leader's last word.
+    /// True if the page has asked for something since the leader's last message.
     owed: bool,
-    /// At how many looks the leader was silent although it owed an answer.
+    /// How many looks in a row found nothing from a leader that owes an answer.
     silence: u8,
 }
 
-/// How far the tab has come with its leader.
+/// How far the tab has come in following a leader.
 #[derive(Debug, Default)]
 enum Standing {
-    /// It knows of none.
+    /// No leader is known.
     #[default]
     Apart,
-    /// It has asked to follow.
+    /// It has asked to join.
     Joining,
-    /// It is welcome; what was told since waits for the whole.
+    /// It was welcomed; notices are held back until the snapshot arrives.
     Holding(Vec<Notice>),
     /// It follows.
     With,
 }
 
-/// What a tab that followed has to do itself when it leads.
+/// What a follower hands over to its own tab when that starts to lead.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Left {
-    pub(in crate::driver) orders: Vec<Order>,
+pub(in crate::driver) struct Handover {
+    pub(in crate::driver) jobs: Vec<Job>,
     pub(in crate::driver) locks: Vec<LockRequest>,
-    /// Whether an invite has gone with the leader.
+    /// True if an invite was lost with the previous leader.
     pub(in crate::driver) invite_lost: bool,
 }
 
-impl Following {
+impl Follower {
     /// Looks for a leader.
     pub(in crate::driver) fn join(&mut self) -> Vec<Effect> {
         self.leader = None;
@@ -64,7 +66,7 @@ impl Following {
         vec![Effect::Post(None, Message::Join { round: self.round })]
     }
 
-    /// Whether some tab leads this one.
+    /// True if this tab follows a leader.
     pub(in crate::driver) const fn has_leader(&self) -> bool {
         matches!(self.standing, Standing::Holding(_) | Standing::With)
     }
@@ -93,7 +95,7 @@ impl Following {
         }
     }
 
-    /// Looks, once a second, whether whoever leads is still there.
+    /// Checks on the leader; to be called once a second.
     pub(in crate::driver) fn look(&mut self) -> Vec<Effect> {
         match self.standing {
             Standing::Apart => Vec::new(),
@@ -108,42 +110,42 @@ impl Following {
                 }
                 self.silence = self.silence.saturating_add(1);
                 let is_silent = self.silence == PATIENCE;
-                let mut acts = vec![Effect::Post(self.leader, Message::Knock)];
-                acts.extend(is_silent.then_some(Effect::Tell(Notice::Silent(true))));
-                acts
+                let mut effects = vec![Effect::Post(self.leader, Message::Knock)];
+                effects.extend(is_silent.then_some(Effect::Tell(Notice::Silent(true))));
+                effects
             }
         }
     }
 
-    /// The leader has said something.
-    fn word(&mut self) -> Option<Effect> {
+    /// The leader has shown that it is alive.
+    fn heard_leader(&mut self) -> Option<Effect> {
         let was_silent = std::mem::take(&mut self.silence) >= PATIENCE;
         self.owed = false;
         was_silent.then_some(Effect::Tell(Notice::Silent(false)))
     }
 
-    /// Nobody makes an invite any more that this leader was not asked for. Whether there was one.
+    /// Gives up on an invite unless `leader` is the one that was asked for it. True if there was one.
     fn lose_invite(&mut self, leader: Option<TabId>) -> bool {
         let Some((_, last)) = self.invite.take_if(|(of, _)| leader != Some(*of)) else { return false };
-        // If it was made after all, it is among the open ones, and is not to be made twice.
+        // If it was made after all, it is among the open ones, and must not be made twice.
         self.unconfirmed.retain(|(number, request)| *number > last || !request.is_invite());
         true
     }
 
-    /// Another tab says something.
+    /// A message of another tab arrived.
     pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Effect> {
         let is_leader = self.leader == Some(from);
-        let mut acts: Vec<_> = if is_leader { self.word().into_iter().collect() } else { Vec::new() };
-        acts.extend(self.obey(from, is_leader, message));
-        acts
+        let mut effects: Vec<_> = if is_leader { self.heard_leader().into_iter().collect() } else { Vec::new() };
+        effects.extend(self.obey(from, is_leader, message));
+        effects
     }
 
     fn obey(&mut self, from: TabId, is_leader: bool, message: Message) -> Vec<Effect> {
         match (message, &mut self.standing) {
-            // What it has said already is not for this tab to hear again.
+            // This tab has heard everything already.
             (Message::Leads, Standing::Holding(_) | Standing::With) if is_leader => Vec::new(),
             (Message::JoinAgain, Standing::Holding(_)) if is_leader => self.join(),
-            // The engine that it followed may have ended, and another run in the same tab.
+            // The engine may have ended, and another one started in the same tab.
             (Message::JoinAgain, Standing::With) if is_leader => {
                 let lost = self.lose_invite(None).then(|| Effect::Tell(invite_lost()));
                 lost.into_iter().chain(self.join()).collect()
@@ -187,12 +189,12 @@ impl Following {
                 self.unconfirmed.retain(|(waiting, _)| *waiting != number);
                 Vec::new()
             }
-            // For leaders, or of one that leads no more.
+            // For leaders, or from a tab that no longer leads.
             _ => Vec::new(),
         }
     }
 
-    /// A tab of another build says something, and whether it leads. There is nothing that the two could say to each other.
+    /// A tab of another build said something. If it leads, this tab can't follow it.
     pub(in crate::driver) fn hear_stranger(&mut self, leads: bool) -> Vec<Effect> {
         if !leads {
             return Vec::new();
@@ -202,31 +204,31 @@ impl Following {
         vec![Effect::Tell(Notice::Elsewhere { silent: false })]
     }
 
-    /// This tab leads from now on, as `me`: what the page still waits for.
-    pub(in crate::driver) fn lead(mut self, me: TabId) -> Left {
-        let mut left = Left { invite_lost: self.lose_invite(None), ..Left::default() };
+    /// This tab, `me`, starts to lead: what its page is still waiting for.
+    pub(in crate::driver) fn lead(mut self, me: TabId) -> Handover {
+        let mut handover = Handover { invite_lost: self.lose_invite(None), ..Handover::default() };
         for (number, request) in self.unconfirmed {
             match request {
                 Request::Command(command) => {
-                    left.orders.push(Order { asker: Some(RequestId { tab: me, number }), command });
+                    handover.jobs.push(Job::Command { request_id: Some(RequestId { tab: me, number }), command });
                 }
-                Request::Lock(request) => left.locks.push(request),
+                Request::Lock(request) => handover.locks.push(request),
                 Request::TakeOver => {}
             }
         }
-        left
+        handover
     }
 
-    /// A tab that has led follows again. What it has not done goes to whoever leads next; `asked` requests were numbered before.
-    pub(in crate::driver) fn again(asked: u64, left: impl IntoIterator<Item = Request>) -> Self {
-        let mut following = Self { asked, ..Self::default() };
-        for request in left {
-            following.ask(request);
+    /// A tab that led follows again. Its unfinished requests go to the next leader; `asked` is the last number it used.
+    pub(in crate::driver) fn again(asked: u64, unfinished: impl IntoIterator<Item = Request>) -> Self {
+        let mut follower = Self { asked, ..Self::default() };
+        for request in unfinished {
+            follower.ask(request);
         }
-        following
+        follower
     }
 
-    /// How many requests have been numbered.
+    /// The number of the page's last request.
     pub(in crate::driver) const fn asked(&self) -> u64 {
         self.asked
     }

@@ -1,31 +1,31 @@
-//! The tab that leads.
+//! The tab that runs the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use allium_shared::client::api::{Command, Event, Progress};
 
-use super::{Effect, Message, Order, RequestId, TabId, ends_invite};
+use super::{Effect, Job, Message, RequestId, TabId, ends_invite};
 use crate::driver::{Notice, Request};
 
-/// The tab that leads.
+/// The state of the tab that runs the engine.
 #[derive(Debug)]
-pub(in crate::driver) struct Leading {
+pub(in crate::driver) struct Leader {
     me: TabId,
     followers: BTreeSet<TabId>,
-    /// The tabs that look at the list of relays; nobody else is sent it.
+    /// The tabs that show the consensus; no other tab is sent it.
     watching: BTreeSet<TabId>,
-    /// The last request of each tab that the engine was given.
+    /// The last request of each tab that went to the engine.
     given: BTreeMap<TabId, u64>,
     said: Said,
-    /// Whether the page of this tab has asked for an invite that is not made yet.
+    /// True while the page of this tab waits for an invite.
     makes_invite: bool,
-    /// Whether the engine runs.
+    /// True once the engine runs.
     runs: bool,
-    /// Whether the profile is put away, and nobody is to follow any more.
+    /// True once the profile is locked: nobody may join any more.
     is_over: bool,
 }
 
-/// What was told last about what is not the engine's: a tab that comes later has to know it too.
+/// The latest notices that don't come from the engine: a tab that joins needs them too.
 #[derive(Debug, Default)]
 struct Said {
     lock: Option<Notice>,
@@ -33,10 +33,10 @@ struct Said {
     storage: Option<Notice>,
 }
 
-impl Leading {
-    /// Begins to lead, and says so.
+impl Leader {
+    /// Starts to lead and announces it.
     pub(in crate::driver) fn begin(me: TabId) -> (Self, Vec<Effect>) {
-        let leading = Self {
+        let leader = Self {
             me,
             followers: BTreeSet::new(),
             watching: BTreeSet::new(),
@@ -46,23 +46,23 @@ impl Leading {
             runs: false,
             is_over: false,
         };
-        (leading, vec![Effect::Tell(Notice::Started { follows: false }), Effect::Post(None, Message::Leads)])
+        (leader, vec![Effect::Tell(Notice::Started { follows: false }), Effect::Post(None, Message::Leads)])
     }
 
-    /// The store is open: how far leaders before this one have come with the tabs' requests.
+    /// Takes from the opened store which requests earlier leaders have carried out: the last one of each tab.
     pub(in crate::driver) fn resume(&mut self, given: impl IntoIterator<Item = RequestId>) -> Vec<Effect> {
-        let mut acts = Vec::new();
+        let mut effects = Vec::new();
         for RequestId { tab, number } in given {
             self.given.insert(tab, number);
             if tab != self.me && !self.followers.contains(&tab) {
-                acts.push(Effect::Watch(tab));
+                effects.push(Effect::Watch(tab));
             }
         }
-        acts
+        effects
     }
 
-    /// The engine runs, and has told the whole.
-    pub(in crate::driver) fn run(&mut self) {
+    /// The engine runs, and its first snapshot was told.
+    pub(in crate::driver) fn engine_started(&mut self) {
         self.runs = true;
     }
 
@@ -71,46 +71,46 @@ impl Leading {
         match request {
             Request::Command(command) => {
                 self.makes_invite |= matches!(command, Command::Invite { .. });
-                self.order(self.me, None, command)
+                self.command(self.me, None, command)
             }
             Request::Lock(request) => vec![Effect::Lock(request)],
             Request::TakeOver => Vec::new(),
         }
     }
 
-    /// Another tab says something.
+    /// A message of another tab arrived.
     pub(in crate::driver) fn hear(&mut self, from: TabId, message: Message) -> Vec<Effect> {
         match message {
-            // There will be another to follow.
+            // There will be another leader to join.
             Message::Join { .. } if self.is_over => Vec::new(),
             Message::Join { round } => {
-                let mut acts = Vec::new();
+                let mut effects = Vec::new();
                 if self.followers.insert(from) && !self.given.contains_key(&from) {
-                    acts.push(Effect::Watch(from));
+                    effects.push(Effect::Watch(from));
                 }
-                acts.push(Effect::Post(
+                effects.push(Effect::Post(
                     Some(from),
                     Message::Welcome { round, said: self.said.list(), runs: self.runs },
                 ));
                 if self.runs {
-                    acts.push(Effect::Collect(from, round));
+                    effects.push(Effect::Engine(Job::Snapshot { to: from, round }));
                 }
-                acts
+                effects
             }
-            // It was taken for gone.
+            // It was believed to have closed.
             Message::Ask { .. } | Message::Knock if !self.followers.contains(&from) => {
                 vec![Effect::Post(Some(from), Message::JoinAgain)]
             }
             Message::Knock => vec![Effect::Post(Some(from), Message::Here)],
             Message::Ask { number, request } => match request {
-                Request::Command(command) => self.order(from, Some(RequestId { tab: from, number }), command),
-                // Done once more, they do no harm.
+                Request::Command(command) => self.command(from, Some(RequestId { tab: from, number }), command),
+                // These may safely be repeated.
                 Request::Lock(request) => {
                     vec![Effect::Lock(request), Effect::Post(Some(from), Message::Done { number })]
                 }
                 Request::TakeOver => Vec::new(),
             },
-            // Only one tab leads.
+            // Only a leader sends these, and there is only one.
             Message::Leads
             | Message::Welcome { .. }
             | Message::Snapshot { .. }
@@ -121,13 +121,13 @@ impl Leading {
         }
     }
 
-    /// A tab of another build says something: it is told that somebody leads.
+    /// A tab of another build said something: it learns that there is a leader.
     pub(in crate::driver) fn hear_stranger(&self) -> Vec<Effect> {
         vec![Effect::Post(None, Message::Leads)]
     }
 
-    /// The engine watches the list of relays as long as anybody looks at it.
-    fn order(&mut self, tab: TabId, asker: Option<RequestId>, command: Command) -> Vec<Effect> {
+    /// Passes a command to the engine. The engine watches the consensus for as long as any tab shows it.
+    fn command(&mut self, tab: TabId, request_id: Option<RequestId>, command: Command) -> Vec<Effect> {
         if let Command::Network { watch } = command {
             if watch {
                 self.watching.insert(tab);
@@ -135,34 +135,34 @@ impl Leading {
                 return Vec::new();
             }
         }
-        vec![Effect::Order(Order { asker, command })]
+        vec![Effect::Engine(Job::Command { request_id, command })]
     }
 
-    /// Whether a request is to be given to the engine: it was not before, by this leader or another.
-    pub(in crate::driver) fn give(&mut self, asker: RequestId) -> bool {
-        let last = self.given.entry(asker.tab).or_default();
-        let is_new = asker.number > *last;
-        *last = asker.number.max(*last);
+    /// True if this request is new, and not one that this or an earlier leader passed to its engine.
+    pub(in crate::driver) fn give(&mut self, request_id: RequestId) -> bool {
+        let last = self.given.entry(request_id.tab).or_default();
+        let is_new = request_id.number > *last;
+        *last = request_id.number.max(*last);
         is_new
     }
 
-    /// What a request has changed is on disk.
-    pub(in crate::driver) fn done(&self, asker: RequestId) -> Vec<Effect> {
-        if asker.tab == self.me {
+    /// Everything that a request changed is on disk.
+    pub(in crate::driver) fn done(&self, request_id: RequestId) -> Vec<Effect> {
+        if request_id.tab == self.me {
             return Vec::new();
         }
-        vec![Effect::Post(Some(asker.tab), Message::Done { number: asker.number })]
+        vec![Effect::Post(Some(request_id.tab), Message::Done { number: request_id.number })]
     }
 
-    /// Tells the page of this tab, and those of all that follow.
+    /// Tells the page of this tab and those of all followers.
     pub(in crate::driver) fn tell(&mut self, notice: Notice) -> Vec<Effect> {
         self.said.remember(&notice);
         self.makes_invite &= !ends_invite(&notice);
-        let mut acts = Vec::new();
-        let (notice, network) = apart(notice);
+        let mut effects = Vec::new();
+        let (notice, network) = split_network(notice);
         if let Some(network) = network {
             for tab in &self.watching {
-                acts.push(if *tab == self.me {
+                effects.push(if *tab == self.me {
                     Effect::Tell(network.clone())
                 } else {
                     Effect::Post(Some(*tab), Message::Told(network.clone()))
@@ -171,16 +171,16 @@ impl Leading {
         }
         if let Some(notice) = notice {
             if !self.followers.is_empty() {
-                acts.push(Effect::Post(None, Message::Told(notice.clone())));
+                effects.push(Effect::Post(None, Message::Told(notice.clone())));
             }
-            acts.push(Effect::Tell(notice));
+            effects.push(Effect::Tell(notice));
         }
-        acts
+        effects
     }
 
-    /// Tells the page of one tab only: of the one that has asked, or of this tab.
-    pub(in crate::driver) fn answer(&mut self, asker: Option<RequestId>, notice: Notice) -> Vec<Effect> {
-        match asker.map(|asker| asker.tab).filter(|tab| *tab != self.me) {
+    /// Tells only the page that made a request, or the page of this tab.
+    pub(in crate::driver) fn answer(&mut self, request_id: Option<RequestId>, notice: Notice) -> Vec<Effect> {
+        match request_id.map(|id| id.tab).filter(|tab| *tab != self.me) {
             Some(tab) => vec![Effect::Post(Some(tab), Message::Told(notice))],
             None => {
                 self.makes_invite &= !ends_invite(&notice);
@@ -189,43 +189,39 @@ impl Leading {
         }
     }
 
-    /// Whether the page of this tab waits for an invite.
+    /// True while the page of this tab waits for an invite.
     pub(in crate::driver) const fn makes_invite(&self) -> bool {
         self.makes_invite
     }
 
-    /// The page of this tab has asked for an invite while it followed.
+    /// The page of this tab asked for an invite while the tab followed.
     pub(in crate::driver) const fn make_invite(&mut self) {
         self.makes_invite = true;
     }
 
-    /// The profile is put away: those that follow are told so.
+    /// The profile is locked: the followers lock too.
     pub(in crate::driver) fn put_away(&mut self) -> Vec<Effect> {
         self.is_over = true;
         vec![Effect::Post(None, Message::Told(Notice::PutAway))]
     }
 
-    /// The whole is collected that a follower waits for; or it could not be, and the follower is to ask once more.
+    /// Sends a follower the snapshot it waits for; without one, the follower has to join again.
     pub(in crate::driver) fn snapshot(&self, to: TabId, round: u64, snapshot: Option<Notice>) -> Vec<Effect> {
         let message = snapshot.map_or(Message::JoinAgain, |snapshot| Message::Snapshot { round, snapshot });
         vec![Effect::Post(Some(to), message)]
     }
 
-    /// A tab has gone.
+    /// A tab has closed.
     pub(in crate::driver) fn gone(&mut self, tab: TabId) -> Vec<Effect> {
         self.followers.remove(&tab);
-        let mut acts = self.order_if_watching(tab);
+        let mut effects = self.command(tab, None, Command::Network { watch: false });
         if self.given.remove(&tab).is_some() {
-            acts.push(Effect::Forget(tab));
+            effects.push(Effect::Engine(Job::Forget(tab)));
         }
-        acts
+        effects
     }
 
-    fn order_if_watching(&mut self, tab: TabId) -> Vec<Effect> {
-        self.order(tab, None, Command::Network { watch: false })
-    }
-
-    /// Whether any tab follows.
+    /// True if any tab follows this one.
     pub(in crate::driver) fn is_followed(&self) -> bool {
         !self.followers.is_empty()
     }
@@ -249,8 +245,8 @@ impl Said {
     }
 }
 
-/// What is for all, and what is for those who look at the list of relays.
-fn apart(notice: Notice) -> (Option<Notice>, Option<Notice>) {
+/// Splits a notice into the part for all tabs and the part for tabs that show the consensus.
+fn split_network(notice: Notice) -> (Option<Notice>, Option<Notice>) {
     let Notice::Events(events) = notice else { return (Some(notice), None) };
     let (network, others): (Vec<_>, Vec<_>) =
         events.into_iter().partition(|event| matches!(event, Event::Network { .. } | Event::Relays { .. }));

@@ -1,9 +1,8 @@
-//! The page's end: starts the worker, and notices when it fails.
+//! The page's end: starts the worker, sends it requests, and notices when it fails.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use allium_shared::client::api::Command;
 use gloo_events::EventListener;
 use js_sys::{Array, JsString, Object, Reflect};
 use wasm_bindgen::JsValue;
@@ -12,10 +11,10 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{MessageChannel, MessagePort, Url, Worker, WorkerOptions, WorkerType};
 use yew::Callback;
 
-use super::{LockRequest, Notice, Request, port};
+use super::{Notice, Request, port};
 use crate::{storage, strings};
 
-/// The worker's JavaScript, which is served beside the module's own.
+/// The worker's JavaScript, served next to the module's own.
 const SCRIPT: &str = "worker.js";
 
 /// The page's end of the driver.
@@ -30,35 +29,21 @@ struct Running {
 }
 
 impl Handle {
-    /// Hands the engine a command.
-    pub fn command(&self, command: Command) {
-        self.ask(&Request::Command(command));
-    }
-
-    /// Asks the tab that runs the profile to leave it to this one.
-    pub fn take_over(&self) {
-        self.ask(&Request::TakeOver);
-    }
-
-    /// Asks something of the profile's lock.
-    pub fn lock(&self, request: LockRequest) {
-        self.ask(&Request::Lock(request));
-    }
-
-    fn ask(&self, request: &Request) {
+    /// Sends the worker a request. What comes of it arrives as notices.
+    pub fn ask(&self, request: &Request) {
         if let Some(worker) = &self.worker {
             port::send(&worker.port, request);
         }
     }
 }
 
-/// Starts the driver; `tell` hears everything that it has to say.
+/// Starts the worker; `tell` receives its notices.
 pub fn start(tell: Callback<Notice>) -> Handle {
-    // Only a page may ask, not its worker.
+    // Only pages may ask this, not workers.
     spawn_local(storage::ask_to_persist());
     let worker = Running::start(&tell).ok();
     if worker.is_none() {
-        // The page is still being drawn for the first time.
+        // The page is being drawn for the first time: not now.
         spawn_local(async move { tell.emit(Notice::Failed(strings::NO_WORKER.into())) });
     }
     Handle { worker }
@@ -89,12 +74,12 @@ impl Running {
                 tell.emit(notice.unwrap_or(Notice::Crashed));
             }
         });
-        // Fired when the script cannot be fetched or read, when it throws, and when the module in it does, as after a
-        // panic. The browser has written to the console what it was.
+        // Fired when the script can't be fetched or parsed, and when it or the module throws, for example after a panic.
+        // The browser has logged the cause to the console.
         let failure = EventListener::once(&worker, "error", {
             let (tell, worker) = (tell.clone(), worker.clone());
             move |_| {
-                // It can do nothing any more, and leaves the profile to other tabs.
+                // It is dead; this frees the profile for other tabs.
                 worker.terminate();
                 tell.emit(if heard.get() { Notice::Crashed } else { Notice::Failed(strings::NO_WORKER.into()) });
             }
@@ -103,14 +88,14 @@ impl Running {
     }
 }
 
-/// Which build of the page this is: the name of its JavaScript has a hash of the module in it.
+/// Identifies this build of the page: the name of its JavaScript contains a hash of the module.
 pub(super) fn build() -> String {
     IMPORT_META.with(ImportMeta::url).into()
 }
 
 #[wasm_bindgen]
 extern "C" {
-    /// `import.meta` of the JavaScript that wasm-bindgen has written for the module.
+    /// `import.meta` of the JavaScript that wasm-bindgen generated for the module.
     type ImportMeta;
 
     #[wasm_bindgen(method, getter)]
