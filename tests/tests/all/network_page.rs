@@ -31,7 +31,7 @@ fn it_shows_what_the_authorities_have_signed() {
     });
     assert_eq!(page.texts("floret").len(), count, "each relay has a floret");
     let signed = page.text("network-signed").unwrap();
-    assert!(signed.contains("of 3 authorities") && signed.contains("2 have to"), "{signed}");
+    assert!(signed.contains("of 3 authorities") && signed.contains("2 required"), "{signed}");
     assert_eq!(page.texts("authority").len(), 3);
     for fact in ["network-begin", "network-next", "network-end"] {
         assert!(page.text(fact).is_some_and(|text| !text.is_empty()), "{fact} is missing");

@@ -180,7 +180,7 @@ fn a_tab_that_hangs_and_crashes_takes_nothing_with_it() {
     process::send(leader, Signal::SIGSTOP);
     burst("asleep");
     page.until("that nobody answers", |page| page.text("state")?.contains("another tab").then_some(()));
-    page.until("what can be done", |page| page.text("problem")?.contains("does not answer").then_some(()));
+    page.until("what can be done", |page| page.text("problem")?.contains("isn't responding").then_some(()));
     assert_eq!(texts(&page), ["Before"], "nobody has taken them yet");
     save_all(&page, "silent");
     // One that comes now is told as well, and that nobody lets go.
@@ -309,7 +309,7 @@ fn a_locked_profile_is_unlocked_and_locked_in_all_tabs_at_once() {
     page.type_into("passphrase-new", "some words");
     page.type_into("passphrase-again", "some words");
     page.click("passphrase-set");
-    page.until("that it is set", |page| page.text("passphrase-status")?.contains("Done").then_some(()));
+    page.until("that it is set", |page| page.text("passphrase-status")?.contains("saved").then_some(()));
     // A profile that is open is open in a tab that comes now, too.
     let (first, second) = two_tabs(&page, &network.url());
     page.await_message("Before");

@@ -61,7 +61,7 @@ fn a_fault_of_the_worker_is_told_and_ends_with_a_reload() {
     page.await_ready();
     page.browser.script("window.channels.forEach(channel => channel.port1.postMessage('no request'))", &[]);
     let told = page.until("that the worker has ended", |page| page.text("failed"));
-    assert!(told.contains("stopped") && told.contains("reload"), "{told:?}");
+    assert!(told.contains("crashed") && told.contains("reload"), "{told:?}");
     save_all(&page, "crashed");
     // The worker that has failed keeps the profile from nobody.
     page.browser.script(&format!("{RELOAD}.click()").replace("return ", ""), &[]);
