@@ -1,24 +1,24 @@
-//! The page's own address: its path says what is shown, and invites come in and go out by its fragment.
+//! The page's address: its path names the view, and its fragment carries invites.
 
 use std::rc::Rc;
 
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
 
-/// Whether the page came by https: then browsers open no `ws://` addresses for it, nor for its worker.
+/// True if the page was loaded over https: then browsers refuse `ws://` addresses to it and its worker.
 pub fn came_by_https() -> bool {
     let location = Reflect::get(&js_sys::global(), &"location".into());
     let protocol = location.and_then(|location| Reflect::get(&location, &"protocol".into()));
     protocol.is_ok_and(|protocol| protocol == "https:")
 }
 
-/// What an address shows.
+/// The view that an address names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Route {
     /// The messenger.
     #[default]
     Messenger,
-    /// The list of relays.
+    /// The network.
     Network,
 }
 
@@ -42,10 +42,10 @@ impl Route {
     }
 }
 
-/// Takes the invite out of the address bar and this entry of the history, if the page was opened with one; whatever else
-/// the address shows, the messenger is where an invite is used.
+/// Removes the invite, if the page was opened with one, from the address bar and this history entry, and shows the
+/// messenger, where invites are used.
 ///
-/// What is returned is a whole link, as a person would paste it.
+/// Returns a complete link, as a person would paste it.
 pub fn take_invite() -> Option<Rc<str>> {
     let window = web_sys::window()?;
     let location = window.location();

@@ -19,7 +19,7 @@ pub struct Props {
     pub offered: Option<Rc<str>>,
 }
 
-/// Holds the state and the driver, and shows the page that fits.
+/// Holds the state and the driver, and shows the right page.
 #[component]
 pub fn App(props: &Props) -> Html {
     let store = use_reducer(Store::default);
@@ -42,7 +42,7 @@ pub fn App(props: &Props) -> Html {
             }
         }
     });
-    // A link that is pasted into the address bar of the open page, or clicked elsewhere and opened in this tab.
+    // A link that is pasted into the address bar of the open page, or opened in this tab from elsewhere.
     use_effect_with((), {
         let actions = Rc::clone(&actions);
         move |()| {

@@ -1,4 +1,4 @@
-//! The directory's documents, fetched from the server that served the page, or from an authority.
+//! Fetches the directory's documents from the page's server or an authority.
 
 use futures_util::future::{Either, select};
 use gloo_net::http::Request;
@@ -10,10 +10,10 @@ use crate::strings;
 /// Where the authorities' keys and addresses are.
 pub const AUTHORITIES: &str = "/directory/authorities";
 
-/// A directory that has not answered for so long counts as not answering.
+/// How long a directory may take to answer.
 const PATIENCE_MILLIS: u32 = 20_000;
 
-/// Fetches a document from an address, or from a path at the server of the page; an error says in a clause why there is none.
+/// Fetches a document from a URL, or from a path at the page's server. The error is a clause for people.
 pub async fn fetch(address: &str) -> Result<Vec<u8>, String> {
     let answer = Box::pin(fetch_patiently(address));
     match select(answer, TimeoutFuture::new(PATIENCE_MILLIS)).await {

@@ -1,4 +1,4 @@
-//! Dates and times as the browser's locale writes them.
+//! Dates and times in the format of the browser's locale.
 
 use allium_shared::time::UnixTime;
 use js_sys::{Array, Date, Function, Intl, Object, Reflect};
@@ -7,7 +7,7 @@ use wasm_bindgen::JsValue;
 use crate::strings;
 
 thread_local! {
-    // Making a formatter costs far more than using it.
+    // Creating a formatter is far more expensive than using it.
     static TIME: Option<Function> = formatter(&[("hour", "numeric"), ("minute", "2-digit")]);
     static SECOND: Option<Function> = formatter(&[("timeStyle", "medium")]);
     static MOMENT: Option<Function> = formatter(&[("dateStyle", "medium"), ("timeStyle", "short")]);

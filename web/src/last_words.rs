@@ -1,4 +1,4 @@
-//! A fault of the page itself must not look like a page that works.
+//! Shows a message when the page itself crashes, so that it doesn't look alive.
 
 use std::panic::PanicHookInfo;
 
@@ -12,7 +12,7 @@ extern "C" {
     fn console_error(text: &str);
 }
 
-/// From now on a panic ends in a sentence in the place of the page.
+/// Makes every later panic show a message instead of the page.
 pub fn prepare() {
     yew::set_custom_panic_hook(Box::new(speak));
 }
@@ -23,7 +23,7 @@ fn speak(panic: &PanicHookInfo<'_>) {
     let Some((document, body)) = document.and_then(|document| document.body().map(|body| (document, body))) else {
         return;
     };
-    // Beside what Yew has drawn, which nobody can draw any more.
+    // Beside Yew's elements, which can't be drawn any more.
     let Ok(words) = document.create_element("p") else { return };
     words.set_class_name("last-words");
     let _ = words.set_attribute("role", "alert");

@@ -1,4 +1,4 @@
-//! One of the browser's WebSockets, reporting to the engine under the link's name.
+//! A WebSocket of the browser, reporting to the engine under the link's id.
 
 use allium_shared::client::api::{Input, LinkId};
 use futures_channel::mpsc::UnboundedSender;
@@ -7,14 +7,14 @@ use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{BinaryType, MessageEvent, WebSocket};
 
-/// A WebSocket that belongs to a link; dropping it closes it without a further word.
+/// The WebSocket of a link. Dropping it closes it silently.
 pub struct Socket {
     socket: WebSocket,
     _listeners: [EventListener; 3],
 }
 
 impl Socket {
-    /// Starts to open `url`; what happens to it goes to `inputs`.
+    /// Starts to open `url`; events go to `inputs`.
     pub fn open(link: LinkId, url: &str, inputs: &UnboundedSender<Input>) -> Result<Self, JsValue> {
         let socket = WebSocket::new(url)?;
         socket.set_binary_type(BinaryType::Arraybuffer);
@@ -26,13 +26,13 @@ impl Socket {
         let message = EventListener::new(&socket, "message", {
             let inputs = inputs.clone();
             move |event| {
-                // A text message is no record of ours: an empty one takes its place, and the engine judges that.
+                // A text message is never valid: pass an empty one, which the engine rejects.
                 let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data).unwrap_or_default();
                 let bytes = data.dyn_ref::<ArrayBuffer>().map(|buffer| Uint8Array::new(buffer).to_vec());
                 send(&inputs, Input::LinkMessage(link, bytes.unwrap_or_default()));
             }
         });
-        // "close" follows every "error", so that one listener hears each end once.
+        // "close" follows every "error", so this listener sees each end exactly once.
         let closed = EventListener::once(&socket, "close", {
             let inputs = inputs.clone();
             move |_| send(&inputs, Input::LinkClosed(link))
@@ -40,10 +40,10 @@ impl Socket {
         Ok(Self { socket, _listeners: [opened, message, closed] })
     }
 
-    /// Sends one binary message; one that is closing drops it, and the "close" that follows tells the engine.
+    /// Sends one binary message. A closing socket drops it, and its "close" event tells the engine.
     pub fn send(&self, bytes: &[u8]) {
         if self.socket.ready_state() == WebSocket::OPEN {
-            // Fails only while the socket is still connecting, which was just ruled out.
+            // Fails only while connecting, which was just ruled out.
             let _ = self.socket.send_with_u8_array(bytes);
         }
     }
@@ -55,7 +55,7 @@ impl Drop for Socket {
     }
 }
 
-/// A closed inbox means that the driver has ended, and nobody is left to tell.
+/// A closed inbox means that the run has ended.
 fn send(inputs: &UnboundedSender<Input>, input: Input) {
     let _ = inputs.unbounded_send(input);
 }

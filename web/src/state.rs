@@ -1,4 +1,4 @@
-//! What is drawn, reduced from what the driver tells and what the person does. No browser in here.
+//! The page's state, computed from notices of the worker and actions of the person. No browser in here.
 
 mod conversation;
 pub mod network;
@@ -23,48 +23,48 @@ use crate::strings;
 /// Everything that the page shows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// Whether there is an engine to talk to.
+    /// How far the page has come in starting.
     pub phase: Phase,
-    /// How far the engine has come; `None` until it has said so.
+    /// How far the engine has come in connecting; `None` until it has said so.
     pub progress: Option<Progress>,
-    /// Whether the engine has been ready before, so that a step back is a reconnection.
+    /// True if the engine was ready before, so that it is now reconnecting.
     pub was_ready: bool,
-    /// Counts the engines that this page has had to do with: what one was asked to do as long as it runs, the next is not.
+    /// Counts the engines that this page has talked to. What one was asked to watch, the next one has to be asked again.
     pub starts: u32,
-    /// Whether another tab runs the engine.
+    /// True if another tab runs the engine.
     pub follows: bool,
-    /// Whether that tab does not answer.
+    /// True if that tab doesn't answer.
     pub silent: bool,
     /// The conversation on the screen.
     pub open: Option<ContactId>,
-    /// The invite that the person is making or handing over.
+    /// The invite that the person is making or sharing.
     pub invite: Invite,
-    /// Counts the invites that were made for other tabs: the list of open ones is to be asked for anew.
+    /// Counts the invites made by other tabs: after each, the page asks for the list of open invites again.
     pub made: u32,
     /// The contact that the person is adding.
     pub adding: Option<Adding>,
-    /// Whom the person has just taken as a contact.
+    /// The contact that the person just accepted.
     pub approving: Option<ContactId>,
     /// Counts the contacts added, so that the form knows when to clear itself.
     pub added: u32,
     /// The invite link that the page was opened with.
     pub offered: Option<Rc<str>>,
-    /// What went wrong, by the place where it is said.
+    /// What went wrong, by the place where it is shown.
     pub problems: BTreeMap<Place, Rc<str>>,
-    /// The list of relays, once somebody has looked at it.
+    /// The consensus, once the network view was opened.
     pub network: Option<Rc<Network>>,
     arriving: Option<Arriving>,
     /// The open invites, as the engine listed them last.
     pub invites: Rc<[InviteInfo]>,
     /// What opens the profile; `None` until it is open.
     pub protection: Option<Protection>,
-    /// The settings, while they are on the screen.
+    /// The settings, while they are open.
     pub settings: Option<Attempt>,
-    /// The safety number that the person compares.
+    /// The safety number that is shown.
     pub safety: Option<Safety>,
-    /// What contacts are told of the person.
+    /// What contacts are told about the person.
     pub privacy: Option<Privacy>,
-    /// Whoever is blocked, once the engine has listed them.
+    /// Who is blocked; `None` until the engine has listed them.
     pub blocked: Option<Rc<[BlockedInfo]>>,
     contacts: BTreeMap<ContactId, Contact>,
     requests: BTreeMap<ContactId, Request>,
@@ -73,7 +73,7 @@ pub struct State {
     paths: BTreeMap<ContactId, Rc<[String]>>,
 }
 
-/// Whether there is an engine to talk to.
+/// How far the page has come in starting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// The store is being opened.
@@ -81,45 +81,45 @@ pub enum Phase {
     Starting,
     /// The engine runs.
     Running,
-    /// Another tab has it, and this one cannot share it.
+    /// Another tab runs the engine, and this one can't follow it.
     Elsewhere {
-        /// Whether the other one says nothing at all.
+        /// True if the other tab doesn't answer at all.
         silent: bool,
     },
     /// The profile waits for its passphrase.
     Locked(Attempt),
-    /// The person has locked the profile; what is not on disk yet is on its way there.
+    /// The person locked the profile, and the last changes are being written.
     Locking,
-    /// The profile is locked, and the page is to be loaded anew.
+    /// The profile is locked; the page reloads.
     PutAway,
-    /// It cannot run; the text says why.
+    /// The engine can't run, for this reason.
     Failed(Rc<str>),
-    /// The site names other authorities than before: the ids of the network that is kept, and of the one that is named.
+    /// The site names other authorities than before: the ids of the profile's network and of the one that is named.
     OtherAuthorities(Rc<str>, Rc<str>),
-    /// It has ended by a fault of its own.
+    /// The worker crashed.
     Crashed,
 }
 
-/// How far the person has come with a passphrase.
+/// The state of a form that asks for a passphrase.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Attempt {
-    /// It is being typed.
+    /// The person is typing.
     #[default]
     Typing,
-    /// It is being tried.
+    /// The passphrase is being checked or set.
     Trying,
     /// It was refused, for this reason.
     Refused(Rc<str>),
-    /// It was taken.
+    /// It was accepted.
     Done,
 }
 
-/// What contacts are told of the person.
+/// What contacts are told about the person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Privacy {
-    /// Whether they are told what has been read.
+    /// True if read receipts are sent.
     pub receipts: bool,
-    /// Whether they are told when the person is writing.
+    /// True if typing indicators are sent.
     pub typing: bool,
 }
 
@@ -128,18 +128,18 @@ pub struct Privacy {
 pub struct Contact {
     /// The contact.
     pub id: ContactId,
-    /// Its name here.
+    /// The name that the person gave it.
     pub name: Rc<str>,
-    /// Whether it can be reached.
+    /// Whether it can be reached, and if not, why.
     pub state: ContactState,
-    /// Whether the person has compared the safety number.
+    /// True if the person has compared the safety number.
     pub verified: bool,
 }
 
-/// A safety number that is looked at.
+/// A safety number that is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Safety {
-    /// Whose.
+    /// The contact it belongs to.
     pub contact: ContactId,
     /// The number.
     pub number: SafetyNumber,
@@ -148,48 +148,48 @@ pub struct Safety {
 /// A safety number, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SafetyNumber {
-    /// The engine has not said yet.
+    /// The engine hasn't answered yet.
     #[default]
     Unknown,
     /// There is none until the contact has answered.
     NotYet,
-    /// This.
+    /// The number, as digits.
     Known(Rc<str>),
 }
 
-/// Somebody who asks for contact.
+/// A request to become a contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who, also once they are a contact.
+    /// The sender's id, also once they are a contact.
     pub id: ContactId,
-    /// The name that they give.
+    /// The name that the sender chose.
     pub name: Rc<str>,
-    /// What they have to say.
+    /// The sender's message.
     pub note: Rc<str>,
-    /// What the person noted about the invite that they came by.
+    /// The private label of the invite that the sender used.
     pub invite_note: Rc<str>,
-    /// When they asked.
+    /// When the request arrived.
     pub asked_at: UnixTime,
 }
 
-/// How far an invite has come.
+/// The state of an invite.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Invite {
     /// There is none.
     #[default]
     None,
-    /// The engine has relays wait for the visitor.
+    /// The engine is preparing it.
     Preparing,
-    /// Ready to be handed over.
+    /// Ready to be shared.
     Ready {
-        /// Which one.
+        /// The invite.
         id: InviteId,
-        /// What follows the `#` in its link.
+        /// The part of its link after the `#`.
         fragment: Rc<str>,
     },
     /// Somebody has used it.
     Taken {
-        /// Who that is.
+        /// The sender of the request.
         by: ContactId,
     },
 }
@@ -202,39 +202,39 @@ pub struct Adding {
 }
 
 impl Adding {
-    /// Whether this is what became of the name: the engine may number it, to tell it from another contact of that name,
-    /// and shorten it to make room.
+    /// True if the engine may have turned this name into `name`: it numbers a name that is taken, and shortens it to
+    /// make room for the number.
     fn became(&self, name: &str) -> bool {
         let unnumbered = name.rsplit_once(" (").map_or(name, |(unnumbered, _)| unnumbered);
         name.starts_with(&*self.name) || self.name.starts_with(unnumbered)
     }
 }
 
-/// Where a problem is said: beside what it belongs to.
+/// Where a problem is shown: beside what it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// In the invite's card.
+    /// On the invite card.
     Invite,
-    /// Under the field for an invite link.
+    /// Below the field for an invite link.
     AddLink,
-    /// Under the field for a contact's name.
+    /// Below the field for a contact's name.
     AddName,
-    /// Above the field for a message.
+    /// Above the message field.
     Send,
-    /// Under the state of the connection.
+    /// Below the state of the connection.
     Network,
-    /// On top of the page: the tab that runs the engine does not answer.
+    /// At the top of the page: the tab that runs the engine doesn't answer.
     Tabs,
-    /// On top of the page: what is written is at risk.
+    /// At the top of the page: changes may be lost.
     Storage,
-    /// On top of the page.
+    /// At the top of the page.
     General,
 }
 
 /// What changes the state.
 #[derive(Debug)]
 pub enum Action {
-    /// The driver tells something.
+    /// The worker told something.
     Notice(Notice),
     /// The person opens a conversation.
     Open(ContactId),
@@ -242,7 +242,7 @@ pub enum Action {
     Close,
     /// The person wants to compare a contact's safety number.
     OpenSafety(ContactId),
-    /// The person has seen enough of it.
+    /// The person closes the safety number.
     CloseSafety,
     /// The page was opened with an invite link.
     Offer(Rc<str>),
@@ -250,26 +250,26 @@ pub enum Action {
     InviteRequested,
     /// The person adds a contact.
     AddRequested(Rc<str>),
-    /// The person takes somebody as a contact.
+    /// The person accepts a request.
     ApproveRequested(ContactId),
     /// These messages have been seen.
     Shown(ContactId, Vec<MessageId>),
-    /// The page itself has something to say.
+    /// The page itself reports a problem.
     Complain(Place, Rc<str>),
-    /// The person has read what is said there.
+    /// The person dismisses a problem.
     Dismiss(Place),
     /// The person has typed a passphrase.
     PassphraseEntered,
-    /// What was typed cannot be a passphrase.
+    /// The text can't be a passphrase, for this reason.
     PassphraseRefused(Rc<str>),
-    /// The person wants to see the settings.
+    /// The person opens the settings.
     OpenSettings,
-    /// The person locks the profile: nothing of it is to be seen from now on.
+    /// The person locks the profile: everything of it disappears at once.
     Lock,
 }
 
 impl State {
-    /// Takes one action.
+    /// Applies one action.
     pub fn apply(&mut self, action: Action) {
         match action {
             Action::Notice(notice) => self.notice(notice),
@@ -318,7 +318,7 @@ impl State {
         }
     }
 
-    /// Moves on with the passphrase that is asked for, wherever that is.
+    /// Changes the state of the open passphrase form.
     fn attempt(&mut self, attempt: Attempt) {
         match (&mut self.phase, &mut self.settings) {
             (Phase::Locked(now), _) | (_, Some(now)) => *now = attempt,
@@ -326,7 +326,7 @@ impl State {
         }
     }
 
-    /// Whether a passphrase of this page's is being tried.
+    /// True if this page waits for a passphrase to be checked or set.
     fn is_trying(&self) -> bool {
         let attempt = match &self.phase {
             Phase::Locked(attempt) => Some(attempt),
@@ -335,12 +335,12 @@ impl State {
         attempt == Some(&Attempt::Trying)
     }
 
-    /// Another engine than before. Until it has told the whole, what the one before has told stays on the screen.
+    /// A new engine. The old state stays on the screen until its snapshot arrives.
     fn started(&mut self, follows: bool) {
         self.starts += 1;
         self.follows = follows;
         self.silent(false);
-        // Whoever is asked for the passphrase is led on by what comes of that.
+        // The passphrase form stays until the passphrase was checked.
         if matches!(self.phase, Phase::Starting | Phase::Elsewhere { .. }) {
             self.phase = Phase::Running;
         }
@@ -352,7 +352,7 @@ impl State {
         }
     }
 
-    /// The tab that runs the engine does not answer, or does so again.
+    /// The tab that runs the engine stopped answering, or answers again.
     fn silent(&mut self, silent: bool) {
         self.silent = silent;
         if silent {
@@ -362,7 +362,7 @@ impl State {
         }
     }
 
-    /// All there is. Whatever is not in it is not there any more; what the person is doing goes on.
+    /// The complete state. Anything that isn't in it is gone, but whatever the person is doing continues.
     fn snapshot(&mut self, history: Vec<HistoryEntry>, events: Vec<Event>) {
         self.history(history);
         self.typing.clear();
@@ -390,7 +390,7 @@ impl State {
     fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Started { follows } => self.started(follows),
-            // Nothing of the profile is to be seen, but the person is led back to where they were.
+            // Everything of the profile disappears, but the person will return to where they were.
             Notice::Locked => {
                 *self = Self {
                     phase: Phase::Locked(Attempt::default()),
@@ -403,7 +403,7 @@ impl State {
                 };
             }
             Notice::UnlockRefused(reason) | Notice::PassphraseRefused(reason) => {
-                // Said to all tabs, and for the one in which it was typed.
+                // All tabs are told; it concerns the one in which the passphrase was typed.
                 if self.is_trying() {
                     self.attempt(Attempt::Refused(reason.into()));
                 }
@@ -438,7 +438,7 @@ impl State {
         }
     }
 
-    /// The store's order is the order in which messages were written or came in; a clock may have been set back since.
+    /// Entries are in the order in which messages were written or received, whatever the clock said.
     fn history(&mut self, entries: Vec<HistoryEntry>) {
         let mut conversations: BTreeMap<ContactId, Conversation> = BTreeMap::new();
         for entry in entries {
@@ -469,7 +469,7 @@ impl State {
                     self.problems.remove(&Place::Network);
                 }
             }
-            // One that was made for another tab is among the open invites here.
+            // Another tab asked for it: here it belongs to the list of open invites.
             Event::Invite { .. } if self.invite != Invite::Preparing => self.made += 1,
             Event::Invite { id, fragment } => {
                 self.invite = Invite::Ready { id, fragment: fragment.into() };
@@ -477,13 +477,13 @@ impl State {
             }
             Event::Contact { id, name, state, verified } => self.contact(id, name.into(), state, verified),
             Event::Safety { contact, number, verified: _ } => {
-                // Of the contact that the person looks at.
+                // Only for the contact on the screen.
                 if let Some(safety) = self.safety.as_mut().filter(|safety| safety.contact == contact) {
                     safety.number = number.map_or(SafetyNumber::NotYet, |number| SafetyNumber::Known(number.into()));
                 }
             }
             Event::Invites { list } => {
-                // What cannot be used any more is not to be handed over.
+                // An invite that can't be used any more must not be shared.
                 let shown = |id: InviteId| list.iter().any(|invite| invite.id == id);
                 if matches!(self.invite, Invite::Ready { id, .. } if !shown(id)) {
                     self.invite = Invite::None;
@@ -491,7 +491,7 @@ impl State {
                 self.invites = list.into();
             }
             Event::Request { id, name, note, invite_note, asked_at } => {
-                // One that is told again, after another tab has taken over, has not come by this invite.
+                // A request that is repeated, after another tab took over, didn't use this invite.
                 if matches!(self.invite, Invite::Ready { .. }) && !self.requests.contains_key(&id) {
                     self.invite = Invite::Taken { by: id };
                 }
@@ -557,7 +557,7 @@ impl State {
                 self.open = Some(id);
                 self.settings = None;
             }
-            // Whoever was just taken as a contact is to be talked to.
+            // A contact that was just accepted opens.
             _ if self.approving == Some(id) => {
                 self.approving = None;
                 self.open = Some(id);
@@ -578,7 +578,7 @@ impl State {
                 self.adding = None;
                 Place::AddLink
             }
-            // What was asked for is not done.
+            // The request was not carried out.
             "tabs" => {
                 if self.invite == Invite::Preparing {
                     self.invite = Invite::None;
@@ -603,7 +603,7 @@ impl State {
         self.contacts.get(&id)
     }
 
-    /// The contacts in the order of the list: the newest conversation first, new contacts before all.
+    /// The contacts in display order: new contacts, then the most recent conversations.
     pub fn contacts(&self) -> Vec<(Contact, Rc<Conversation>)> {
         let mut list: Vec<_> =
             self.contacts.values().map(|contact| (contact.clone(), self.conversation(contact.id))).collect();
@@ -614,22 +614,22 @@ impl State {
         list
     }
 
-    /// The conversation with a contact; an empty one if nothing has been said.
+    /// The conversation with a contact, possibly empty.
     pub fn conversation(&self, contact: ContactId) -> Rc<Conversation> {
         self.conversations.get(&contact).map(Rc::clone).unwrap_or_default()
     }
 
-    /// Those who ask for contact, the one who asked first before all.
+    /// The open requests, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.values().cloned().collect()
     }
 
-    /// Whether a contact is writing.
+    /// True if a contact is typing.
     pub fn is_typing(&self, contact: ContactId) -> bool {
         self.typing.contains(&contact)
     }
 
-    /// How many messages nobody has seen yet, requests among them.
+    /// The number of unread messages and open requests.
     pub fn unread_total(&self) -> usize {
         let unread: usize = self.conversations.values().map(|conversation| conversation.unread_count()).sum();
         unread + self.requests.len()
@@ -640,7 +640,7 @@ impl State {
         self.paths.get(&contact).cloned()
     }
 
-    /// The name of who used the invite.
+    /// The name of the person who used the invite.
     pub fn invite_taken_by(&self) -> Option<Rc<str>> {
         match self.invite {
             Invite::Taken { by } => self.requests.get(&by).map(|request| Rc::clone(&request.name)),
@@ -648,7 +648,7 @@ impl State {
         }
     }
 
-    /// Whether everything works.
+    /// True if the client is connected.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Running && !self.silent && self.progress == Some(Progress::Ready)
     }

@@ -1,7 +1,7 @@
-//! The profile's records in IndexedDB, sealed: all read at the start, then written batch by batch.
+//! The profile's records in IndexedDB, sealed: all are read at the start, then written batch by batch.
 //!
-//! The header, which has the profile's key, lies beside them in a store of its own, with what opens it while there is no
-//! passphrase. A change of the passphrase is one transaction on that store.
+//! The header, which contains the profile's key, is in a separate store, together with the secret that opens it while there
+//! is no passphrase. Changing the passphrase is one transaction on that store.
 //!
 //! # Layout
 //!
@@ -46,7 +46,7 @@ pub enum StorageError {
     Failed,
 }
 
-/// Why a profile cannot be used. Nothing of it is changed then.
+/// Why a profile can't be used. Nothing of it was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProfileError {
     /// The database cannot be used.
@@ -57,9 +57,9 @@ pub enum ProfileError {
     Header(HeaderError),
     /// There are records, and no header.
     HeaderMissing,
-    /// There is a header, and not what opens it without a passphrase.
+    /// There is a header that needs no passphrase, but the secret that opens it is missing.
     KeyMissing,
-    /// The browser's key does not do its work.
+    /// The browser's key doesn't work.
     Browser,
     /// The passphrase is wrong, or the browser's key.
     Unlock(UnlockError),
@@ -76,7 +76,7 @@ pub enum Protection {
     Passphrase,
     /// A key that the browser keeps.
     Browser,
-    /// A secret beside it, because the browser keeps no keys for this page.
+    /// A secret stored beside it, because the browser keeps no keys for this page.
     Nothing,
 }
 
@@ -107,7 +107,7 @@ struct Sealer {
 }
 
 impl Locked {
-    /// Opens the profile. This takes as long as the passphrase's cost, in which the thread does nothing else.
+    /// Opens the profile. This blocks the thread for as long as the passphrase's cost.
     pub fn unlock(&self, passphrase: &str) -> Result<Storage, ProfileError> {
         let vault = self.header.unlock_by_passphrase(passphrase).map_err(ProfileError::Unlock)?;
         Ok(Storage { connection: self.connection.clone(), sealer: Rc::new(Sealer::new(vault, rng()?)) })
@@ -120,8 +120,8 @@ impl Locked {
 }
 
 impl Storage {
-    /// Opens the database, or makes it, and the profile in it, if it has no passphrase. One of before there were headers is
-    /// sealed first.
+    /// Opens or creates the database, and opens the profile if it has no passphrase. A profile from before there were
+    /// headers is sealed first.
     pub async fn open() -> Result<Opened, ProfileError> {
         let connection = Connection::open().await?;
         let sealer = match read_header(&connection).await? {
@@ -136,12 +136,12 @@ impl Storage {
             }
             None => create(&connection).await?,
         };
-        // Emptied already. While the store is there, its name says that it was once used.
+        // It is empty already, but its name would show that it was once used.
         let connection = connection.drop_plain().await?;
         Ok(Opened::Open(Self { connection, sealer: Rc::new(sealer) }))
     }
 
-    /// Closes the connection, once what is under way has ended.
+    /// Closes the connection once running transactions have finished.
     pub fn close(&self) {
         self.connection.close();
     }
@@ -178,7 +178,7 @@ impl Storage {
         }
     }
 
-    /// Lets `new` open the profile and nothing else any more. `current` is the passphrase that it has, if it has one.
+    /// Replaces whatever opens the profile with the passphrase `new`. `current` is its passphrase, if it has one.
     pub async fn set_passphrase(&self, current: &str, new: &str) -> Result<(), ProfileError> {
         self.check(current).await?;
         let Sealer { vault, rng } = &*self.sealer;
@@ -188,7 +188,7 @@ impl Storage {
         Ok(self.connection.change(&[VAULT], changes).await?)
     }
 
-    /// Lets a key of the browser's open the profile, and no passphrase any more.
+    /// Replaces the passphrase with a key of the browser.
     pub async fn remove_passphrase(&self, current: &str) -> Result<(), ProfileError> {
         self.check(current).await?;
         let changes = self.sealer.for_device().await?;
@@ -216,7 +216,7 @@ impl Sealer {
         Ok(Change::Put(SEALED, bytes(&name), bytes(&sealed)))
     }
 
-    /// What lets a new secret of the device open the profile.
+    /// A header for a new secret of this device, and what to store of that secret.
     async fn for_device(&self) -> Result<Vec<Change>, ProfileError> {
         let secret = DeviceSecret::generate(&mut *self.rng.borrow_mut());
         let header = self.vault.header_for_device(&mut *self.rng.borrow_mut(), &secret);
@@ -225,9 +225,9 @@ impl Sealer {
     }
 }
 
-/// Makes a header; and seals the records of a profile that had none, all in one transaction.
+/// Creates a header, and seals the records of a profile without one, in one transaction.
 async fn create(connection: &Connection) -> Result<Sealer, ProfileError> {
-    // A header that is made anew brings a key that opens none of these records.
+    // A new header has a new key, which opens none of these records.
     if !connection.all(SEALED).await?.is_empty() {
         return Err(ProfileError::HeaderMissing);
     }
@@ -269,7 +269,7 @@ impl From<StorageError> for ProfileError {
     }
 }
 
-/// Asks the browser not to clear the profile away when space runs short; it may say no, and need not ask the person.
+/// Asks the browser not to delete the profile when space runs short. It may refuse, and need not ask the person.
 pub async fn ask_to_persist() {
     if is_persisted().await == Some(false)
         && let Some(asked) = manager().and_then(|manager| manager.persist().ok())
@@ -278,13 +278,13 @@ pub async fn ask_to_persist() {
     }
 }
 
-/// Whether it has said that it does not; nothing if it says nothing.
+/// True if the browser has agreed to that; `None` if it doesn't say.
 pub async fn is_persisted() -> Option<bool> {
     let persisted = JsFuture::from(manager()?.persisted().ok()?).await.ok()?;
     persisted.as_bool()
 }
 
-/// Of the page, not of its worker. Insecure origins have none.
+/// Only for pages, not for workers. Insecure origins have none.
 fn manager() -> Option<web_sys::StorageManager> {
     let navigator: JsValue = web_sys::window()?.navigator().into();
     Reflect::get(&navigator, &"storage".into()).ok()?.dyn_into().ok()

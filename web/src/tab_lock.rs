@@ -1,11 +1,11 @@
-//! Locks of the browser's: at most one tab has each, and lets go of it by ending, however it ends.
+//! The browser's locks: each is held by at most one tab, which releases it by ending, however it ends.
 //!
-//! Whoever has the lock of the profile runs its engine: two engines on one database would spoil each other's keys. The others
-//! wait for it, and follow that tab meanwhile (`driver::tabs`). A tab also has a lock of its own, by which others see when it has
-//! gone. Pages on insecure origins other than this computer have no locks: there one tab runs at a time, and the tab that the
-//! person has gone to last asks the others to let go.
+//! The tab with the profile's lock runs the engine: two engines on one database would corrupt each other's keys. Other
+//! tabs wait for it and follow meanwhile (`driver::tabs`). Each tab also holds a second lock, which shows others when it has
+//! closed. Pages on insecure origins other than localhost have no locks: there one tab runs at a time, and the tab that the
+//! person used last asks the others to let go.
 //!
-//! All of this is done in the tab's worker: whoever writes to the database holds the lock, and both end together.
+//! All of this happens in the tab's worker, which also writes to the database: writer and lock end together.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,32 +22,32 @@ use web_sys::{BroadcastChannel, MessageEvent};
 /// The lock of the profile, and the channel on which tabs ask for it.
 pub const NAME: &str = "allium-profile";
 
-/// What a tab says on the channel that wants its turn; where there are no locks, its number follows. Other builds of the page read
-/// this too: to some of them each message means that.
+/// What a tab that wants its turn says on the channel; without locks, its number follows. Other builds of the page read
+/// this too, and some of them take any message for it.
 const LET_GO: &str = "let-go";
 
-/// A lock, until it is dropped.
+/// A lock, held until it is dropped.
 pub struct TabLock {
     release: Option<Function>,
 }
 
 impl TabLock {
-    /// Whether the browser has locks for this page.
+    /// True if the browser has locks for this page.
     pub fn is_supported() -> bool {
         locks().is_some()
     }
 
-    /// Stands for the lock where there are none.
+    /// A substitute for browsers without locks.
     pub const fn unsupported() -> Self {
         Self { release: None }
     }
 
-    /// Takes a lock if nobody has it.
+    /// Takes a lock if it is free.
     pub async fn try_take(name: &str) -> Option<Self> {
         request(name, true).await
     }
 
-    /// Waits for a lock, for as long as others keep it; `None` if the browser does not give it at all.
+    /// Waits for a lock; `None` if the browser refuses it.
     pub async fn take(name: &str) -> Option<Self> {
         request(name, false).await
     }
@@ -72,7 +72,7 @@ pub fn ask_others_to_let_go() {
 /// Another tab wants its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The number of that tab, if it has said so.
+    /// The number of that tab, if it said so.
     from: Option<u64>,
 }
 
@@ -82,14 +82,14 @@ impl Ask {
         Self { from: number.and_then(|number| number.parse().ok()) }
     }
 
-    /// Whether a tab with this number leaves it to the one that asks, if both want their first turn. Of two tabs exactly one does.
-    /// One without a number does not listen before it leads.
+    /// True if a tab with this number lets the asking one go first, when both want their first turn. Of two tabs exactly
+    /// one does. A tab without a number doesn't listen before it leads.
     fn goes_before(self, me: u64) -> bool {
         self.from.is_none_or(|from| from < me)
     }
 }
 
-/// Hears other tabs ask for their turn.
+/// Receives other tabs' requests for their turn.
 pub struct Requests {
     channel: Option<BroadcastChannel>,
     _listener: Option<EventListener>,
@@ -115,11 +115,11 @@ impl Requests {
         &mut self.asked
     }
 
-    /// Asks the others to let go where there are no locks, and waits until they have had time for it. `false` if another tab wants
-    /// its turn at the same time, and goes before this one, which is number `me`.
+    /// Asks the others to let go, if there are no locks, and gives them time for it. `false` if another tab wants its turn
+    /// at the same time and goes before this one, number `me`.
     pub async fn come_first(&mut self, me: u64, mut wait: impl Future<Output = ()> + Unpin) -> bool {
         loop {
-            // Also each time that another one asks: it may not have listened before.
+            // Repeated whenever another tab asks: it may not have listened before.
             self.ask(me);
             match select(self.asked.next(), &mut wait).await {
                 Either::Left((Some(ask), _)) if ask.goes_before(me) => return false,
@@ -130,7 +130,7 @@ impl Requests {
     }
 
     fn ask(&self, me: u64) {
-        // A channel does not hear what it says itself.
+        // A channel doesn't receive its own messages.
         if let Some(channel) = &self.channel {
             let _ = channel.post_message(&format!("{LET_GO} {me}").into());
         }
@@ -167,13 +167,13 @@ async fn request(name: &str, if_available: bool) -> Option<TabLock> {
             let _ = grant.send(None);
             return JsValue::UNDEFINED;
         }
-        // The browser keeps the lock until the promise that this callback returns is resolved.
+        // The browser holds the lock until the promise that this callback returns is resolved.
         let release = Rc::new(Cell::new(None));
         let held = Promise::new(&mut {
             let release = Rc::clone(&release);
             move |resolve, _reject| release.set(Some(resolve))
         });
-        // Where nobody waits for it any more, it is let go of at once.
+        // If nobody waits for it any more, it is released at once.
         let _ = grant.send(Some(TabLock { release: release.take() }));
         held.into()
     });
@@ -197,7 +197,7 @@ mod tests {
             let leaves_it = |me: u64, to: u64| Ask::read(&format!("let-go {to}")).goes_before(me);
             assert_ne!(leaves_it(one, other), leaves_it(other, one));
         }
-        // An older build says no number, and leaves nothing to anybody.
+        // An older build says no number, and lets nobody go first.
         for text in ["let-go", "let-go ", "let-go x", "", "7"] {
             assert!(Ask::read(text).goes_before(0), "{text}");
         }
@@ -205,7 +205,7 @@ mod tests {
 
     #[wasm_bindgen_test]
     async fn tabs_without_locks_that_begin_together_do_not_both_lead() {
-        // The second begins while the first waits already, with the lower number or the higher one.
+        // The second starts while the first is waiting, with a lower number or a higher one.
         for (first, second) in [(1, 2), (2, 1)] {
             let (mut one, mut other) = (Requests::listen(), Requests::listen());
             let later = async {

@@ -1,4 +1,4 @@
-//! What the protocol costs in the page; run by `cargo xtask bench`, which prints it beside the native figures.
+//! The cost of the protocol in the page; run by `cargo xtask bench`, which prints it beside the native figures.
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
@@ -19,10 +19,10 @@ const SAMPLE: f64 = 20.0;
 /// How many samples are taken of each case.
 const SAMPLES: usize = 8;
 
-/// How many runs there are of a case that takes long.
+/// How often a slow case is run.
 const RUNS: usize = 21;
 
-/// Prints a line for each case: `bench {"group":…,"name":…,"bytes":…,"nanoseconds":…}`, without bytes a zero.
+/// Prints a line for each case: `bench {"group":…,"name":…,"bytes":…,"nanoseconds":…}`; `bytes` is 0 if it has none.
 #[wasm_bindgen_test]
 #[ignore = "it proves nothing and takes long"]
 fn what_the_protocol_costs() {

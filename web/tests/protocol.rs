@@ -91,7 +91,7 @@ fn contacts_share_an_olm_session() {
     assert_eq!(hosts.decrypt(&message).unwrap(), b"hello");
 }
 
-/// Each check of Project Wycheproof's vectors, natively a test of its own, once more in the page.
+/// Each check of Project Wycheproof's vectors, which natively is a separate test, repeated in the page.
 macro_rules! wycheproof {
     ($($name:ident)*) => {$(
         #[wasm_bindgen_test]

@@ -21,7 +21,7 @@ const NAME_PROBLEM: &str = "contact-name-problem";
 pub struct Props {
     /// The link that the page was opened with.
     pub offered: Option<Rc<str>>,
-    /// Whether the engine is at it.
+    /// True while the contact is being added.
     pub adding: bool,
     /// Counts the contacts added.
     pub added: u32,
@@ -52,7 +52,7 @@ pub fn AddContact(props: &Props) -> Html {
     use_effect_with(props.added, {
         let (link, name, note) = (link.setter(), name.setter(), note.setter());
         move |added| {
-            // One's own name stays: it is mostly the same for the next contact.
+            // Keep the person's own name: they will often use it for the next contact too.
             if *added > 0 {
                 link.set(String::new());
                 name.set(String::new());
@@ -120,7 +120,7 @@ pub(super) fn follow(text: &UseStateHandle<String>) -> Callback<InputEvent> {
     })
 }
 
-/// The command for what was entered, or where it is wrong. The link is for the engine to judge.
+/// The command for the form's values, or the problem with them. The engine checks the link.
 fn entered(link: &str, name: &str, own_name: &str, note: &str) -> Result<Command, (Place, &'static str)> {
     let (link, name, own_name, note) = (link.trim(), name.trim(), own_name.trim(), note.trim());
     if link.is_empty() {

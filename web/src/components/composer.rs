@@ -1,4 +1,4 @@
-//! The field in which a message is written.
+//! The message field.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,10 +13,10 @@ use crate::hooks::use_actions;
 use crate::state::{Action, Place};
 use crate::strings;
 
-/// How often a contact is told that one goes on writing.
+/// How often typing is announced while it continues.
 const TYPING_MILLIS: f64 = 5_000.0;
 
-/// From so few bytes on the field says how many are left.
+/// The field shows the bytes left once they are fewer than this.
 const FEW_BYTES: usize = 512;
 
 #[derive(PartialEq, Properties)]
@@ -26,11 +26,11 @@ pub struct Props {
 }
 
 thread_local! {
-    // Kept while another conversation is open. Nothing is drawn from here but the field itself.
+    // Drafts outlive a change of the conversation. Only the field is drawn from them.
     static DRAFTS: RefCell<HashMap<ContactId, String>> = RefCell::default();
 }
 
-/// Enter sends, Shift+Enter begins a new line.
+/// Enter sends, Shift+Enter starts a new line.
 #[component]
 pub fn Composer(props: &Props) -> Html {
     let contact = props.contact;
@@ -56,7 +56,7 @@ pub fn Composer(props: &Props) -> Html {
             text.set(new);
         }
     };
-    // When the contact was told last that one writes; not told at all while that is nothing.
+    // When typing was last announced; `None` if it wasn't, or was ended.
     let told = use_mut_ref(|| None::<f64>);
     let tell_typing = {
         let (actions, told) = (actions.clone(), Rc::clone(&told));
@@ -87,7 +87,7 @@ pub fn Composer(props: &Props) -> Html {
     let send = {
         let field = field.clone();
         move || {
-            // From the field itself: the state may lie one keystroke behind it.
+            // From the field itself: the state may be one keystroke behind.
             let Some((actions, field)) = actions.as_ref().zip(field.cast::<HtmlTextAreaElement>()) else { return };
             let text = field.value();
             if text.trim().is_empty() {
@@ -98,7 +98,7 @@ pub fn Composer(props: &Props) -> Html {
                 return;
             }
             actions.act(Action::Dismiss(Place::Send));
-            // The message itself says that the writing has ended.
+            // The message itself ends the typing indicator.
             *told.borrow_mut() = None;
             actions.ask(Command::Send { to: contact, text });
             field.set_value("");
@@ -134,7 +134,7 @@ pub fn Composer(props: &Props) -> Html {
     }
 }
 
-/// Whether the focus would bring up a keyboard that covers half of the screen.
+/// True if focusing a field opens a keyboard on the screen.
 fn opens_a_keyboard() -> bool {
     let coarse = web_sys::window().and_then(|window| window.match_media("(pointer: coarse)").ok().flatten());
     coarse.is_some_and(|query| query.matches())

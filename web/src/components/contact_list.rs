@@ -91,12 +91,12 @@ fn Entry(props: &EntryProps) -> Html {
     }
 }
 
-/// The beginning of a text: the list shows one line, and a long text is not worth laying out for it.
+/// The start of a text: the list shows one line, and laying out a long text takes time.
 fn preview(text: &str) -> String {
     text.chars().take(120).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A state as style sheets and tests name it.
+/// A state's name in the style sheet and tests.
 pub(super) fn state_name(state: ContactState) -> &'static str {
     match state {
         ContactState::Connecting => "connecting",

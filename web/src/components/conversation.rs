@@ -1,4 +1,4 @@
-//! One conversation: who it is with, what was said, and what is to be said next.
+//! One conversation: the contact, the messages, and the message field.
 
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ pub struct Props {
     pub path: Option<Rc<[String]>>,
     pub typing: bool,
     pub safety: Option<Safety>,
-    /// How many engines the page has had to do with.
+    /// Counts the engines: each has to be asked.
     pub starts: u32,
     pub problem: Option<Rc<str>>,
 }
@@ -49,7 +49,7 @@ pub fn ConversationView(props: &Props) -> Html {
             None => {}
         })
     };
-    // Whoever has closed the panel goes on at the button that opens it.
+    // After closing the panel, the focus returns to the button that opens it.
     let shield = use_node_ref();
     use_focus_after(&shield, safety.is_some(), |was_open, is_open| *was_open && !is_open);
     let back = Callback::from(move |_: MouseEvent| {

@@ -1,4 +1,4 @@
-//! Small drawings in the colour of the text around them; what they mean is said in words beside them.
+//! Icons in the colour of the surrounding text. Each has a label beside it.
 
 use yew::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Making an invite and handing it over.
+//! Creating and sharing an invite.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use crate::hooks::use_actions;
 use crate::state::{Action, Invite, Place};
 use crate::strings;
 
-/// How long the copy button says that it has copied.
+/// How long the copy button confirms, in milliseconds.
 const FEEDBACK_MILLIS: u32 = 2_000;
 
 #[derive(PartialEq, Properties)]
@@ -26,7 +26,7 @@ pub struct Props {
     pub taken_by: Option<Rc<str>>,
     /// The open invites.
     pub open: Rc<[InviteInfo]>,
-    /// With each engine, and each invite of another tab, they are asked for anew.
+    /// When this changes, the open invites are requested again: with each engine, and each invite of another tab.
     pub asks: (u32, u32),
     pub problem: Option<Rc<str>>,
 }
@@ -37,7 +37,7 @@ pub fn InviteCard(props: &Props) -> Html {
     let reusable = use_state_eq(|| false);
     let ends = use_state_eq(|| 0_usize);
     let note = use_state_eq(String::new);
-    // The list changes with invites that are made, used, or over.
+    // The list changes when invites are created, used, or expire.
     use_effect_with((props.invite.clone(), props.taken_by.clone(), props.asks), {
         let actions = actions.clone();
         move |_| actions.iter().for_each(|actions| actions.ask(Command::Invites))
@@ -107,7 +107,7 @@ pub fn InviteCard(props: &Props) -> Html {
     }
 }
 
-/// Whether many may use the invite with this link.
+/// True if the invite with this link is reusable.
 fn is_reusable(open: &[InviteInfo], fragment: &str) -> bool {
     open.iter().any(|invite| invite.fragment == fragment && invite.reusable)
 }
@@ -241,7 +241,7 @@ fn LinkField(props: &LinkProps) -> Html {
     }
 }
 
-/// Insecure origins have no clipboard: there the selected link is copied by hand.
+/// Insecure origins have no clipboard: there people copy the selected link by hand.
 async fn write_to_clipboard(text: &str) -> bool {
     let Some(window) = web_sys::window().filter(web_sys::Window::is_secure_context) else { return false };
     JsFuture::from(window.navigator().clipboard().write_text(text)).await.is_ok()

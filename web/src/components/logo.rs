@@ -10,11 +10,11 @@ use yew::prelude::*;
 pub enum Bloom {
     /// Closed.
     Bud,
-    /// The heart.
+    /// The heart is open.
     Heart,
-    /// The heart and the inner ring.
+    /// The heart and the inner ring are open.
     Half,
-    /// All of it.
+    /// All rings are open.
     Full,
 }
 
@@ -54,7 +54,7 @@ pub struct Props {
     pub class: Classes,
 }
 
-/// Draws the flower; what it means is said in words beside it.
+/// Draws the flower. Its meaning is written beside it.
 #[component]
 pub fn Logo(props: &Props) -> Html {
     let rings = RINGS.iter().zip(["outer", "inner", "heart"]).map(|(ring, name)| {

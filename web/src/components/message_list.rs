@@ -1,7 +1,7 @@
-//! What was said, the newest at the bottom.
+//! The messages of a conversation, newest at the bottom.
 //!
-//! A message counts as shown once it has been drawn in the open conversation while the list stands at its end and the
-//! page is visible and has the focus.
+//! A message counts as shown once it was drawn in the open conversation while the list was scrolled to its end and the
+//! page was visible and focused.
 
 use std::rc::Rc;
 
@@ -15,13 +15,13 @@ use crate::hooks::{use_actions, use_attention};
 use crate::state::{Action, Conversation, Message};
 use crate::strings;
 
-/// How many messages are drawn at first, and how many more at each wish.
+/// How many messages are drawn at first, and how many more on each request.
 const PAGE: usize = 150;
 
-/// Nearer than this to the end counts as at the end.
+/// The list counts as scrolled to its end within this distance.
 const END_PIXELS: i32 = 48;
 
-/// Messages of one side closer together than this stand as a group.
+/// Messages of one side within this time form a group.
 const GROUP_MILLIS: u64 = 5 * 60 * 1000;
 
 #[derive(PartialEq, Properties)]
@@ -52,7 +52,7 @@ pub fn MessageList(props: &Props) -> Html {
         actions.act(Action::Shown(contact, unread.clone()));
     });
 
-    // Whoever sends wants to see it, wherever the list stands.
+    // After sending, the list scrolls to the new message.
     use_effect_with(conversation.last_own(), {
         let list = list.clone();
         move |_| scroll_to_end(&list)
@@ -105,7 +105,7 @@ fn scroll_to_end(list: &NodeRef) {
     }
 }
 
-/// The messages with headings for days, and told which of them belong together.
+/// The messages, grouped, with a heading for each day.
 fn rows(messages: &[Rc<Message>]) -> Vec<Html> {
     let mut rows = Vec::with_capacity(messages.len() + 4);
     let mut last: Option<(&Message, format::Day)> = None;
@@ -169,7 +169,7 @@ fn Mark(props: &MarkProps) -> Html {
     html! { <span class={classes!("mark", state_name(props.state))} role="img" aria-label={words} title={words}><Icon {glyph} /></span> }
 }
 
-/// A delivery state as style sheets and tests name it.
+/// A delivery state's name in the style sheet and tests.
 fn state_name(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Queued => "queued",

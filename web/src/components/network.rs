@@ -8,7 +8,7 @@ pub use self::facts::Facts;
 pub use self::flower::Flower;
 pub use self::relays::Relays;
 
-/// A part of a whole, from 0 to 1, as people read it.
+/// Formats a share, from 0 to 1, as a percentage.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 0.01 {

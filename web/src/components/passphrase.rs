@@ -1,4 +1,4 @@
-//! What is asked for and said wherever a passphrase is typed.
+//! A field for a passphrase, and why it was refused.
 
 use yew::prelude::*;
 
@@ -7,18 +7,18 @@ use crate::state::Attempt;
 
 #[derive(PartialEq, Properties)]
 pub struct FieldProps {
-    /// The name by which tests find it.
+    /// Its `data-testid`.
     pub id: AttrValue,
     pub label: AttrValue,
     pub field: NodeRef,
     #[prop_or_default]
     pub invalid: bool,
-    /// The id of what says why it was refused.
+    /// The id of the element that says why it was refused.
     pub problem: AttrValue,
 }
 
-/// A field whose text nobody else can read over a shoulder. It is not the component's state: the browser's field is its only
-/// copy until it is sent.
+/// A field with hidden text. The text is not part of the component's state: the browser's field has the only copy until
+/// it is sent.
 #[component]
 pub fn PassphraseField(props: &FieldProps) -> Html {
     html! {
@@ -38,7 +38,7 @@ pub struct RefusalProps {
 /// Says why a passphrase was refused, if it was.
 #[component]
 pub fn Refusal(props: &RefusalProps) -> Html {
-    // The element stays: screen readers only announce what changes inside one that they know.
+    // The element stays, because screen readers only announce changes inside an element they know.
     html! {
         <div class="problem-slot" role="alert" id={props.id.clone()}>
             if let Attempt::Refused(reason) = &props.attempt {

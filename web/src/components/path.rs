@@ -1,4 +1,4 @@
-//! The way of one's messages: you, the relays of your own circuit, and the contact behind the meeting point.
+//! The path of messages: you, the relays of your circuit, and the contact behind the rendezvous relay.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// Nicknames from the guard to the meeting point.
+    /// Nicknames from the guard to the rendezvous relay.
     pub hops: Option<Rc<[String]>>,
     pub contact: Rc<str>,
 }
@@ -26,7 +26,7 @@ pub fn Path(props: &Props) -> Html {
     };
     let relays = hops.iter().enumerate().map(|(at, name)| {
         let (class, role) = role(at, hops.len());
-        // The role is drawn by the style sheet: the list's text holds names and nothing else.
+        // The style sheet draws the role, so that the list's text contains only names.
         html! {
             <li class={classes!("hop", class)} title={format!("{name}: {role}")}>
                 <span data-role={role}>{ name.as_str() }</span>{ " " }

@@ -1,4 +1,4 @@
-//! Something went wrong, said beside what it belongs to.
+//! An error, shown beside what it concerns.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ pub struct Props {
     pub id: Option<AttrValue>,
 }
 
-/// Shows the text, if there is one, until it is dismissed or no longer true.
+/// Shows the text, if there is one, until it is dismissed or outdated.
 #[component]
 pub fn Problem(props: &Props) -> Html {
     let actions = use_actions();
@@ -28,7 +28,7 @@ pub fn Problem(props: &Props) -> Html {
             actions.act(Action::Dismiss(place));
         }
     });
-    // The element stays: screen readers only announce what changes inside one that they know.
+    // The element stays, because screen readers only announce changes inside an element they know.
     html! {
         <div class="problem-slot" role="alert" id={props.id.clone()}>
             if let Some(text) = &props.text {

@@ -1,4 +1,4 @@
-//! People who have come by an invite and wait for an answer.
+//! Requests of people who used an invite.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ pub struct Props {
 
 #[component]
 pub fn Requests(props: &Props) -> Html {
-    // The list stays where it is empty: screen readers only announce what changes inside one that they know.
+    // An empty list stays, because screen readers only announce changes inside an element they know.
     html! {
         <section class="requests" role="region" aria-label={strings::REQUESTS} aria-live="polite">
             { for props.requests.iter().map(|request| html! {

@@ -9,13 +9,13 @@ use crate::hooks::use_route;
 pub struct Props {
     pub to: Route,
     pub class: Classes,
-    /// What it is called, for those who do not see it.
+    /// Its label for screen readers.
     pub label: AttrValue,
     pub testid: AttrValue,
     pub children: Html,
 }
 
-/// Opens the view in its place; in another tab where a person asks the browser for that.
+/// Opens the view in this tab, unless the person asks the browser for another tab.
 #[component]
 pub fn RouteLink(props: &Props) -> Html {
     let routes = use_route();

@@ -1,4 +1,4 @@
-//! The safety number of a contact, to be compared with what the contact sees.
+//! The safety number of a contact.
 
 use allium_shared::client::api::Command;
 use yew::prelude::*;
@@ -12,7 +12,7 @@ use crate::strings;
 pub struct Props {
     pub contact: Contact,
     pub number: SafetyNumber,
-    /// How many engines the page has had to do with: each has to be asked.
+    /// Counts the engines: each has to be asked.
     pub starts: u32,
 }
 
@@ -21,12 +21,12 @@ pub fn SafetyPanel(props: &Props) -> Html {
     let Props { contact, number, starts } = props;
     let (id, name, verified) = (contact.id, &contact.name, contact.verified);
     let actions = use_actions();
-    // There is a number once the contact has answered, and it may be another one than before.
+    // The number exists once the contact has answered, and may have changed.
     use_effect_with((id, contact.state, verified, *starts), {
         let actions = actions.clone();
         move |_| actions.iter().for_each(|actions| actions.ask(Command::Safety { contact: id }))
     });
-    // The button that was pressed is not there any more.
+    // The button that was pressed has disappeared.
     let heading = use_node_ref();
     use_focus_after(&heading, verified, |before, now| before != now);
     let verify = {
@@ -42,7 +42,7 @@ pub fn SafetyPanel(props: &Props) -> Html {
             actions.act(Action::CloseSafety);
         }
     });
-    // Two buttons, in two places: whoever presses the first one twice does not take it back.
+    // Two buttons in two places, so that a double click doesn't undo itself.
     let button = if verified {
         html! {
             <button key="undo" class="button quiet undo" type="button" data-testid="safety-verify" onclick={verify}>
@@ -67,7 +67,7 @@ pub fn SafetyPanel(props: &Props) -> Html {
                 </p>
                 <div class="safety-answer">
                     { button }
-                    // Stays, for screen readers to announce what changes in it.
+                    // Stays, so that screen readers announce changes inside it.
                     <div key="answer" role="status">
                         if verified {
                             <p class="verified" data-testid="verified">

@@ -1,11 +1,11 @@
-//! The settings: what contacts are told, what opens the profile, who is blocked, and what a browser's tab can and cannot do.
+//! The settings.
 //!
 //! # Layout
 //!
-//! - `privacy`: what contacts are told
+//! - `privacy`: read receipts and typing indicators
 //! - `passphrase`: what opens the profile on this device
 //! - `blocked`: who is blocked
-//! - `device`: what the browser does with this tab, and with what is stored
+//! - `device`: what the browser does with this tab and with stored data
 
 mod blocked;
 mod device;
@@ -29,7 +29,7 @@ use crate::strings;
 #[derive(PartialEq, Properties)]
 pub struct Props {
     pub state: Rc<State>,
-    /// How far the person has come with a passphrase.
+    /// The state of the passphrase form.
     pub attempt: Attempt,
     pub protection: Protection,
 }

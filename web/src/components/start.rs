@@ -1,4 +1,4 @@
-//! The picture of the start, where a conversation will be.
+//! The progress of connecting, shown in place of a conversation.
 
 use allium_shared::client::api::Progress;
 use yew::prelude::*;
@@ -15,7 +15,7 @@ pub struct Props {
     pub again: bool,
 }
 
-/// The steps on the way to being ready, and a flower that opens with them.
+/// The steps until the client is ready, and a flower that opens with them.
 #[component]
 pub fn Start(props: &Props) -> Html {
     let now = props.step.unwrap_or(Progress::FetchingDirectory);

@@ -1,22 +1,22 @@
-//! The connection in a line.
+//! The state of the connection, in one line.
 
 use allium_shared::client::api::Progress;
 use yew::prelude::*;
 
 use crate::strings;
 
-/// How many steps there are, the last being ready.
+/// The number of steps, including the last: ready.
 const STEPS: u8 = 3;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
     pub step: Option<Progress>,
     pub again: bool,
-    /// Whether the tab that does the work does not answer.
+    /// True if the tab that runs the engine doesn't answer.
     pub silent: bool,
 }
 
-/// Says how far the client is, and draws it as a bar of three parts until it is ready.
+/// Shows how far the client has come, with a bar of three parts until it is ready.
 #[component]
 pub fn Status(props: &Props) -> Html {
     let text = match props.step {

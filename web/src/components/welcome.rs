@@ -1,4 +1,4 @@
-//! What stands where a conversation will be, once everything works.
+//! Shown in place of a conversation while none is open.
 
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;

@@ -1,6 +1,5 @@
-// Starts the engine in the page's worker. The page's first and only message brings all that it takes: the address of the
-// JavaScript that belongs to the WebAssembly module, the module as the browser has compiled it already, and a port to the
-// page.
+// Starts the engine in the page's worker. The page's first and only message contains the URL of the JavaScript that belongs
+// to the WebAssembly module, the compiled module, and a port to the page.
 addEventListener(
   "message",
   async ({ data: { glue, module, port } }) => {
@@ -9,7 +8,7 @@ addEventListener(
       await bindings.default({ module_or_path: module });
       bindings.drive(port);
     } catch (error) {
-      // Thrown outside of the promise, so that the page hears of it.
+      // Thrown outside of the promise, so that the page's "error" listener is called.
       setTimeout(() => {
         throw error;
       });

@@ -1,11 +1,11 @@
-//! Whether a person is looking, and what the tab is called.
+//! The tab's visibility, focus and title.
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Interval;
 use web_sys::{Document, VisibilityState};
 use yew::prelude::*;
 
-/// Whether the page is visible and has the focus: only then does a message count as shown.
+/// True if the page is visible and focused: only then does a message count as shown.
 #[hook]
 pub fn use_attention() -> bool {
     let attention = use_state_eq(has_attention);
@@ -27,7 +27,7 @@ pub fn use_attention() -> bool {
     *attention
 }
 
-/// Calls `tick` at once, whenever `deps` change, and every `millis` while the page is visible.
+/// Calls `tick` immediately, whenever `deps` change, and every `millis` milliseconds while the page is visible.
 #[hook]
 pub fn use_interval_while_visible<D: PartialEq + 'static>(deps: D, millis: u32, tick: Callback<()>) {
     use_effect_with(deps, move |_| {
@@ -41,7 +41,7 @@ pub fn use_interval_while_visible<D: PartialEq + 'static>(deps: D, millis: u32, 
     });
 }
 
-/// Names the tab.
+/// Sets the tab's title.
 #[hook]
 pub fn use_document_title(title: String) {
     use_effect_with(title, |title| {

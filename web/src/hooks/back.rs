@@ -1,10 +1,10 @@
-//! The browser's way back, where a conversation takes the whole screen.
+//! The browser's back button on narrow screens.
 
 use gloo_events::EventListener;
 use wasm_bindgen::JsValue;
 use yew::prelude::*;
 
-/// The width below which the style sheet shows contacts or a conversation, not both.
+/// Below this width the style sheet shows either contacts or a conversation.
 const NARROW: &str = "(max-width: 720px)";
 
 /// While `open` on a narrow screen, going back in the browser calls `close` instead of leaving the page.
@@ -16,7 +16,7 @@ pub fn use_back_closes(open: bool, close: Callback<()>) {
             .filter(|_| entered)
             .map(|window| EventListener::once(&window, "popstate", move |_| close.emit(())));
         move || {
-            // Closed by another way than back: the entry is still there, and would swallow the next step back.
+            // It was closed in another way: remove the history entry, or it would swallow the next step back.
             if listener.is_some() && is_own_entry() {
                 drop(listener);
                 let _ = history().map(|history| history.back());

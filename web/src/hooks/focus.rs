@@ -1,10 +1,10 @@
-//! The keyboard's place on the page.
+//! Keyboard focus.
 
 use web_sys::HtmlElement;
 use yew::prelude::*;
 
-/// Gives an element the focus when a value has changed so that `is_lost` holds of it before and now, and nothing has the focus: what
-/// had it was just taken off the page, and the keyboard would begin at the top.
+/// Focuses an element after a change of `value` for which `is_lost(before, now)` is true, if nothing has the focus. The
+/// focused element was just removed, and the keyboard would start again at the top of the page.
 #[hook]
 pub fn use_focus_after<T: Clone + PartialEq + 'static>(element: &NodeRef, value: T, is_lost: fn(&T, &T) -> bool) {
     let last = use_mut_ref(|| value.clone());

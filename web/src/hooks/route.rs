@@ -1,4 +1,4 @@
-//! Which of the page's views its address names, and going from one to the other as by a link, but without loading anything.
+//! The view that the page's address names, and changing it without loading anything.
 
 use gloo_events::EventListener;
 use wasm_bindgen::JsValue;
@@ -6,10 +6,10 @@ use yew::prelude::*;
 
 use crate::address::Route;
 
-/// Written into the entries of the history that this page has made, so that going back is known to lead to it again.
+/// Marks history entries that this page has made, so that it knows where going back leads.
 const ENTRY: &str = "route";
 
-/// What is shown, and how to show something else.
+/// The current view, and how to change it.
 #[derive(Clone, PartialEq)]
 pub struct Routes {
     /// What the address shows.
@@ -18,17 +18,17 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Shows something else.
+    /// Changes the view.
     pub fn go(&self, to: Route) {
         self.go.emit(to);
     }
 }
 
-/// Follows the address; once, in the root component.
+/// Follows the address; used once, in the root component.
 #[hook]
 pub fn use_routes() -> Routes {
     let route = use_state_eq(Route::now);
-    // An address may change by a step in the history, or by an invite that is opened in this tab.
+    // The address changes by a step in the history, or by an invite that is opened in this tab.
     use_effect_with((), {
         let route = route.setter();
         move |()| {
@@ -47,7 +47,7 @@ pub fn use_routes() -> Routes {
             let Some(history) = web_sys::window().and_then(|window| window.history().ok()) else { return };
             let state = history.state().ok().and_then(|state| state.as_string());
             if to == Route::Messenger && state.as_deref() == Some(ENTRY) {
-                // As by the browser's own button: the messenger is the entry before. Its listener draws it.
+                // The messenger is the previous entry, so go back. The listener draws it.
                 let _ = history.back();
                 return;
             }

@@ -1,4 +1,4 @@
-//! The page's one state, and the only ways to change it.
+//! The page's state, and the only ways to change it.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -63,7 +63,7 @@ impl Actions {
     }
 }
 
-// One page has one of them, so a component need never be drawn anew for it.
+// A page has only one, so it never causes a component to be redrawn.
 impl PartialEq for Actions {
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)

@@ -8,12 +8,12 @@ use crate::driver::Request;
 use crate::hooks::use_actions;
 use crate::strings;
 
-/// How long the other tab may take to put everything away.
+/// How long the other tab may take to save everything.
 const PATIENCE_MILLIS: u32 = 5_000;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// Whether the other tab says nothing at all.
+    /// True if the other tab doesn't answer at all.
     pub silent: bool,
 }
 
@@ -24,7 +24,7 @@ enum Asked {
     Late,
 }
 
-/// Says so, and offers to go on in this tab; it does so by itself once the other tab is closed.
+/// Explains it and offers to continue in this tab, which happens by itself once the other tab closes.
 #[component]
 pub fn Elsewhere(props: &Props) -> Html {
     let actions = use_actions();

@@ -1,4 +1,4 @@
-//! The engine cannot run in this browser, or not now, or not any more.
+//! The engine can't run, or crashed.
 
 use yew::prelude::*;
 
@@ -7,13 +7,13 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// What has happened.
+    /// What happened.
     pub title: AttrValue,
     /// Why, and what to do about it.
     pub reason: AttrValue,
 }
 
-/// Says so.
+/// Shows the reason, and a button that reloads the page.
 #[component]
 pub fn Failed(props: &Props) -> Html {
     html! {

@@ -1,5 +1,5 @@
-//! The network as the authorities have agreed on it: a picture, a table, and who has signed. Nothing of what goes on in it, and
-//! nothing of the person who looks.
+//! The consensus: a picture, a table, and its signatures. It shows neither traffic nor anything about the person who
+//! looks at it.
 
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ pub fn Network(props: &Props) -> Html {
     let query = use_state_eq(Query::default);
     let chosen = use_state_eq(|| None::<RelayIdentity>);
 
-    // Each engine anew, once there is one.
+    // Each engine has to be asked again.
     let asked = (state.phase == Phase::Running).then_some(state.starts);
     use_effect_with(asked, move |asked| {
         let actions = actions.filter(|_| asked.is_some());
@@ -45,14 +45,14 @@ pub fn Network(props: &Props) -> Html {
         let query = query.setter();
         use_callback((), move |new: Query, &()| query.set(new))
     };
-    // A second choice of the same relay takes the first one back.
+    // Choosing the same relay again deselects it.
     let choose = {
         let chosen = chosen.clone();
         use_callback(*chosen, move |relay: RelayIdentity, now| {
             chosen.set(Some(relay).filter(|relay| Some(*relay) != *now))
         })
     };
-    // Who comes by the keyboard goes on from here.
+    // People who use the keyboard continue from here.
     let title = use_node_ref();
     use_effect_with((), {
         let title = title.clone();

@@ -1,4 +1,4 @@
-//! The site names other authorities than those that the profile has kept.
+//! The site names other authorities than the profile's.
 
 use yew::prelude::*;
 
@@ -13,7 +13,7 @@ pub struct Props {
     pub named: AttrValue,
 }
 
-/// Says what that means, and what to do.
+/// Explains what that means, and what to do.
 #[component]
 pub fn OtherAuthorities(props: &Props) -> Html {
     html! {

@@ -7,12 +7,12 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// Whether everything is on disk.
+    /// True once everything is on disk.
     pub done: bool,
 }
 
-/// Shows nothing of the profile; loads the page anew once that is done: with that the browser takes back all memory in which
-/// names, texts and keys may still stand.
+/// Shows nothing of the profile, and reloads the page once everything is on disk, so that the browser frees the memory in
+/// which names, texts and keys may remain.
 #[component]
 pub fn PutAway(props: &Props) -> Html {
     use_effect_with(props.done, |done| {

@@ -1,4 +1,4 @@
-//! The profile has a passphrase, and waits for it.
+//! The profile is waiting for its passphrase.
 
 use web_sys::{HtmlInputElement, SubmitEvent};
 use yew::prelude::*;
@@ -13,11 +13,11 @@ const PROBLEM: &str = "unlock-problem";
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// How far the person has come.
+    /// The state of the form.
     pub attempt: Attempt,
 }
 
-/// Asks for the passphrase until it is the right one.
+/// Asks for the passphrase until it is right.
 #[component]
 pub fn Unlock(props: &Props) -> Html {
     let actions = use_actions();
@@ -36,7 +36,7 @@ pub fn Unlock(props: &Props) -> Html {
             actions.ask(LockRequest::Unlock(passphrase));
         })
     };
-    // After a wrong one the next is typed from the start.
+    // After a wrong passphrase the field is empty again.
     use_effect_with((field.clone(), props.attempt.clone()), |(field, attempt)| {
         if let Some(field) = field.cast::<HtmlInputElement>() {
             if matches!(attempt, Attempt::Refused(_)) {

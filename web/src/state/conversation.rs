@@ -1,4 +1,4 @@
-//! What has been said with one contact.
+//! A conversation with one contact.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -6,10 +6,10 @@ use std::rc::Rc;
 use allium_shared::client::api::{DeliveryState, MessageId};
 use allium_shared::time::UnixTime;
 
-/// The messages of one conversation, in the order in which they were written or came in here.
+/// The messages of one conversation, in the order in which they were written or received on this device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversation {
-    // Each behind its own pointer, so that a new version of a long conversation costs no copies of texts.
+    // One pointer each, so that a changed copy of a long conversation doesn't copy texts.
     messages: Vec<Rc<Message>>,
     unread: BTreeSet<MessageId>,
 }
@@ -17,26 +17,26 @@ pub struct Conversation {
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its name.
+    /// The message's id.
     pub id: MessageId,
     /// Exactly as typed.
     pub text: Rc<str>,
     /// When it was queued or stored on this device.
     pub at: UnixTime,
-    /// For one's own, how far it has come; `None` for the contact's.
+    /// The delivery state of an outgoing message; `None` for the contact's messages.
     pub outgoing: Option<DeliveryState>,
 }
 
 impl Conversation {
-    /// Adds a message at the end, or replaces what is known of it where it stands.
+    /// Appends a message, or updates it in place.
     pub fn put(&mut self, message: Message) {
-        // What changes is nearly always among the last ones.
+        // It is nearly always among the last ones.
         match self.messages.iter().rposition(|known| known.id == message.id) {
             None => self.messages.push(Rc::new(message)),
             Some(at) => {
                 if let Some(known) = self.messages.get_mut(at) {
                     let at = known.at;
-                    // A repeated event may be older than what is known: no mark is ever taken back.
+                    // A repeated event may be outdated: a mark never goes backwards.
                     let outgoing = message.outgoing.max(known.outgoing);
                     *known = Rc::new(Message { at, outgoing, ..message });
                 }
@@ -44,24 +44,24 @@ impl Conversation {
         }
     }
 
-    /// Marks a message as not seen by the person.
+    /// Marks a message as unread.
     pub fn unread(&mut self, id: MessageId) {
         self.unread.insert(id);
     }
 
-    /// Marks messages as seen.
+    /// Marks messages as read.
     pub fn shown(&mut self, ids: &[MessageId]) {
         for id in ids {
             self.unread.remove(id);
         }
     }
 
-    /// The messages that nobody has seen.
+    /// The unread messages.
     pub fn unread_ids(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.unread.iter().copied()
     }
 
-    /// How many messages nobody has seen.
+    /// The number of unread messages.
     pub fn unread_count(&self) -> usize {
         self.unread.len()
     }
@@ -71,7 +71,7 @@ impl Conversation {
         self.messages.last()
     }
 
-    /// One's own newest message.
+    /// The newest outgoing message.
     pub fn last_own(&self) -> Option<MessageId> {
         self.messages.iter().rfind(|message| message.outgoing.is_some()).map(|message| message.id)
     }

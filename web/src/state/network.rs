@@ -1,4 +1,4 @@
-//! The list of relays as it is drawn: sums, choices among thousands of rows, and where each stands in the picture.
+//! The consensus as it is drawn: sums, searching and sorting thousands of rows, and positions in the picture.
 
 mod picture;
 #[cfg(test)]
@@ -14,17 +14,17 @@ use allium_shared::netdir::RelayRole;
 
 pub use self::picture::{Bar, Floret, HEART, Picture, SIZE, Tint};
 
-/// A list of relays, whole, with what is computed from it once.
+/// A complete consensus, with everything that is computed from it once.
 #[derive(Debug)]
 pub struct Network {
-    /// All but the relays.
+    /// Everything except the relays.
     pub about: NetworkView,
-    /// What is drawn of it.
+    /// The picture of the relays.
     pub picture: Picture,
-    /// How many relays have each role, and what part of the weight they have together, in the order of the roles.
+    /// The number of relays with each role and their share of the weight, in the order of the roles.
     pub roles: Vec<RoleSum>,
     relays: Vec<Rc<RelayView>>,
-    /// What a search looks at, in the order of the relays; made for the first search.
+    /// The searchable text of each relay, in order; computed for the first search.
     texts: OnceCell<Vec<String>>,
     families: HashMap<String, Vec<usize>>,
     weight: u64,
@@ -37,11 +37,11 @@ pub struct RoleSum {
     pub role: RelayRole,
     /// How many there are.
     pub count: usize,
-    /// Their part of all weight, from 0 to 1.
+    /// Their share of the total weight, from 0 to 1.
     pub share: f64,
 }
 
-/// By what the table is in order.
+/// How the table is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// By weight.
@@ -51,24 +51,24 @@ pub enum Order {
     Name,
     /// By health.
     Health,
-    /// By what it runs.
+    /// By version.
     Version,
 }
 
-/// Which relays a person wants to see, and in which order.
+/// Which relays the table shows, and in which order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// What has to stand in the relay's name, identity, addresses, family or version.
+    /// Text to find in the relay's name, identity, addresses, family or version.
     pub text: String,
-    /// The role that it has to have.
+    /// Only relays with this role.
     pub role: Option<RelayRole>,
-    /// By what.
+    /// The sort order.
     pub order: Order,
-    /// From the other end.
+    /// True to reverse the order.
     pub reversed: bool,
 }
 
-/// What was signed is the same where its digest is: no need to compare thousands of relays whenever something is drawn.
+/// Compares digests, so that drawing doesn't compare thousands of relays.
 impl PartialEq for Network {
     fn eq(&self, other: &Self) -> bool {
         self.about == other.about
@@ -76,7 +76,7 @@ impl PartialEq for Network {
 }
 
 impl Network {
-    /// The list with these relays.
+    /// The consensus with these relays.
     pub fn new(about: NetworkView, relays: Vec<Rc<RelayView>>) -> Self {
         let weight = relays.iter().map(|relay| u64::from(relay.weight)).sum();
         let mut families: HashMap<String, Vec<usize>> = HashMap::new();
@@ -111,7 +111,7 @@ impl Network {
         self.relays.get(index)
     }
 
-    /// A relay's part of all weight, from 0 to 1.
+    /// A relay's share of the total weight, from 0 to 1.
     pub fn share(&self, relay: &RelayView) -> f64 {
         part(relay.weight.into(), self.weight)
     }
@@ -122,7 +122,7 @@ impl Network {
         family.into_iter().flatten().filter(move |other| **other != index).filter_map(|other| self.relay(*other))
     }
 
-    /// Where the relays that a person wants to see stand in the list, in the order that they want.
+    /// The indices of the relays that match the query, in its order.
     pub fn select(&self, query: &Query) -> Vec<usize> {
         let text = query.text.trim().to_lowercase();
         let texts = match text.is_empty() {
@@ -151,7 +151,7 @@ impl Network {
     }
 }
 
-/// Names in the order of people: `relay9` before `relay10`.
+/// Compares names as people do: `relay9` before `relay10`.
 fn by_name(one: &str, other: &str) -> Ordering {
     let number = |letters: &str, name: &str| name.get(letters.len()..).and_then(|digits| digits.parse::<u64>().ok());
     let [one_letters, other_letters] =
@@ -175,11 +175,11 @@ fn searchable(relay: &RelayView) -> String {
 }
 
 fn part(one: u64, all: u64) -> f64 {
-    // Weights are far below the mantissa's end.
+    // Weights are far below 2^53.
     if all == 0 { 0.0 } else { one as f64 / all as f64 }
 }
 
-/// A list of relays that comes in parts.
+/// A consensus that arrives in parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arriving {
     about: Rc<NetworkView>,
@@ -187,7 +187,7 @@ pub struct Arriving {
 }
 
 impl Arriving {
-    /// Begins a list.
+    /// Starts with everything except the relays.
     pub fn new(about: NetworkView) -> Self {
         Self { relays: Vec::with_capacity(about.relays), about: Rc::new(about) }
     }
@@ -197,7 +197,7 @@ impl Arriving {
         self.relays.extend(list.into_iter().map(Rc::new));
     }
 
-    /// The whole, once all relays are there.
+    /// The complete consensus, once all relays have arrived.
     pub fn snapshot(&self) -> Option<Network> {
         let complete = self.relays.len() == self.about.relays;
         complete.then(|| Network::new((*self.about).clone(), self.relays.clone()))

@@ -1,8 +1,8 @@
-//! The secret that opens a profile without a passphrase, kept by a key that the browser gives to no program.
+//! The secret that opens a profile without a passphrase, sealed by a key that the browser reveals to no program.
 //!
-//! The key is made by the browser and not extractable: what the database holds of it is a handle. Pages of this origin can use
-//! it and cannot read it. Pages on insecure origins other than this computer have no such keys; there the secret lies in the
-//! database as it is.
+//! The browser generates the key as not extractable, and the database holds a handle to it. Pages of this origin can use
+//! the key but not read it. Pages on insecure origins other than localhost have no such keys; there the database holds
+//! the plain secret.
 
 use allium_shared::vault::DeviceSecret;
 use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
@@ -17,12 +17,12 @@ const ALGORITHM: &str = "AES-GCM";
 const KEY_BITS: u32 = 256;
 const NONCE_LEN: usize = 12;
 
-// The members of what is kept.
+// The fields of the stored object.
 const KEY: &str = "key";
 const NONCE: &str = "nonce";
 const SECRET: &str = "secret";
 
-/// What can be stored of a secret: sealed by a new key of the browser's, and that key; or the secret, where there are no keys.
+/// The stored form of a secret: sealed by a new key of the browser, with that key; or plain, if there are no keys.
 pub(super) async fn keep(secret: &DeviceSecret) -> Result<JsValue, ProfileError> {
     keep_by(subtle(), secret).await.map_err(|_| ProfileError::Browser)
 }
@@ -49,7 +49,7 @@ async fn keep_by(subtle: Option<SubtleCrypto>, secret: &DeviceSecret) -> Result<
     Ok(kept.into())
 }
 
-/// The secret in what was kept.
+/// Recovers the secret from its stored form.
 pub(super) async fn take(kept: &JsValue) -> Result<DeviceSecret, ProfileError> {
     take_by(subtle(), kept).await.map_err(|_| ProfileError::Browser)
 }
@@ -68,7 +68,7 @@ async fn take_by(subtle: Option<SubtleCrypto>, kept: &JsValue) -> Result<DeviceS
     opened
 }
 
-/// Whether a key of the browser's guards the secret.
+/// True if the secret is sealed by a key of the browser.
 pub(super) fn is_guarded(kept: &JsValue) -> bool {
     Reflect::has(kept, &KEY.into()).unwrap_or(false)
 }

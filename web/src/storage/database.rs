@@ -13,13 +13,13 @@ use super::StorageError;
 
 const NAME: &str = "allium";
 
-/// Records by their names, sealed.
+/// Sealed records, by name.
 pub(super) const SEALED: &str = "sealed";
 
 /// The header, and what the browser keeps to open it.
 pub(super) const VAULT: &str = "vault";
 
-/// Records by their keys, as they were stored before there was a header.
+/// Plain records by key, from before there were headers.
 pub(super) const PLAIN: &str = "records";
 
 /// The open database. Clones are the same connection.
@@ -34,7 +34,7 @@ pub(super) enum Change {
 }
 
 impl Connection {
-    /// Opens the database, or makes it, with the stores that this version writes to.
+    /// Opens or creates the database, with the stores that this version writes to.
     pub(super) async fn open() -> Result<Self, StorageError> {
         let connection = Self::upgrade(None, add_stores).await?;
         if connection.has(SEALED) && connection.has(VAULT) {
@@ -43,7 +43,7 @@ impl Connection {
         connection.and_then(add_stores).await
     }
 
-    /// Removes the store of the records that were not sealed.
+    /// Removes the store of plain records.
     pub(super) async fn drop_plain(self) -> Result<Self, StorageError> {
         if !self.has(PLAIN) {
             return Ok(self);
@@ -51,7 +51,7 @@ impl Connection {
         self.and_then(|database| database.delete_object_store(PLAIN)).await
     }
 
-    /// Opens the next version of the database, which `change` makes.
+    /// Opens the next version of the database, which `change` creates.
     async fn and_then(
         self,
         change: impl FnOnce(&Database) -> Result<(), idb::Error> + 'static,
@@ -68,7 +68,7 @@ impl Connection {
         let open = async {
             let mut request = Factory::new()?.open(NAME, version)?;
             request.on_upgrade_needed(move |event| {
-                // A store that is missing afterwards shows in the first transaction that needs it.
+                // If a store is missing afterwards, the first transaction that needs it fails.
                 let _ = event.database().and_then(|database| change(&database));
             });
             request.await
@@ -76,7 +76,7 @@ impl Connection {
         open.await.map(|database: Database| Self(database.into())).map_err(|_| StorageError::Unavailable)
     }
 
-    /// Closes the connection, once what is under way has ended.
+    /// Closes the connection once running transactions have finished.
     pub(super) fn close(&self) {
         self.0.close();
     }
@@ -100,7 +100,7 @@ impl Connection {
         let all = async {
             let database = Database::from(self.0.clone());
             let store = database.transaction(&[store], TransactionMode::ReadOnly)?.object_store(store)?;
-            // A transaction ends when it has nothing left to do, so both requests are made before either is awaited.
+            // An idle transaction ends, so both requests are made before either is awaited.
             let keys = store.get_all_keys(None::<Query>, None)?.into_future();
             let values = store.get_all(None::<Query>, None)?.into_future();
             let (keys, values) = try_join(keys, values).await?;
@@ -122,7 +122,7 @@ impl Connection {
         }
     }
 
-    /// By default some browsers call a transaction complete before it has reached the disk.
+    /// By default, some browsers report a transaction as complete before it has reached the disk.
     fn begin_durable(&self, stores: &[&str]) -> Result<IdbTransaction, JsValue> {
         let options = Object::new();
         Reflect::set(&options, &"durability".into(), &"strict".into())?;
@@ -155,8 +155,8 @@ async fn fill(transaction: idb::Transaction, changes: Vec<Change>) -> Result<Tra
 
 #[wasm_bindgen]
 extern "C" {
-    /// `IDBDatabase` with the third argument of `transaction`, which web-sys still calls unstable; browsers that do not
-    /// know it pass over it.
+    /// `IDBDatabase` with the third argument of `transaction`, which web-sys still calls unstable; browsers that don't
+    /// know it ignore it.
     type DurableDatabase;
 
     #[wasm_bindgen(method, catch)]

@@ -1,4 +1,4 @@
-//! Writes batches in the order in which they were given, and says which are on disk.
+//! Writes batches in order, and reports which are on disk.
 
 use allium_shared::client::api::{BatchId, Input, Write};
 use futures_channel::{mpsc, oneshot};
@@ -14,16 +14,16 @@ const RETRY_MILLIS_MAX: u32 = 30_000;
 
 type Batch = (BatchId, Vec<Write>);
 
-/// Takes batches, writes them one transaction after the other, and never gives up on one: nothing is acknowledged to
-/// anybody before it is on disk, so a full disk only makes everything wait.
+/// Writes batches one transaction after the other, and never gives up on one: nothing is acknowledged before it is on
+/// disk, so a full disk only makes everything wait.
 pub struct Writer {
     batches: mpsc::UnboundedSender<Batch>,
     finished: oneshot::Receiver<()>,
 }
 
 impl Writer {
-    /// Starts to write to `storage`. Each batch on disk becomes an [`Input::Persisted`]; `trouble` hears of a failure,
-    /// and of the end of it.
+    /// Starts to write to `storage`. Each batch on disk becomes an [`Input::Persisted`]; `trouble` is called when writing
+    /// fails, and when it works again.
     pub fn start(
         storage: Storage,
         inputs: mpsc::UnboundedSender<Input>,
@@ -33,7 +33,7 @@ impl Writer {
         let (finish, finished) = oneshot::channel();
         spawn_local(async move {
             while let Some(first) = waiting.next().await {
-                // What has gathered meanwhile goes into the same transaction: the flush to disk is what costs.
+                // All waiting batches share one transaction, since the flush to disk is the expensive part.
                 let mut group = vec![first];
                 while let Ok(next) = waiting.try_recv() {
                     group.push(next);
@@ -49,7 +49,7 @@ impl Writer {
         Self { batches, finished }
     }
 
-    /// Adds a batch to those to be written.
+    /// Queues a batch.
     pub fn write(&self, batch: BatchId, writes: Vec<Write>) {
         let _ = self.batches.unbounded_send((batch, writes));
     }

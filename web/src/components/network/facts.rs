@@ -1,4 +1,4 @@
-//! Who has signed the list of relays, when it counts, and what all go by.
+//! The signatures, validity and parameters of the consensus.
 
 use std::rc::Rc;
 
@@ -68,7 +68,7 @@ struct TimesProps {
     end: u64,
 }
 
-/// The times, which pass while one looks.
+/// The times of the consensus, updated every second.
 #[component]
 fn Times(props: &TimesProps) -> Html {
     let TimesProps { begin, next, end } = *props;

@@ -1,4 +1,4 @@
-//! The network as a flower. For those who do not see it, the table says the same.
+//! The network as a flower. The table has the same information for screen readers.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -12,20 +12,20 @@ use super::percent;
 use crate::state::network::{Bar, Floret, HEART, Network, Picture, SIZE, Tint};
 use crate::strings;
 
-/// From so large on a floret bears its relay's name, and has petals at all.
+/// The smallest radius of a floret with petals and the relay's name.
 const NAMED: f64 = 25.0;
 const PETALLED: f64 = 5.0;
 
-/// From so large on it has a second ring of petals within the first.
+/// The smallest radius of a floret with a second ring of petals.
 const FULL: f64 = 12.0;
 
-/// Up to so many florets each has a stalk of its own.
+/// The maximum number of florets with a stalk each.
 const STALKS: usize = 150;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
     pub network: Rc<Network>,
-    /// Relays without this role step back.
+    /// Relays without this role are drawn faintly.
     pub role: Option<RelayRole>,
     pub chosen: Option<RelayIdentity>,
     pub choose: Callback<RelayIdentity>,
@@ -106,7 +106,7 @@ fn draw(
             data-testid="floret" data-name={relay.nickname.to_string()}>
             <title>{ title }</title>
             <g class="petals" transform={format!("scale({r:.2})")}>
-                // Between the petals too a floret can be pointed at.
+                // The gaps between the petals react to the pointer too.
                 <circle class="reach" r="1" />
                 { shape }
             </g>
@@ -114,7 +114,7 @@ fn draw(
     }
 }
 
-/// The names of those that are large enough for it, over all florets.
+/// The names of florets that are large enough, drawn above all florets.
 fn names(network: &Network) -> Html {
     let named = network.picture.florets.iter().take_while(|floret| floret.r >= NAMED);
     let name = |floret: &Floret| {
@@ -142,7 +142,7 @@ fn petals() -> String {
     path
 }
 
-/// Lines between the relays of each family, where florets are few enough for them.
+/// Lines between the relays of each family, if there are few enough florets.
 fn families(picture: &Picture) -> Html {
     if picture.kin.is_empty() || picture.florets.len() > STALKS {
         return Html::default();
@@ -156,7 +156,7 @@ fn families(picture: &Picture) -> Html {
     html! { <path class="families" d={path} /> }
 }
 
-/// The stem with its leaves, and stalks of florets that are few enough.
+/// The stem with its leaves, and stalks if there are few enough florets.
 fn stem(picture: &Picture) -> Html {
     let (x, y) = HEART;
     let bottom = SIZE.1;
@@ -179,7 +179,7 @@ fn stem(picture: &Picture) -> Html {
     }
 }
 
-/// A dot at each place: lines without length, with round ends.
+/// A dot at each position: a line of length zero with round ends.
 fn dots(places: &[(f64, f64)]) -> String {
     let mut path = String::new();
     for (x, y) in places {
@@ -188,7 +188,7 @@ fn dots(places: &[(f64, f64)]) -> String {
     path
 }
 
-/// What the colours mean, as far as they occur.
+/// The legend of the colours that occur.
 fn legend(picture: &Picture) -> Html {
     let entries = Tint::ALL.into_iter().filter_map(|tint| {
         let count = picture.florets.iter().filter(|floret| floret.tint == tint).count();
@@ -222,13 +222,13 @@ const fn meaning(tint: Tint) -> &'static str {
     }
 }
 
-/// How many relays have how much weight.
+/// The histogram of weights.
 fn histogram(bars: &[Bar]) -> Html {
     const HEIGHT: f64 = 64.0;
     const STEP: f64 = 26.0;
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or(1) as f64;
     let drawn = bars.iter().enumerate().map(|(at, bar)| {
-        // By the root: a few heavy ones among thousands are to be seen as well.
+        // Square roots keep a few heavy relays among thousands visible.
         let height = if bar.count == 0 { 0.0 } else { (HEIGHT * (bar.count as f64 / most).sqrt()).max(1.5) };
         let x = at as f64 * STEP;
         html! {
@@ -248,7 +248,7 @@ fn histogram(bars: &[Bar]) -> Html {
     }
 }
 
-/// A number that takes little room.
+/// A short form of a number.
 fn brief(number: u32) -> String {
     match number {
         0..1_000 => number.to_string(),

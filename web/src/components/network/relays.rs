@@ -15,10 +15,10 @@ use crate::strings;
 /// How many rows are drawn at once.
 const PAGE: usize = 50;
 
-/// How many relatives are named.
+/// How many relays of the same family are named.
 const RELATIVES: usize = 12;
 
-/// The columns, with the order that a click on their head gives.
+/// The columns, each with the sort order of a click on its header.
 const COLUMNS: [(&str, Option<Order>); 6] = [
     (strings::COLUMN_RELAY, Some(Order::Name)),
     (strings::COLUMN_ROLES, None),
@@ -47,12 +47,12 @@ pub fn Relays(props: &Props) -> Html {
         let network = Rc::clone(network);
         use_memo((Rc::clone(&network), query.clone()), move |(_, query)| network.select(query))
     };
-    // Another question is answered from its first page on.
+    // A new query starts at its first page.
     use_effect_with(query.clone(), {
         let page = page.setter();
         move |_| page.set(0)
     });
-    // A relay that was chosen in the picture is shown, wherever it stands.
+    // A relay chosen in the picture is shown, on whatever page it is.
     use_effect_with(chosen, {
         let (network, selected, page, table) = (Rc::clone(network), Rc::clone(&selected), page.setter(), table.clone());
         move |chosen| {
@@ -75,7 +75,7 @@ pub fn Relays(props: &Props) -> Html {
     let rows = selected.iter().skip(at * PAGE).take(PAGE);
     let heaviest = network.picture.florets.first().and_then(|floret| network.relay(floret.index));
     let most = heaviest.map_or(1, |relay| relay.weight.max(1));
-    // The next page begins where this one does.
+    // The next page starts at the same position on the screen.
     let go = {
         let (page, section) = (page.setter(), section.clone());
         Callback::from(move |to| {
@@ -251,7 +251,7 @@ fn Row(props: &RowProps) -> Html {
     }
 }
 
-/// All else that the list says of a relay.
+/// Everything else that the consensus says about a relay.
 fn more(network: &Network, index: usize, relay: &RelayView) -> Html {
     let relatives: Vec<String> =
         network.relatives(index).take(RELATIVES).map(|other| other.nickname.to_string()).collect();

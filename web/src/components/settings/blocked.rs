@@ -1,4 +1,4 @@
-//! Who is blocked, also before they were a contact, and the way back.
+//! Who is blocked, contacts or not, and how to unblock them.
 
 use std::rc::Rc;
 
@@ -11,9 +11,9 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// As the engine has listed them; nothing until it has.
+    /// Everyone who is blocked; `None` until the engine has listed them.
     pub list: Option<Rc<[BlockedInfo]>>,
-    /// How many engines the page has had to do with: each has to be asked.
+    /// Counts the engines: each has to be asked.
     pub starts: u32,
 }
 
@@ -24,7 +24,7 @@ pub fn Blocked(props: &Props) -> Html {
         let actions = actions.clone();
         move |_| actions.iter().for_each(|actions| actions.ask(Command::Blocked))
     });
-    // Whoever was unblocked is not in the list any more, and neither is the button.
+    // The button disappears with the entry that was unblocked.
     let heading = use_node_ref();
     use_focus_after(&heading, props.list.as_ref().map(|list| list.len()), |before, now| before > now);
     let Some(list) = &props.list else { return Html::default() };

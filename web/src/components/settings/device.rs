@@ -1,4 +1,4 @@
-//! What the browser does with this tab, and with what is stored: said as it is.
+//! What the browser does with this tab and with stored data.
 
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
@@ -8,13 +8,13 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// Whether another tab runs the engine.
+    /// True if another tab runs the engine.
     pub follows: bool,
 }
 
 #[component]
 pub fn Device(props: &Props) -> Html {
-    // Asked each time that the settings are opened: the browser may have changed its mind.
+    // Asked each time that the settings are opened, since the answer can change.
     let persisted = use_state_eq(|| None::<Option<bool>>);
     use_effect_with((), {
         let persisted = persisted.setter();

@@ -14,7 +14,7 @@ const PROBLEM: &str = "passphrase-problem";
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// How far the person has come with a passphrase.
+    /// The state of the form.
     pub attempt: Attempt,
     pub protection: Protection,
 }

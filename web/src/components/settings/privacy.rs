@@ -1,4 +1,4 @@
-//! What contacts are told of the person.
+//! Read receipts and typing indicators.
 
 use allium_shared::client::api::Command;
 use web_sys::HtmlInputElement;
@@ -10,7 +10,7 @@ use crate::strings;
 
 #[derive(PartialEq, Properties)]
 pub struct Props {
-    /// As the engine has told it; nothing until it has.
+    /// The current settings; `None` until the engine has told them.
     pub privacy: Option<Privacy>,
 }
 
@@ -30,16 +30,16 @@ pub fn PrivacySettings(props: &Props) -> Html {
 
 #[derive(PartialEq, Properties)]
 struct SwitchProps {
-    /// The name by which tests find it.
+    /// Its `data-testid`.
     id: AttrValue,
     label: AttrValue,
-    /// Its position, where that is known.
+    /// Its position, if known.
     on: Option<bool>,
-    /// What puts it into a position.
+    /// The command that sets its position.
     command: Callback<bool, Command>,
 }
 
-/// Stands where the engine says that it stands, in every tab.
+/// A switch that shows the engine's setting, in every tab.
 #[component]
 fn Switch(props: &SwitchProps) -> Html {
     let actions = use_actions();

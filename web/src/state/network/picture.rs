@@ -1,4 +1,4 @@
-//! The network as a flower: each relay a floret, the heaviest in the middle, as seeds stand in a sunflower.
+//! The network as a flower: each relay is a floret, the heaviest in the middle, arranged like the seeds of a sunflower.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -6,52 +6,52 @@ use std::rc::Rc;
 use allium_shared::client::api::RelayView;
 use allium_shared::netdir::RelayRole;
 
-/// How many relays have a floret of their own.
+/// The maximum number of florets.
 pub const MAX_FLORETS: usize = 400;
 
-/// How many dots stand for all others, at most.
+/// The maximum number of dots for all other relays.
 pub const MAX_POLLEN: usize = 600;
 
-/// The picture's height and width; the flower's middle is at half of its width.
+/// The picture's size; the flower is centred horizontally.
 pub const SIZE: (f64, f64) = (480.0, 520.0);
 
 /// The middle of the flower's head.
 pub const HEART: (f64, f64) = (240.0, 226.0);
 
-/// The head's greatest radius, and the one for florets where there is pollen around them.
+/// The head's radius, and the radius of its florets if there is pollen around them.
 const RADIUS: f64 = 208.0;
 const RADIUS_INSIDE: f64 = 172.0;
 
 /// The largest and the smallest radius of a floret.
 const FLORET: (f64, f64) = (56.0, 3.2);
 
-/// Fewer probes than this of a hundred, and a floret droops.
+/// A floret droops if its relay answered fewer of the last 100 probes.
 const WELL: u8 = 90;
 
-/// The golden angle: whatever their number, neighbours never stand in rows.
+/// The golden angle: neighbours never line up in rows, whatever their number.
 const GOLDEN: f64 = 2.399_963_229_728_653;
 
-/// What is drawn of the relays.
+/// The picture of the relays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Picture {
     /// The heaviest relays, in this order.
     pub florets: Vec<Floret>,
-    /// Pairs of florets of one family, by their places among the florets: enough of them to go from any member to any other.
+    /// Pairs of florets of one family, by index, that connect all its members.
     pub kin: Vec<(usize, usize)>,
-    /// Places of dots that stand for all others.
+    /// The positions of the dots for all other relays.
     pub pollen: Vec<(f64, f64)>,
     /// How many relays have no floret.
     pub rest: usize,
-    /// What part of the weight these have together, from 0 to 1.
+    /// Their share of the total weight, from 0 to 1.
     pub rest_share: f64,
-    /// How many relays have how much weight; none where all have florets.
+    /// The number of relays by weight; empty if all have florets.
     pub bars: Vec<Bar>,
 }
 
 /// One relay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Floret {
-    /// Where it stands in the list.
+    /// Its index in the consensus.
     pub index: usize,
     /// Its middle.
     pub x: f64,
@@ -61,28 +61,28 @@ pub struct Floret {
     pub r: f64,
     /// Its colour.
     pub tint: Tint,
-    /// Whether it answers nearly all probes.
+    /// True if it answers nearly all probes.
     pub well: bool,
 }
 
-/// A relay's colour: what it does for circuits.
+/// A relay's colour, by its roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tint {
-    /// Circuits begin here, and do not end outside.
+    /// A guard, but no exit.
     Guard,
-    /// They end outside here.
+    /// An exit, but no guard.
     Exit,
-    /// Both.
+    /// A guard and an exit.
     Both,
-    /// Neither.
+    /// Neither a guard nor an exit.
     Between,
 }
 
 impl Tint {
-    /// All of them, in the order in which they are explained.
+    /// All of them, in the order of the legend.
     pub const ALL: [Self; 4] = [Self::Guard, Self::Both, Self::Exit, Self::Between];
 
-    /// A relay's.
+    /// The colour of a relay.
     pub fn of(relay: &RelayView) -> Self {
         match (relay.has(RelayRole::Guard), relay.has(RelayRole::Exit)) {
             (true, false) => Self::Guard,
@@ -92,7 +92,7 @@ impl Tint {
         }
     }
 
-    /// As style sheets name it.
+    /// Its CSS class.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Guard => "guard",
@@ -106,7 +106,7 @@ impl Tint {
 /// Relays whose weights lie between two powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bar {
-    /// The lowest weight that counts here.
+    /// The lowest weight of this bar.
     pub from: u32,
     /// How many relays there are.
     pub count: usize,
@@ -139,7 +139,7 @@ impl Picture {
         }
     }
 
-    /// How many relays of the list a dot of pollen stands for.
+    /// How many relays each dot represents.
     pub fn relays_per_dot(&self) -> usize {
         self.rest.div_ceil(self.pollen.len().max(1))
     }
@@ -151,10 +151,10 @@ fn kin(relays: &[&RelayView]) -> Vec<(usize, usize)> {
     families.filter_map(|(family, place)| Some((last.insert(family, place)?, place))).collect()
 }
 
-/// Puts relays, which descend by weight, into a circle, so that each has room for its weight.
+/// Arranges relays, sorted by descending weight, in a circle, with room for each by its weight.
 fn arrange(relays: &[&RelayView], radius: f64, weights: f64) -> Vec<Floret> {
     let count = relays.len() as f64;
-    // Half of the room goes by weight and half is for all alike: the lightest are to be seen as well.
+    // Half of the room depends on weight and half is shared equally, so that the lightest stay visible.
     let room = |relay: &RelayView| {
         let by_weight = if weights > 0.0 { f64::from(relay.weight) / weights } else { 1.0 / count };
         f64::midpoint(by_weight, 1.0 / count)
@@ -165,10 +165,10 @@ fn arrange(relays: &[&RelayView], radius: f64, weights: f64) -> Vec<Floret> {
     for (place, relay) in relays.iter().enumerate() {
         let own = area * room(relay);
         let angle = place as f64 * GOLDEN;
-        // The first one of several stands beside the middle as the others do.
+        // If there are several, the first one isn't exactly in the middle.
         let distance = if relays.len() == 1 { 0.0 } else { (taken + own / 2.0).sqrt() };
         taken += own;
-        // A circle that fills about half of its room.
+        // The circle fills about half of its room.
         let r = (own.sqrt() * 0.74).clamp(FLORET.1, FLORET.0);
         let distance = distance.min(radius - r);
         let (x, y) = (HEART.0 + distance * angle.sin(), HEART.1 - distance * angle.cos());
@@ -178,7 +178,7 @@ fn arrange(relays: &[&RelayView], radius: f64, weights: f64) -> Vec<Floret> {
     florets
 }
 
-/// Moves florets that lie over each other apart, a few times a little.
+/// Moves overlapping florets apart, in a few small steps.
 fn untangle(florets: &mut [Floret], radius: f64) {
     for _ in 0..40 {
         let mut moved = false;
@@ -204,7 +204,7 @@ fn untangle(florets: &mut [Floret], radius: f64) {
     }
 }
 
-/// The place, or the nearest one that is not further than this from the heart.
+/// The position, moved to at most this distance from the centre.
 fn inside(x: f64, y: f64, farthest: f64) -> (f64, f64) {
     let (dx, dy) = (x - HEART.0, y - HEART.1);
     let distance = dx.hypot(dy);
@@ -214,7 +214,7 @@ fn inside(x: f64, y: f64, farthest: f64) -> (f64, f64) {
     (HEART.0 + dx * farthest / distance, HEART.1 + dy * farthest / distance)
 }
 
-/// Places around the florets.
+/// Positions around the florets.
 fn pollen(count: usize) -> Vec<(f64, f64)> {
     let (inner, outer) = ((RADIUS_INSIDE + 6.0).powi(2), (RADIUS + 8.0).powi(2));
     let place = |at: usize| {
