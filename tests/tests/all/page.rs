@@ -1,6 +1,7 @@
 //! The page in a browser: what a person does and sees.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use allium_tests::browser::Page;
 use allium_tests::browser::picture::save_all;
@@ -263,6 +264,37 @@ fn the_relay_where_two_pages_meet_dies() {
     // Browsers themselves note connections that cannot be made; nothing else may be there.
     ada.assert_quiet_but_for(&dead);
     ben.assert_quiet_but_for(&dead);
+}
+
+#[test]
+fn a_page_shows_another_path_without_asking_for_it() {
+    let network = Network::start(&Options { page: true, ..Options::default() });
+    let ada = Chat::open("Ada", &network.url());
+    let page = Page::launch("Ben", "about:blank");
+    page.browser.script_first(
+        "window.asked = [];
+        const post = MessagePort.prototype.postMessage;
+        MessagePort.prototype.postMessage = function (request, ...more) {
+            window.asked.push(request);
+            return post.call(this, request, ...more);
+        };",
+    );
+    page.browser.go(&network.url());
+    page.await_ready();
+    page.add(&ada.invite(), "Ada");
+    ada.accept_request(Mark::default());
+    page.open_conversation("Ada");
+    let path = page.path();
+    let asked = page.browser.script("return window.asked", &[]);
+    assert!(asked.to_string().contains("Add"), "{asked} are not the requests of the page");
+    network.node(path.last().unwrap()).kill();
+    page.until("another path", |page| {
+        let now: Vec<String> = page.text("path")?.split_whitespace().map(str::to_owned).collect();
+        (!now.is_empty() && now.last() != path.last()).then_some(())
+    });
+    // Longer than the page once waited before it asked again.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(page.browser.script("return window.asked", &[]), asked, "the page has asked for something");
 }
 
 /// Ada's terminal, and a page that has her as a contact and her conversation open; with the name that she knows it by.
