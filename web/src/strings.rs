@@ -336,7 +336,8 @@ pub const PASSPHRASE_SET: &str = "Set passphrase";
 pub const PASSPHRASE_CHANGE: &str = "Change passphrase";
 pub const PASSPHRASE_REMOVE: &str = "Remove passphrase";
 pub const PASSPHRASE_TRYING: &str = "Encrypting. This takes a moment…";
-pub const PASSPHRASE_DONE: &str = "Passphrase saved.";
+pub const PASSPHRASE_SAVED: &str = "Passphrase saved.";
+pub const PASSPHRASE_REMOVED: &str = "Passphrase removed.";
 pub const PASSPHRASE_WARNING: &str = "If you forget your passphrase, nobody can open your contacts and messages, and \
     it can't be reset. Use five or more random words.";
 pub const PASSPHRASE_MISSING: &str = "Enter a new passphrase first.";

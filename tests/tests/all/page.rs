@@ -286,7 +286,7 @@ fn a_page_shows_another_path_without_asking_for_it() {
     page.open_conversation("Ada");
     let path = page.path();
     let asked = page.browser.script("return window.asked", &[]);
-    assert!(asked.to_string().contains("Add"), "{asked} are not the requests of the page");
+    assert!(asked.to_string().contains("add"), "{asked} are not the requests of the page");
     network.node(path.last().unwrap()).kill();
     page.until("another path", |page| {
         let now: Vec<String> = page.text("path")?.split_whitespace().map(str::to_owned).collect();

@@ -97,10 +97,10 @@ fn a_passphrase_is_set_asked_for_changed_and_removed() {
     page.type_into("passphrase-new", "some words");
     page.type_into("passphrase-again", "some word");
     page.click("passphrase-set");
-    await_refusal(&page, "not the same");
+    await_refusal(&page, "don't match");
     page.type_into("passphrase-again", "s");
     page.click("passphrase-set");
-    await_status(&page, "Done");
+    await_status(&page, "saved");
     page.assert_at_hand(&["lock", "settings", "passphrase-current", "passphrase-remove"]);
     save_all(&page, "passphrase-set");
     assert_eq!(search(&page, &[])["key"], Value::Null, "the browser's key would still open an old header");
@@ -115,7 +115,7 @@ fn a_passphrase_is_set_asked_for_changed_and_removed() {
     save_all(&page, "locked");
     page.type_into("unlock-passphrase", "other words");
     page.click("unlock");
-    await_refusal(&page, "wrong");
+    await_refusal(&page, "Wrong passphrase");
     save_all(&page, "locked-wrong");
     unlock(&page, "some words");
     page.open_conversation("Ada");
@@ -134,10 +134,10 @@ fn a_passphrase_is_set_asked_for_changed_and_removed() {
     page.type_into("passphrase-new", "third");
     page.type_into("passphrase-again", "third");
     page.click("passphrase-set");
-    await_refusal(&page, "wrong");
+    await_refusal(&page, "Wrong passphrase");
     page.paste_into("passphrase-current", "some words");
     page.click("passphrase-set");
-    await_status(&page, "Done");
+    await_status(&page, "saved");
     page.click("lock");
     unlock(&page, "third");
     assert_sealed(&page, &secrets);
@@ -154,7 +154,7 @@ fn a_passphrase_is_set_asked_for_changed_and_removed() {
     page.click("settings");
     page.type_into("passphrase-current", "third");
     page.click("passphrase-remove");
-    await_status(&page, "Done");
+    await_status(&page, "removed");
     page.browser.reload();
     page.await_ready();
     page.open_conversation("Ada");
@@ -232,8 +232,7 @@ fn a_damaged_profile_is_told_and_left_alone() {
             request.onerror = () => reject(request.error);
         });";
     let before = search(&page, &[]);
-    for (store, which, told) in [("vault", "header", "header is damaged"), ("sealed", "", "a record in it is damaged")]
-    {
+    for (store, which, told) in [("vault", "header", "header is damaged"), ("sealed", "", "a record is damaged")] {
         page.browser.go(&format!("{}/worker.js", network.url()));
         assert_eq!(page.browser.script(change, &[store.into(), which.into()]), true);
         page.browser.go(&network.url());
@@ -268,7 +267,7 @@ fn an_insecure_origin_has_no_key_of_the_browser_s_and_says_so() {
     page.type_into("passphrase-new", "some words");
     page.type_into("passphrase-again", "some words");
     page.click("passphrase-set");
-    await_status(&page, "Done");
+    await_status(&page, "saved");
     page.click("lock");
     unlock(&page, "some words");
 }

@@ -326,7 +326,7 @@ fn a_locked_profile_is_unlocked_and_locked_in_all_tabs_at_once() {
     }
     page.type_into("unlock-passphrase", "other words");
     page.click("unlock");
-    page.until("the refusal", |page| page.text("passphrase-problem")?.contains("wrong").then_some(()));
+    page.until("the refusal", |page| page.text("passphrase-problem")?.contains("Wrong passphrase").then_some(()));
     page.browser.show_tab(&first);
     assert_eq!(page.text("passphrase-problem"), None, "nothing was typed here");
     page.browser.show_tab(&second);

@@ -90,7 +90,7 @@ pub fn PassphraseSettings(props: &Props) -> Html {
                     if trying {
                         <i class="spinner" aria-hidden="true" />{ strings::PASSPHRASE_TRYING }
                     } else if props.attempt == Attempt::Done {
-                        { strings::PASSPHRASE_DONE }
+                        { if has_one { strings::PASSPHRASE_SAVED } else { strings::PASSPHRASE_REMOVED } }
                     }
                 </p>
             </form>
