@@ -5,6 +5,7 @@
 //!
 //! - [`cli`], [`config`]: arguments and files
 //! - [`relay`], [`link`], [`switchboard`], `link_handle`: a relay, its links, what they share, and how they know each other
+//! - [`origin`]: what a relay asks of others
 //! - [`services`], [`onion_keys`]: its services, and the onion keys that follow each other
 //! - `handshakes`: the threads that answer those who open circuits
 //! - [`authority`]: a directory authority
@@ -39,6 +40,7 @@ pub mod logging;
 pub mod metrics;
 pub mod network;
 pub mod onion_keys;
+pub mod origin;
 pub mod page;
 pub mod profile;
 pub mod random;

@@ -136,7 +136,8 @@ pub async fn run_on(listener: TcpListener, config: RelayConfig, shutdown: Shutdo
     Ok(())
 }
 
-async fn upgrade(State(switchboard): State<Arc<Switchboard>>, upgrade: WebSocketUpgrade) -> Response {
+/// Takes a link that somebody opens.
+pub(crate) async fn upgrade(State(switchboard): State<Arc<Switchboard>>, upgrade: WebSocketUpgrade) -> Response {
     let Some(admission) = switchboard.admit(Direction::Inbound) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "this relay has all the links that it can have").into_response();
     };

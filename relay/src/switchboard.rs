@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allium_shared::cell::{CELL_LEN, Cell, DestroyReason};
+use allium_shared::circuit::Hop;
 use allium_shared::crypto::keys::{LinkPublic, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
+use allium_shared::netdir::RelayEntry;
 use allium_shared::relay::handshakes::Request;
 use allium_shared::relay::introductions::IntroductionTable;
 use allium_shared::relay::link::{LinkKeys, Switch};
 use allium_shared::relay::link_event::LinkEvent;
 use allium_shared::relay::memory::{self, LinkLoad, Memory};
+use allium_shared::relay::origin::OriginSwitch;
 use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::tables::{LinkTable, Tables};
 use tokio::sync::mpsc;
@@ -289,6 +292,14 @@ impl Tables for Line<'_> {
 
     fn introductions(&mut self) -> impl DerefMut<Target = IntroductionTable<LinkHandle>> {
         lock(&self.0.introductions)
+    }
+}
+
+impl OriginSwitch for Line<'_> {
+    fn hop(&self, relay: &RelayIdentity) -> Option<Hop> {
+        let consensus = self.0.directory.current()?;
+        let RelayEntry { identity, onion_key, .. } = consensus.relay(relay)?;
+        Some(Hop { identity: *identity, onion_key: *onion_key })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::crypto::handshake::{
     CLIENT_MESSAGE_LEN, CircuitKeys, ClientHandshake, HandshakeError, SERVER_MESSAGE_LEN, ServerPublic,
 };
 use crate::crypto::keys::{OnionPublic, RelayIdentity};
-use crate::flow::{Ended, Flow, FlowError};
+use crate::flow::{Ended, Flow, FlowError, MAX_STREAMS};
 
 /// The one stream between two joined clients; open from the beginning to the end.
 pub const JOINED_STREAM: StreamId = StreamId(1);
@@ -97,14 +97,29 @@ impl Circuit {
         path: Vec<Hop>,
         out: &mut Vec<Cell>,
     ) -> Result<Self, CircuitError> {
-        let first = path.first().ok_or(CircuitError::EmptyPath)?;
-        let (handshake, message) = start(rng, first)?;
+        let (circuit, message) = Self::start(rng, circ, path)?;
         for fragment in split(&message) {
             out.push(fragment.to_cell(circ, Command::Create));
         }
+        Ok(circuit)
+    }
+
+    /// The same where something else carries the first handshake: returns the circuit with the message to the first relay,
+    /// whose answer is for [`Self::answered`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`].
+    pub fn start(
+        rng: &mut impl CryptoRng,
+        circ: CircId,
+        path: Vec<Hop>,
+    ) -> Result<(Self, [u8; CLIENT_MESSAGE_LEN]), CircuitError> {
+        let first = path.first().ok_or(CircuitError::EmptyPath)?;
+        let (handshake, message) = start(rng, first)?;
         let pending = Some((handshake, Assembler::default()));
         let (flow, waiting) = (Flow::new(), BTreeMap::new());
-        Ok(Self { circ, path, layers: Vec::new(), pending, shared: None, flow, waiting })
+        Ok((Self { circ, path, layers: Vec::new(), pending, shared: None, flow, waiting }, message))
     }
 
     /// Extends an open circuit by one hop; [`Received::Open`] says when it is done.
@@ -184,6 +199,11 @@ impl Circuit {
         let argument = argument.to_vec();
         self.originate(&RelayMessage::Begin { stream, service, body, argument }, out);
         Ok(stream)
+    }
+
+    /// Whether one more stream may be opened.
+    pub fn has_free_stream(&self) -> bool {
+        self.is_open() && self.shared.is_none() && self.flow.streams() < MAX_STREAMS
     }
 
     /// Whether the windows allow one more message on a stream.
@@ -399,7 +419,21 @@ impl Circuit {
     ) -> Result<Received, CircuitError> {
         let (_, answer) = self.pending.as_mut().ok_or(CircuitError::Unexpected(Command::Created))?;
         let Some(message) = answer.push(fragment)? else { return Ok(Received::Nothing) };
-        let Some((handshake, _)) = self.pending.take() else { return Ok(Received::Nothing) };
+        self.answered(rng, &message, out)
+    }
+
+    /// Takes the next hop's whole answer to its handshake, and adds its layer.
+    ///
+    /// # Errors
+    ///
+    /// If no handshake is under way, or the relay does not prove who it is. The circuit is of no use then.
+    pub fn answered(
+        &mut self,
+        rng: &mut impl CryptoRng,
+        message: &[u8],
+        out: &mut Vec<Cell>,
+    ) -> Result<Received, CircuitError> {
+        let (handshake, _) = self.pending.take().ok_or(CircuitError::Unexpected(Command::Created))?;
         let mut stream = handshake.finish(message.get(..SERVER_MESSAGE_LEN).unwrap_or_default())?;
         let keys = CircuitKeys::from(&mut stream);
         self.layers
@@ -436,7 +470,7 @@ impl core::fmt::Debug for Circuit {
 }
 
 /// Why a circuit cannot go on.
-#[derive(Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CircuitError {
     /// A path without relays.
     #[error("a circuit needs at least one relay")]

@@ -15,6 +15,7 @@
 //! - [`outlet`], [`link_event`]: what circuits do to the rest of the relay, and what links tell each other
 //! - [`violation`]: what a client did wrong on a circuit
 //! - [`services`], [`user_keys`]: what it does, and what users have published there
+//! - [`origin`]: circuits that the relay begins itself
 //! - [`handshakes`], [`keys`], [`onion_keys`]: answering those who open circuits, and the keys for that
 //! - [`counts`]: what a link has done, in numbers
 //! - [`queue`], [`fair_queue`]: what waits to leave, and in which order
@@ -32,6 +33,7 @@ pub mod link;
 pub mod link_event;
 pub mod memory;
 pub mod onion_keys;
+pub mod origin;
 pub mod outlet;
 pub mod queue;
 pub mod rendezvous;

@@ -610,6 +610,7 @@ impl Choices<'_> {
             0 => LinkEvent::Open { origin: other, message: vec![1; CLIENT_MESSAGE_LEN] },
             1 => LinkEvent::Opened { circ, next: other, message: self.piece().to_vec() },
             2 => LinkEvent::OpenFailed { circ, reason: DestroyReason::ALL[0] },
+            3 if choice & 0x80 != 0 => LinkEvent::BeginsHere { circ, origin: other },
             3 => LinkEvent::Adopt { circ, half, previous: other },
             4 => LinkEvent::Destroy { circ, reason: DestroyReason::ALL[0] },
             5 => {

@@ -18,7 +18,6 @@
 //! - [`report`]: what a run amounts to
 //! - [`seeds`]: many runs of one test
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use allium_shared::cell::CELL_LEN;
@@ -28,7 +27,7 @@ use allium_shared::client::api::{Command, Event, Input};
 use allium_shared::crypto::keys::RelayIdentity;
 use allium_shared::netdir::{Consensus, RelayEntry};
 use allium_shared::relay::link::LinkKeys;
-use allium_shared::relay::memory::Memory;
+use allium_shared::relay::origin::order::{Order, OrderId, OriginError, OriginEvent};
 use allium_shared::time::{Instant, Now, UnixTime};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -460,7 +459,27 @@ impl Sim {
 
     /// Sets the memory cap of a relay that has no links yet, in bytes.
     pub fn limit_memory(&mut self, n: usize, bytes: usize) {
-        self.relays[n].memory = Arc::new(Memory::new(bytes));
+        self.relays[n].limit_memory(bytes);
+    }
+
+    /// Orders something of another relay on behalf of a relay that runs.
+    ///
+    /// # Errors
+    ///
+    /// If the relay can't be asked.
+    pub fn order(&mut self, n: usize, of: RelayIdentity, order: Order) -> Result<OrderId, OriginError> {
+        let Self { net, relays, directory, .. } = self;
+        relays[n].order(net, directory, of, order)
+    }
+
+    /// What has become of a relay's orders since the last call.
+    pub fn outcomes(&mut self, n: usize) -> Vec<OriginEvent> {
+        std::mem::take(&mut self.relays[n].outcomes)
+    }
+
+    /// How many circuits a relay has begun that are still there.
+    pub fn begun_by(&self, n: usize) -> usize {
+        self.relays[n].origin.circuits()
     }
 
     /// The most that one relay has kept, as far as somebody looked: see [`Self::sample`].
@@ -605,6 +624,7 @@ impl Sim {
         self.net.now = at;
         let node = match &happening {
             Happening::Wake(n) | Happening::Written(n, _) | Happening::Reported(n, ..) => Some(Node::Client(*n)),
+            Happening::OriginDue(n) => Some(Node::Relay(*n)),
             Happening::Incoming(end) => self.net.target(*end).map(Node::Relay),
             Happening::Message(end, _)
             | Happening::Opened(end)

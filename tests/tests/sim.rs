@@ -38,6 +38,8 @@ mod malice;
 mod observer;
 #[path = "sim/older_copy.rs"]
 mod older_copy;
+#[path = "sim/origin.rs"]
+mod origin;
 #[path = "sim/paths.rs"]
 mod paths;
 #[path = "sim/services.rs"]

@@ -64,6 +64,8 @@ enum Entry<L> {
     Opening { origin: (L, CircId), answer: Assembler, deadline: Instant },
     /// The answer is with the owner of the client's side; the backward half is on its way.
     Opened { origin: (L, CircId), deadline: Instant },
+    /// The circuit begins at this relay, which takes its cells as they are.
+    Origin { origin: (L, CircId) },
     /// Moves cells back towards the client.
     Backward { half: Box<RelayBackward>, previous: (L, CircId) },
     /// Moves cells away from the client.
@@ -201,6 +203,11 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 out.forward(&previous.0, cell);
                 Ok(())
             }
+            Some(Entry::Origin { origin }) if cell.command == Command::Relay => {
+                cell.circ = origin.1;
+                out.forward(&origin.0, cell);
+                Ok(())
+            }
             Some(Entry::Joined(joined)) if cell.command == Command::Relay => joined.pass(cell, out),
             Some(Entry::Joining(joining)) if cell.command == Command::Relay => joining.hold(cell),
             Some(Entry::LastHop(hop)) => {
@@ -249,6 +256,10 @@ impl<L: Clone + PartialEq> Circuits<L> {
             LinkEvent::Adopt { circ, half, previous } => match self.entries.get_mut(&circ) {
                 Some(entry @ Entry::Opened { .. }) => *entry = Entry::Backward { half, previous },
                 _ => out.tell(&previous.0, LinkEvent::Destroy { circ: previous.1, reason: DestroyReason::LinkClosed }),
+            },
+            LinkEvent::BeginsHere { circ, origin } => match self.entries.get_mut(&circ) {
+                Some(entry @ Entry::Opened { .. }) => *entry = Entry::Origin { origin },
+                _ => out.tell(&origin.0, LinkEvent::Destroy { circ: origin.1, reason: DestroyReason::LinkClosed }),
             },
             LinkEvent::Destroy { circ, reason } => {
                 if let Some(entry) = self.entries.remove(&circ) {
@@ -357,7 +368,7 @@ impl<L: Clone + PartialEq> Circuits<L> {
                 return out.tell(&origin.0, LinkEvent::OpenFailed { circ: origin.1, reason });
             }
             // The origin may still take itself to be extending, or have extended already.
-            Entry::Opened { origin, .. } => origin,
+            Entry::Opened { origin, .. } | Entry::Origin { origin } => origin,
             Entry::Backward { previous, .. } => previous,
             Entry::Forward { next, .. } => next,
             Entry::Joining(Joining { other, .. }) | Entry::Joined(Joined { other, .. }) => other,

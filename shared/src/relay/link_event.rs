@@ -60,6 +60,13 @@ pub enum LinkEvent<L> {
         /// Where they go.
         previous: (L, CircId),
     },
+    /// The circuit that you opened begins at this relay: its cells go to `origin` as they are.
+    BeginsHere {
+        /// The circuit.
+        circ: CircId,
+        /// Where it begins.
+        origin: (L, CircId),
+    },
     /// The other part of this circuit is gone.
     Destroy {
         /// The circuit.

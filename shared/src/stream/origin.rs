@@ -13,6 +13,7 @@ use crate::time::Now;
 pub struct OriginStream<H> {
     id: StreamId,
     driven: DrivenStream<H>,
+    waker: StreamWaker,
 }
 
 struct CircuitPort<'a> {
@@ -56,8 +57,24 @@ impl<H: StreamHandler> OriginStream<H> {
         (handler, len): (H, u64),
         out: &mut Vec<Cell>,
     ) -> Result<Self, CircuitError> {
+        Self::begin_with(now, circuit, (service, argument), (handler, len), |_| StreamWaker::none(), out)
+    }
+
+    /// The same, with a waker for the handler: [`Self::drive`] has to be called when it is woken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Circuit::begin`].
+    pub fn begin_with(
+        now: Now,
+        circuit: &mut Circuit,
+        (service, argument): (Service, &[u8]),
+        (handler, len): (H, u64),
+        waker: impl FnOnce(StreamId) -> StreamWaker,
+        out: &mut Vec<Cell>,
+    ) -> Result<Self, CircuitError> {
         let id = circuit.begin(service, len, argument, out)?;
-        let mut stream = Self { id, driven: DrivenStream::asking(handler, len) };
+        let mut stream = Self { id, driven: DrivenStream::asking(handler, len), waker: waker(id) };
         stream.drive(now, circuit, out);
         Ok(stream)
     }
@@ -102,7 +119,8 @@ impl<H: StreamHandler> OriginStream<H> {
         if !self.concerns(&received) || self.is_over() {
             return;
         }
-        let env = StreamEnv { now, waker: &StreamWaker::none };
+        let waker = || self.waker.clone();
+        let env = StreamEnv { now, waker: &waker };
         let port = &mut CircuitPort { circuit, id: self.id, out };
         let step = match received {
             Received::Connected(_, len) => self.driven.connected(len, port, &env),
@@ -118,9 +136,22 @@ impl<H: StreamHandler> OriginStream<H> {
 
     /// Moves what can be moved; to be called when the handler was changed.
     pub fn drive(&mut self, now: Now, circuit: &mut Circuit, out: &mut Vec<Cell>) {
-        let env = StreamEnv { now, waker: &StreamWaker::none };
+        let waker = || self.waker.clone();
+        let env = StreamEnv { now, waker: &waker };
         self.driven.wake();
         self.driven.drive(&mut CircuitPort { circuit, id: self.id, out }, &env);
+    }
+
+    /// Sends at most one message of data, where several streams take turns; returns whether anything moved.
+    pub fn step(&mut self, now: Now, circuit: &mut Circuit, out: &mut Vec<Cell>) -> bool {
+        let waker = || self.waker.clone();
+        let env = StreamEnv { now, waker: &waker };
+        self.driven.step(&mut CircuitPort { circuit, id: self.id, out }, &env) != Step::Idle
+    }
+
+    /// Bytes of memory that the stream holds.
+    pub fn held(&self) -> usize {
+        self.driven.held()
     }
 
     /// Ends the stream from this end.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::origin::OriginStream;
-use super::{EndCause, EndReason, OPEN_ENDED, Produced, Service, StreamContext, StreamEnd, StreamHandler};
+use super::{EndCause, EndReason, OPEN_ENDED, Produced, Service, StreamContext, StreamEnd, StreamHandler, StreamId};
 use crate::cell::Cell;
 use crate::circuit::{Circuit, CircuitError, Received};
 use crate::time::{Instant, Now};
@@ -46,7 +46,7 @@ impl Default for RequestLimits {
 }
 
 /// Why there is no answer.
-#[derive(Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StreamRequestError {
     /// The circuit takes no stream now.
     #[error("the request could not be sent: {0}")]
@@ -152,6 +152,33 @@ impl RunningRequest {
         }
         self.last = now;
         self.stream.handle(now, received, circuit, out);
+        self.result()
+    }
+
+    /// The request's stream on its circuit.
+    pub const fn id(&self) -> StreamId {
+        self.stream.id()
+    }
+
+    /// Bytes of memory that the body and the answer hold.
+    pub fn held(&self) -> usize {
+        let Collector { body, answer, .. } = self.stream.handler();
+        body.capacity() + answer.capacity() + self.stream.held()
+    }
+
+    /// Sends at most one message of the body, where several streams take turns; returns whether anything moved, and the
+    /// result once there is one.
+    pub fn step(&mut self, now: Now, circuit: &mut Circuit, out: &mut Vec<Cell>) -> (bool, Option<RequestResult>) {
+        let moved = self.stream.step(now, circuit, out);
+        if moved {
+            self.last = now;
+        }
+        (moved, self.result())
+    }
+
+    /// Ends the request, whose answer nobody wants any more; returns the result.
+    pub fn cancel(&mut self, circuit: &mut Circuit, out: &mut Vec<Cell>) -> Option<RequestResult> {
+        self.stream.end(EndReason::MISC, EndCause::Handler(EndReason::MISC), circuit, out);
         self.result()
     }
 

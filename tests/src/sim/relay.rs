@@ -8,6 +8,7 @@ use std::time::Duration;
 use allium_shared::cell::introduction::IntroductionId;
 use allium_shared::cell::message::{Cookie, StreamId};
 use allium_shared::cell::{Cell, CircId, DestroyReason};
+use allium_shared::circuit::Hop;
 use allium_shared::crypto::keys::{IdentityKeypair, LinkPublic, LinkSecret, OnionSecret, RelayIdentity};
 use allium_shared::link::{Padding, RelayAddressee};
 use allium_shared::netdir::{RelayEntry, RelayRole, Roles};
@@ -17,13 +18,15 @@ use allium_shared::relay::keys::RelayKeys;
 use allium_shared::relay::link::{LinkKeys, Progress, RelayLink, Switch};
 use allium_shared::relay::link_event::LinkEvent;
 use allium_shared::relay::memory::{self, Memory};
+use allium_shared::relay::origin::order::{Order, OrderId, OriginError, OriginEvent};
+use allium_shared::relay::origin::{Origin, OriginSwitch};
 use allium_shared::relay::rendezvous::RendezvousTable;
 use allium_shared::relay::services::{SharedUserKeys, relay_services};
 use allium_shared::relay::streams::StreamWakers;
 use allium_shared::relay::tables::{LinkTable, Tables};
 use allium_shared::time::{Instant, Now};
 use rand_chacha::ChaCha20Rng;
-use rand_core::Rng as _;
+use rand_core::{Rng as _, SeedableRng as _};
 
 use super::directory::Mirrored;
 use super::echo_service::{ECHO, EchoService};
@@ -53,14 +56,17 @@ pub type Mischief = Box<dyn FnMut(Node, Cell) -> Vec<Cell>>;
 /// What all relays know of each other: the consensus.
 pub(super) struct Directory {
     by_identity: HashMap<RelayIdentity, (usize, LinkPublic)>,
+    hops: HashMap<RelayIdentity, Hop>,
     by_link_key: HashMap<LinkPublic, RelayIdentity>,
 }
 
 impl Directory {
     pub(super) fn new<'a>(entries: impl Iterator<Item = &'a RelayEntry>) -> Self {
-        let mut directory = Self { by_identity: HashMap::new(), by_link_key: HashMap::new() };
+        let mut directory = Self { by_identity: HashMap::new(), hops: HashMap::new(), by_link_key: HashMap::new() };
         for (n, entry) in entries.enumerate() {
             directory.by_identity.insert(entry.identity, (n, entry.link_key));
+            let hop = Hop { identity: entry.identity, onion_key: entry.onion_key };
+            directory.hops.insert(entry.identity, hop);
             directory.by_link_key.insert(entry.link_key, entry.identity);
         }
         directory
@@ -92,12 +98,38 @@ pub(super) struct RelayNode {
     /// How many milliseconds its clock is ahead.
     pub(super) ahead: i64,
     pub(super) memory: Arc<Memory>,
+    /// The circuits that it has begun itself.
+    pub(super) origin: Origin<End>,
+    /// What has become of its orders.
+    pub(super) outcomes: Vec<OriginEvent>,
+    /// When the circuits that it has begun are looked at.
+    origin_due: Option<Instant>,
     links: BTreeMap<End, Line>,
     to_relays: LinkTable<End>,
     meetings: Meetings,
     /// Streams whose handlers have called their wakers.
-    woken: Arc<Mutex<Vec<(End, CircId, StreamId)>>>,
+    woken: Woken,
     held: Vec<Happening>,
+}
+
+/// Streams whose handlers have called their wakers.
+type Woken = Arc<Mutex<Vec<(End, CircId, StreamId)>>>;
+
+/// What wakes the streams that end on a link.
+fn wakers(end: End, woken: &Woken) -> StreamWakers {
+    let woken = Arc::clone(woken);
+    StreamWakers::new(move |circ, stream| {
+        woken.lock().unwrap_or_else(PoisonError::into_inner).push((end, circ, stream));
+    })
+}
+
+/// The circuits that a relay begins itself: none yet.
+fn new_origin(n: usize, relay: RelayIdentity, memory: &Arc<Memory>, woken: &Woken) -> Origin<End> {
+    // Not drawn from the network's generator: whether anybody orders anything changes nothing for others.
+    let rng = ChaCha20Rng::seed_from_u64(n as u64);
+    // No WebSocket has this number.
+    let end = End(u64::MAX - 1);
+    Origin::new(end, relay, Arc::clone(memory), wakers(end, woken), rng)
 }
 
 /// Who meets whom at a relay.
@@ -141,6 +173,8 @@ impl RelayNode {
         let services = Arc::new(services);
         let circuits = Arc::new(RelayKeys { identity, onion: onion.into(), services });
         let keys = Arc::new(LinkKeys { network, link, circuits });
+        let (memory, woken) = (Arc::new(Memory::new(QUEUE_MEMORY)), Woken::default());
+        let origin = new_origin(n, identity, &memory, &woken);
         Self {
             n,
             entry,
@@ -152,11 +186,14 @@ impl RelayNode {
             mirror,
             is_behind: false,
             ahead: 0,
-            memory: Arc::new(Memory::new(QUEUE_MEMORY)),
+            memory,
+            origin,
+            outcomes: Vec::new(),
+            origin_due: None,
             links: BTreeMap::new(),
             to_relays: LinkTable::default(),
             meetings: Meetings::new(identity),
-            woken: Arc::default(),
+            woken,
             held: Vec::new(),
         }
     }
@@ -196,10 +233,31 @@ impl RelayNode {
         self.to_relays = LinkTable::default();
         self.held.clear();
         self.meetings = Meetings::new(self.entry.identity);
-        self.memory = Arc::new(Memory::new(QUEUE_MEMORY));
+        self.limit_memory(QUEUE_MEMORY);
         for end in std::mem::take(&mut self.links).into_keys() {
             net.hang_up(end);
         }
+    }
+
+    /// Begins without circuits of its own, and with this memory.
+    pub(super) fn limit_memory(&mut self, bytes: usize) {
+        self.memory = Arc::new(Memory::new(bytes));
+        self.origin = new_origin(self.n, self.entry.identity, &self.memory, &self.woken);
+    }
+
+    /// Orders something of another relay.
+    pub(super) fn order(
+        &mut self,
+        net: &mut Net,
+        directory: &Directory,
+        of: RelayIdentity,
+        order: Order,
+    ) -> Result<OrderId, OriginError> {
+        let (mut desk, clock) = (Desk::new(directory), self.clock(net));
+        let end = *self.origin.link();
+        let ordered = self.origin.order(clock, of, order, &mut desk.switch(end, &mut self.meetings));
+        self.finish(net, desk);
+        ordered
     }
 
     /// Goes on after a freeze with what came meanwhile, or starts after a crash with nothing but its keys.
@@ -238,6 +296,11 @@ impl RelayNode {
             }
             Happening::Message(end, message) => self.message(net, end, message, &mut desk),
             Happening::Tick(end) => self.tick(net, end, &mut desk),
+            Happening::OriginDue(_) => {
+                let (clock, end) = (self.clock(net), *self.origin.link());
+                self.origin_due = None;
+                self.origin.handle_timeout(clock, &mut desk.switch(end, &mut self.meetings));
+            }
             Happening::Answered(end, event) => desk.effects.push_back(Effect::Tell(end, *event)),
             Happening::Closed(end) => {
                 net.disown(end);
@@ -245,6 +308,11 @@ impl RelayNode {
             }
             _ => {}
         }
+        self.finish(net, desk);
+    }
+
+    /// Carries out what links and origin want, and sends what comes of it.
+    fn finish(&mut self, net: &mut Net, mut desk: Desk<'_>) {
         loop {
             for (end, circ, stream) in self.take_woken() {
                 desk.effects.push_back(Effect::Tell(end, LinkEvent::Wake { circ, stream }));
@@ -253,6 +321,13 @@ impl RelayNode {
             self.carry_out(net, effect, &mut desk);
         }
         self.transmit(net, desk.touched);
+        self.outcomes.extend(std::iter::from_fn(|| self.origin.poll_event()));
+        if let Some(at) = self.origin.poll_timeout()
+            && self.origin_due.is_none_or(|due| at < due)
+        {
+            self.origin_due = Some(at);
+            net.schedule.push(at.max(net.now), Happening::OriginDue(self.n));
+        }
     }
 
     fn take_woken(&self) -> Vec<(End, CircId, StreamId)> {
@@ -261,10 +336,7 @@ impl RelayNode {
 
     /// What wakes the streams that end on a link.
     fn wakers(&self, end: End) -> StreamWakers {
-        let woken = Arc::clone(&self.woken);
-        StreamWakers::new(move |circ, stream| {
-            woken.lock().unwrap_or_else(PoisonError::into_inner).push((end, circ, stream));
-        })
+        wakers(end, &self.woken)
     }
 
     fn message(&mut self, net: &mut Net, end: End, mut message: Vec<u8>, desk: &mut Desk<'_>) {
@@ -322,6 +394,10 @@ impl RelayNode {
 
     fn carry_out(&mut self, net: &mut Net, effect: Effect, desk: &mut Desk<'_>) {
         match effect {
+            Effect::Forward(end, cells) if end == *self.origin.link() => {
+                let clock = self.clock(net);
+                self.origin.handle_cells(clock, cells, &mut desk.switch(end, &mut self.meetings));
+            }
             Effect::Forward(end, cells) => {
                 net.totals.cells_forwarded += cells.len() as u64;
                 let cells = match (&mut self.mischief, net.owner(end.far())) {
@@ -342,7 +418,12 @@ impl RelayNode {
             }
             Effect::Relieve => {
                 let loads = self.links.iter().map(|(end, line)| (*end, &**line.link.load()));
+                let loads = loads.chain([(*self.origin.link(), &**self.origin.load())]);
                 desk.effects.extend(memory::worst(net.now, loads).map(|end| Effect::Tell(end, LinkEvent::Shed)));
+            }
+            Effect::Tell(end, event) if end == *self.origin.link() => {
+                let clock = self.clock(net);
+                self.origin.handle_event(clock, event, &mut desk.switch(end, &mut self.meetings));
             }
             Effect::Tell(end, event) => {
                 self.observe(net, end, &event);
@@ -472,6 +553,7 @@ const fn circuit_of(event: &LinkEvent<End>) -> CircId {
         | LinkEvent::Opened { circ, .. }
         | LinkEvent::OpenFailed { circ, .. }
         | LinkEvent::Adopt { circ, .. }
+        | LinkEvent::BeginsHere { circ, .. }
         | LinkEvent::Destroy { circ, .. }
         | LinkEvent::Visit { circ, .. }
         | LinkEvent::Introduce { circ, .. }
@@ -524,6 +606,12 @@ impl Tables for DeskSwitch<'_> {
     fn take_ids(&mut self, ids: &[IntroductionId], circuit: &(End, CircId)) -> bool {
         self.effects.push_back(Effect::Establish(*circuit));
         self.introductions().take(ids, circuit)
+    }
+}
+
+impl OriginSwitch for DeskSwitch<'_> {
+    fn hop(&self, relay: &RelayIdentity) -> Option<Hop> {
+        self.directory.hops.get(relay).cloned()
     }
 }
 

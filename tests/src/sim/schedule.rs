@@ -42,6 +42,8 @@ pub(super) enum Happening {
     Closed(End),
     /// A relay's link wants to be called.
     Tick(End),
+    /// The circuits that a relay has begun want to be looked at.
+    OriginDue(usize),
     /// A handshake that a link brought is answered.
     Answered(End, Box<LinkEvent<End>>),
     /// A client wants to be called.
@@ -69,6 +71,7 @@ impl Happening {
             Self::Message(_, message) => (Kind::Message, message.len() as u64),
             Self::Closed(_) => (Kind::Closed, 0),
             Self::Tick(_) => (Kind::Tick, 0),
+            Self::OriginDue(_) => (Kind::OriginDue, 0),
             Self::Answered(..) => (Kind::Answered, 0),
             Self::Wake(_) => (Kind::Wake, 0),
             Self::Written(..) => (Kind::Written, 0),
@@ -95,6 +98,8 @@ pub enum Kind {
     Closed,
     /// The time of a relay's link came.
     Tick,
+    /// The time of the circuits that a relay has begun came.
+    OriginDue,
     /// A handshake was answered.
     Answered,
     /// The time of a client came.
