@@ -4,14 +4,14 @@
 //!
 //! A file for each state:
 //!
-//! - [`fresh`]: nothing is under way
-//! - [`streams`]: the same, with streams to the relay's services
-//! - [`extending`]: the circuit is about to get another hop, and will not end here any more
-//! - [`introducing`]: an introduction arrives for somebody else's circuit
-//! - [`intro_point`]: the circuit takes introductions
-//! - [`rendezvous_waiting`]: the circuit waits for another with the same cookie
-//! - [`rendezvous_arriving`]: the circuit goes to one that waits
-//! - [`joining`], [`joined`]: the two have met, and their cells pass
+//! - `fresh`: nothing is under way
+//! - `streams`: the same, with streams to the relay's services
+//! - `extending`: the circuit is about to get another hop, and will not end here any more
+//! - `introducing`: an introduction arrives for somebody else's circuit
+//! - `intro_point`: the circuit takes introductions
+//! - `rendezvous_waiting`: the circuit waits for another with the same cookie
+//! - `rendezvous_arriving`: the circuit goes to one that waits
+//! - `joining`, `joined`: the two have met, and their cells pass
 
 mod extending;
 mod fresh;
