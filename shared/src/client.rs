@@ -101,7 +101,8 @@ impl Client {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let mut circuit_seed = [0; 32];
         rng.fill_bytes(&mut circuit_seed);
-        let profile = restored.profile;
+        let (mut profile, mut store) = (restored.profile, Store::default());
+        profile.ensure_identity(&mut rng, &mut store);
         let consensus = circuits::restore_consensus(restored.consensus.as_deref(), &config.authorities);
         let guards = (profile.guards.clone(), profile.second_hops.clone());
         let mut onion = OnionService::default();
@@ -112,14 +113,13 @@ impl Client {
             outputs: VecDeque::new(),
             progress: Progress::FetchingDirectory,
             profile,
-            store: Store::default(),
+            store,
             circuits: CircuitManager::new(config, consensus, restored.clock, guards, circuit_seed, now),
             onion,
             conversations: Conversations::new(&contacts, restored.messages),
             contacts,
             lookup: Lookup::default(),
         };
-        client.lookup = Lookup::new(context!(client));
         client.outputs.extend(client.snapshot().into_iter().map(Output::Event));
         client.drive();
         Ok(client)

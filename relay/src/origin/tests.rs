@@ -1,6 +1,5 @@
 //! Relays that ask each other over links on the loopback.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use allium_shared::cell::DestroyReason;
@@ -12,15 +11,15 @@ use allium_shared::relay::keys::RelayKeys;
 use allium_shared::relay::link::LinkKeys;
 use allium_shared::relay::services::{NoMirror, SharedUserKeys, relay_services};
 use allium_shared::services::read_time;
+use allium_shared::stream::EndCause;
 use allium_shared::stream::request::StreamRequestError;
-use allium_shared::stream::service::{Opening, StreamService};
-use allium_shared::stream::{EndCause, EndReason, Produced, StreamContext, StreamEnd, StreamHandler};
 use axum::Router;
 use axum::routing::any;
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
+use self::echo_service::{ECHO, EchoService};
 use super::stream::RelayStreamError;
 use super::*;
 use crate::clock::Clock;
@@ -29,46 +28,12 @@ use crate::http::server;
 use crate::shutdown::{self, Trigger};
 use crate::{link, relay};
 
-const ECHO: Service = Service(250);
+/// The one that the simulator has too.
+#[path = "../../../tests/src/sim/echo_service.rs"]
+mod echo_service;
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Sends back what it receives.
-#[derive(Debug)]
-struct EchoService;
-
-impl StreamService for EchoService {
-    fn open(&self, opening: Opening) -> Result<Box<dyn StreamHandler>, EndReason> {
-        Ok(Box::new(Echo { held: VecDeque::new(), len: opening.body }))
-    }
-}
-
-struct Echo {
-    held: VecDeque<u8>,
-    len: u64,
-}
-
-impl StreamHandler for Echo {
-    fn opened(&mut self, context: &mut StreamContext<'_>) -> Result<(), EndReason> {
-        context.accept(self.len);
-        Ok(())
-    }
-
-    fn data(&mut self, _: &mut StreamContext<'_>, bytes: &[u8]) -> Result<usize, EndReason> {
-        let taken = &bytes[..bytes.len().min(16_384 - self.held.len())];
-        self.held.extend(taken);
-        Ok(taken.len())
-    }
-
-    fn writable(&mut self, _: &mut StreamContext<'_>, room: &mut [u8]) -> Result<Produced, EndReason> {
-        let len = room.len().min(self.held.len());
-        room.iter_mut().zip(self.held.drain(..len)).for_each(|(to, from)| *to = from);
-        Ok(if len == 0 { Produced::Pending } else { Produced::Bytes(len) })
-    }
-
-    fn ended(&mut self, _: StreamEnd) {}
-}
 
 /// Dropped where no runtime may be: so its runtime is left to end in the background.
 struct Node {

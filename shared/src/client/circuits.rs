@@ -160,6 +160,11 @@ struct CircuitEntry {
     request: Option<Box<Request>>,
 }
 
+/// When a hop that is asked for something now has taken too long.
+fn hop_deadline(relays: &Relays, now: Instant) -> Instant {
+    now + relays.stretch(HOP_TIME)
+}
+
 /// Owns the links and circuits of a client, the consensus and the network's time.
 pub(super) struct CircuitManager {
     config: Config,
@@ -350,7 +355,7 @@ impl CircuitManager {
 
     /// From now on the last hop owes an answer, in the time of one hop.
     pub(super) fn expect_answer(&mut self, id: CircuitId) {
-        let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
+        let deadline = hop_deadline(&self.relays, self.now.instant);
         if let Some(entry) = self.circuits.get_mut(&id) {
             (entry.owes_answer, entry.deadline) = (true, Some(deadline));
         }

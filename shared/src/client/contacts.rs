@@ -233,9 +233,9 @@ impl Contacts {
         cx.put_profile();
         let contact = Contact::new(id, record, cx.now.instant);
         contact.put(cx.store);
-        let contact = self.contacts.entry(id).or_insert(contact);
-        set_reach(contact, onion, cx.now.instant);
-        contact
+        contact.set_service(onion, cx.now.instant);
+        contact.set_approach(onion, cx.now.instant);
+        self.contacts.entry(id).or_insert(contact)
     }
 
     fn names(&self) -> impl Iterator<Item = &str> + Clone {
@@ -245,18 +245,8 @@ impl Contacts {
     /// Says to the room below how a contact can be reached now, and whether they can reach this client.
     fn set_reach(&self, id: ContactId, onion: &mut OnionService, now: Instant) {
         if let Some(contact) = self.contacts.get(&id) {
-            set_reach(contact, onion, now);
+            contact.set_service(onion, now);
+            contact.set_approach(onion, now);
         }
-    }
-}
-
-fn set_reach(contact: &Contact, onion: &mut OnionService, now: Instant) {
-    let caller = Caller::Contact(contact.id);
-    match contact.service() {
-        Some((key, verification, audience)) => onion.serve(caller, key, verification, audience, now),
-        None => onion.stop_serving(caller),
-    }
-    if let Some(approach) = contact.approach() {
-        onion.set_peer(contact.id, approach, now);
     }
 }

@@ -10,10 +10,9 @@ use super::backoff::jitter;
 use super::circuits::{CircuitManager, CircuitPurpose, RequestId};
 use super::context::Context;
 use super::profile::Profile;
-use super::store::KeyBytes;
 use crate::contact::user_record::UserRecord;
 use crate::crypto::derive::derive;
-use crate::crypto::keys::{IdentityKeypair, RelayIdentity, UserKey};
+use crate::crypto::keys::{RelayIdentity, UserKey};
 use crate::netdir::Consensus;
 use crate::services::user_keys::{find_request, publish_request};
 use crate::services::{PUBLISH_EFFORT, Publication, PublishAnswer, UserId, day, read_key_answer};
@@ -160,16 +159,6 @@ fn own_record(cx: &Context<'_>) -> Option<UserRecord> {
 }
 
 impl Lookup {
-    /// Starts, and gives a profile that has none its key.
-    pub(super) fn new(cx: &mut Context<'_>) -> Self {
-        if cx.profile.identity.is_none() {
-            let keypair = IdentityKeypair::generate(cx.rng);
-            cx.profile.identity = Some(KeyBytes::of_identity(&keypair));
-            cx.put_profile();
-        }
-        Self::default()
-    }
-
     /// The next thing that happened.
     pub(super) fn poll_event(&mut self) -> Option<LookupEvent> {
         self.events.pop_front()

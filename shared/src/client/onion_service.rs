@@ -252,8 +252,7 @@ impl OnionService {
         let coming = self.service_rendezvous.iter().filter(|(_, come)| is_theirs(come)).map(|(key, _)| *key);
         let keys: Vec<_> = joined.chain(waits).chain(coming).collect();
         for key in keys {
-            cx.circuits.close(key, reason);
-            self.circuit_closed(key, cx);
+            self.close_for(key, reason, cx);
         }
     }
 
@@ -417,7 +416,12 @@ impl OnionService {
 
     /// Closes a circuit that is not wanted any more.
     fn close(&mut self, id: CircuitId, cx: &mut Context<'_>) {
-        cx.circuits.close(id, DestroyReason::Requested);
+        self.close_for(id, DestroyReason::Requested, cx);
+    }
+
+    /// The same, for a reason that travels to its end.
+    fn close_for(&mut self, id: CircuitId, reason: DestroyReason, cx: &mut Context<'_>) {
+        cx.circuits.close(id, reason);
         self.circuit_closed(id, cx);
     }
 

@@ -1,11 +1,13 @@
 //! The record of the profile itself, in which several rooms keep what has no record of its own.
 
+use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::api::Event;
 use super::circuits::CircuitManager;
 use super::circuits::relays::{Guard, SecondHop};
 use super::store::{Key, KeyBytes, Store};
+use crate::crypto::keys::IdentityKeypair;
 use crate::rendezvous::IntroPoint;
 use crate::time::UnixTime;
 
@@ -63,6 +65,14 @@ impl IntroPointRecord {
 }
 
 impl Profile {
+    /// Gives a profile that has none its key.
+    pub(super) fn ensure_identity(&mut self, rng: &mut impl CryptoRng, store: &mut Store) {
+        if self.identity.is_none() {
+            self.identity = Some(KeyBytes::of_identity(&IdentityKeypair::generate(rng)));
+            self.put(store);
+        }
+    }
+
     /// What contacts are told of the person.
     pub(super) const fn privacy(&self) -> Event {
         Event::Privacy { receipts: !self.no_receipts, typing: !self.no_typing }

@@ -41,18 +41,17 @@ impl Restored {
     pub(super) fn read(records: Vec<(String, Vec<u8>)>) -> Result<Self, ClientError> {
         let mut restored = Self::default();
         for (key, value) in records {
-            let (key, value) = (key.as_str(), value.as_slice());
-            match Key::parse(key) {
-                Some(Key::Profile) => restored.profile = parse(key, value)?,
+            match Key::parse(&key) {
+                Some(Key::Profile) => restored.profile = parse(&key, &value)?,
                 // If one of these two is broken, it is fetched again; nobody loses anything.
-                Some(Key::Consensus) => restored.consensus = Some(value.to_vec()),
-                Some(Key::Clock) => restored.clock = parse(key, value).ok(),
-                Some(Key::Contact(id)) => drop(restored.contacts.insert(id, parse(key, value)?)),
-                Some(Key::Invite(id)) => drop(restored.invites.insert(id, parse(key, value)?)),
-                Some(Key::Message(id, number)) => drop(restored.messages.insert((id, number), parse(key, value)?)),
+                Some(Key::Consensus) => restored.consensus = Some(value),
+                Some(Key::Clock) => restored.clock = parse(&key, &value).ok(),
+                Some(Key::Contact(id)) => drop(restored.contacts.insert(id, parse(&key, &value)?)),
+                Some(Key::Invite(id)) => drop(restored.invites.insert(id, parse(&key, &value)?)),
+                Some(Key::Message(id, number)) => drop(restored.messages.insert((id, number), parse(&key, &value)?)),
                 None => {
                     let problem = "this version does not know it".to_owned();
-                    return Err(ClientError::Record { key: key.to_owned(), problem });
+                    return Err(ClientError::Record { key, problem });
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::link::Link;
 use super::relays::{End, NoPath, hop, hops};
 use super::requests::Request;
 use super::{
-    CircuitEntry, CircuitEvent, CircuitId, CircuitManager, CircuitPurpose, HOP_TIME, Isolation, SPARES, Target,
+    CircuitEntry, CircuitEvent, CircuitId, CircuitManager, CircuitPurpose, Isolation, SPARES, Target, hop_deadline,
 };
 use crate::cell::DestroyReason;
 use crate::circuit::{Circuit, Hop};
@@ -88,22 +88,19 @@ impl CircuitManager {
 
     /// A ready circuit that ends at any rendezvous relay, or a new one to a relay that is drawn.
     fn open_to_rendezvous(&mut self, purpose: CircuitPurpose) -> Result<CircuitId, NoPath> {
-        if let Some(id) = self.spare_to_rendezvous() {
-            self.hand_over(id, purpose);
+        let consensus = self.directory.consensus.as_ref();
+        let is_rendezvous = |relay: &RelayIdentity| {
+            consensus
+                .and_then(|consensus| consensus.relay(relay))
+                .is_some_and(|relay| relay.roles.contains(RelayRole::Rendezvous))
+        };
+        if let Some(id) = self.find_spare(|path| path.last().is_some_and(|hop| is_rendezvous(&hop.identity))) {
+            self.set_purpose(id, purpose);
+            self.events.push_back(CircuitEvent::Opened(id));
             return Ok(id);
         }
         let drawn = self.choose_rendezvous_relays(1, &[]);
         self.build_to(End::Own(*drawn.first().ok_or(NoPath::TooFew)?), purpose)
-    }
-
-    fn spare_to_rendezvous(&self) -> Option<CircuitId> {
-        let consensus = self.directory.consensus.as_ref()?;
-        self.circuits.iter().find_map(|(id, entry)| {
-            let last = entry.circuit.path().last()?.identity;
-            let fits = self.is_ready_spare(entry)
-                && consensus.relay(&last).is_some_and(|relay| relay.roles.contains(RelayRole::Rendezvous));
-            fits.then_some(*id)
-        })
     }
 
     /// A new circuit to a rendezvous relay, where neither that relay nor the path is `avoid`.
@@ -121,38 +118,23 @@ impl CircuitManager {
 
     /// A ready circuit that ends at this relay, for the first time in use.
     pub(super) fn take_spare_to(&mut self, relay: &RelayIdentity, purpose: CircuitPurpose) -> Option<CircuitId> {
-        let ends_there = |entry: &CircuitEntry| entry.circuit.path().last().is_some_and(|hop| hop.identity == *relay);
-        let found = self.circuits.iter().find(|(_, entry)| self.is_ready_spare(entry) && ends_there(entry));
-        let id = *found?.0;
-        if let Some(entry) = self.circuits.get_mut(&id) {
-            entry.purpose = purpose;
-        }
+        let id = self.find_spare(|path| path.last().is_some_and(|hop| hop.identity == *relay))?;
+        self.set_purpose(id, purpose);
         Some(id)
-    }
-
-    /// Gives a ready circuit to whoever needs one.
-    fn hand_over(&mut self, id: CircuitId, purpose: CircuitPurpose) {
-        if let Some(entry) = self.circuits.get_mut(&id) {
-            entry.purpose = purpose;
-            self.events.push_back(CircuitEvent::Opened(id));
-        }
     }
 
     /// A ready circuit with one more hop where one fits, else a new circuit.
     fn extend_or_build(&mut self, relay: RelayIdentity, purpose: CircuitPurpose) -> Result<CircuitId, NoPath> {
-        let spare = self
-            .circuits
-            .iter()
-            .find(|(_, entry)| self.is_ready_spare(entry) && self.relays.may_follow(entry.circuit.path(), &relay));
+        let spare = self.find_spare(|path| self.relays.may_follow(path, &relay));
         let next = self.directory.consensus.as_ref().and_then(|consensus| consensus.relay(&relay)).map(hop);
-        match (spare.map(|(id, _)| *id), next) {
+        match (spare, next) {
             (Some(id), Some(next)) => self.extend(id, next, purpose),
             _ => self.build_to(End::Others(relay), purpose),
         }
     }
 
     fn extend(&mut self, id: CircuitId, next: Hop, purpose: CircuitPurpose) -> Result<CircuitId, NoPath> {
-        let deadline = self.now.instant + self.relays.stretch(HOP_TIME);
+        let deadline = hop_deadline(&self.relays, self.now.instant);
         let Self { circuits, rng, .. } = self;
         let Some(entry) = circuits.get_mut(&id) else { return Err(NoPath::NotYet) };
         let mut cells = Vec::new();
@@ -202,7 +184,7 @@ impl CircuitManager {
             link,
             purpose,
             isolation: Isolation::Exclusive,
-            deadline: Some(self.now.instant + self.relays.stretch(HOP_TIME)),
+            deadline: Some(hop_deadline(&self.relays, self.now.instant)),
             owes_answer: false,
             request: None,
         };
@@ -217,10 +199,15 @@ impl CircuitManager {
         }
     }
 
-    /// True for a completed circuit that nobody has used. One whose link was lost a moment ago may still be listed, and is not.
-    fn is_ready_spare(&self, entry: &CircuitEntry) -> bool {
-        entry.purpose == CircuitPurpose::Spare
-            && entry.circuit.is_open()
-            && self.links.get(&entry.link).is_some_and(Link::is_open)
+    /// A completed circuit that nobody has used, with a path that fits. One whose link was lost a moment ago may still be
+    /// listed, and does not count.
+    fn find_spare(&self, fits: impl Fn(&[Hop]) -> bool) -> Option<CircuitId> {
+        let is_ready = |entry: &CircuitEntry| {
+            entry.purpose == CircuitPurpose::Spare
+                && entry.circuit.is_open()
+                && self.links.get(&entry.link).is_some_and(Link::is_open)
+        };
+        let found = self.circuits.iter().find(|(_, entry)| is_ready(entry) && fits(entry.circuit.path()));
+        found.map(|(id, _)| *id)
     }
 }

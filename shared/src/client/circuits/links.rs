@@ -2,7 +2,7 @@
 
 use super::counts::CloseCause;
 use super::link::{self, Link};
-use super::{CircuitEntry, CircuitEvent, CircuitId, CircuitManager, CircuitPurpose, HOP_TIME};
+use super::{CircuitEntry, CircuitEvent, CircuitId, CircuitManager, CircuitPurpose, hop_deadline};
 use crate::cell::{Cell, DestroyReason};
 use crate::circuit::Received;
 use crate::client::api::{LinkId, Output};
@@ -130,7 +130,7 @@ impl CircuitManager {
         let reached = entry.circuit.reached();
         let received = entry.circuit.handle(rng, cell, &mut cells);
         if entry.circuit.reached() > reached {
-            entry.deadline = Some(self.now.instant + self.relays.stretch(HOP_TIME));
+            entry.deadline = Some(hop_deadline(&self.relays, self.now.instant));
             if let Some(hop) = entry.circuit.path().get(reached) {
                 self.relays.works(&hop.identity);
             }

@@ -28,7 +28,7 @@ impl Contacts {
         contact.record.blocked = blocked;
         contact.put(cx.store);
         contact.state = contact.state_without(ContactState::Connecting);
-        (contact.apart_since, contact.complained) = (now, false);
+        contact.begin_search(now);
         cx.store.tell(if contact.is_shown() { contact.event() } else { Event::RequestClosed { id } });
         cx.store.tell(self.blocked());
         self.set_reach(id, onion, now);

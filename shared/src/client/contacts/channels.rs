@@ -101,7 +101,7 @@ impl Contacts {
         };
         contact.channel = None;
         if contact.state == ContactState::Connected {
-            (contact.apart_since, contact.complained) = (cx.now.instant, false);
+            contact.begin_search(cx.now.instant);
             contact.state = contact.state_without(ContactState::Connecting);
             cx.event(contact.event());
         }

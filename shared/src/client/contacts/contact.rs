@@ -3,7 +3,7 @@
 use super::records::{ContactRecord, Established, Relationship, Stage};
 use crate::client::api::{ContactId, ContactState, Event, MessageId};
 use crate::client::circuits::CircuitId;
-use crate::client::onion_service::{Approach, Audience};
+use crate::client::onion_service::{Approach, Audience, Caller, OnionService};
 use crate::client::store::{Key, KeyBytes, Store};
 use crate::contact::invite::Invite;
 use crate::time::Instant;
@@ -119,8 +119,29 @@ impl Contact {
         }
     }
 
+    /// Says to the room below how the contact can be reached now.
+    pub(super) fn set_approach(&self, onion: &mut OnionService, now: Instant) {
+        if let Some(approach) = self.approach() {
+            onion.set_peer(self.id, approach, now);
+        }
+    }
+
+    /// Says to the room below whether the contact can reach this client now, and where.
+    pub(super) fn set_service(&self, onion: &mut OnionService, now: Instant) {
+        let caller = Caller::Contact(self.id);
+        match self.service() {
+            Some((key, verification, audience)) => onion.serve(caller, key, verification, audience, now),
+            None => onion.stop_serving(caller),
+        }
+    }
+
+    /// The contact is looked for from now on, as if for the first time.
+    pub(super) const fn begin_search(&mut self, now: Instant) {
+        (self.apart_since, self.complained) = (now, false);
+    }
+
     /// How the contact can be reached.
-    pub(super) fn approach(&self) -> Option<Approach> {
+    fn approach(&self) -> Option<Approach> {
         let wanted = self.is_wanted();
         match (&self.record.stage, self.relationship()) {
             (Stage::InviteHeld(held), _) => {
@@ -149,7 +170,7 @@ impl Contact {
     }
 
     /// What it takes to accept the contact's introductions. None if they are not accepted.
-    pub(super) fn service(&self) -> Option<(KeyBytes, [u8; 32], Audience)> {
+    fn service(&self) -> Option<(KeyBytes, [u8; 32], Audience)> {
         let relationship = self.relationship().filter(|_| !self.record.blocked)?;
         let Relationship { secret, role, key, acknowledged, .. } = relationship;
         let audience = Audience::Contact { secret: secret.clone(), role: *role, acknowledged: acknowledged.clone() };

@@ -98,15 +98,13 @@ impl Contacts {
         let (is_open, generation) = (matches!(channel.phase, Phase::Open), channel.generation);
         let Some(contact) = self.contacts.get_mut(&id) else { return };
         let before = contact.channel.replace(circuit).filter(|before| *before != circuit);
-        (contact.apart_since, contact.complained) = (now, false);
+        contact.begin_search(now);
         if let Some(relationship) = &mut contact.record.relationship
             && relationship.generation < generation
         {
             relationship.generation = generation;
             contact.put(cx.store);
-            if let Some(approach) = contact.approach() {
-                onion.set_peer(id, approach, now);
-            }
+            contact.set_approach(onion, now);
         }
         let state = if is_open { ContactState::Connected } else { contact.state_without(contact.state) };
         if contact.state != state {
@@ -212,8 +210,8 @@ impl Contacts {
             _ => return Err(Violation),
         };
         contact.begin(Established::new(session, send, receive, None), cx.store);
+        contact.set_approach(onion, cx.now.instant);
         self.events.push_back(ContactsEvent::SessionBegan(id));
-        self.set_reach(id, onion, cx.now.instant);
         let resume = Frame::Resume { generation, has_session: true, received: 0, last: None, read: None };
         self.store_and_say(circuit, resume, Phase::AwaitResumed, cx);
         Ok(())

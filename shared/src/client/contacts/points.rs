@@ -48,7 +48,7 @@ impl Contacts {
         if relationship.their_points != points {
             relationship.their_points = points;
             contact.put(cx.store);
-            self.set_reach(id, onion, cx.now.instant);
+            contact.set_approach(onion, cx.now.instant);
         }
         self.after.push(cx.store, FollowUp::PointsKept(circuit));
         Ok(())
@@ -69,7 +69,7 @@ impl Contacts {
             relationship.acknowledged = pending;
             contact.put(cx.store);
         }
-        self.set_reach(id, onion, cx.now.instant);
+        contact.set_service(onion, cx.now.instant);
         Ok(())
     }
 }

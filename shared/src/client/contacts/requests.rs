@@ -95,11 +95,11 @@ impl Contacts {
         let id = match known {
             Some((id, _)) => {
                 self.requested_again(id, relationship, request, cx)?;
+                self.set_reach(id, onion, cx.now.instant);
                 id
             }
             None => self.new_request(&name, came_by, relationship, request, onion, cx),
         };
-        self.set_reach(id, onion, cx.now.instant);
         self.close_earlier_channels(circuit, invite, id, cx);
         if let Some(channel) = self.channels.get_mut(&circuit) {
             channel.contact = Some(id);
@@ -264,11 +264,11 @@ impl Contacts {
         };
         contact.begin(established, cx.store);
         contact.state = ContactState::Connecting;
-        (contact.apart_since, contact.complained) = (now, false);
+        contact.begin_search(now);
+        contact.set_approach(onion, now);
         cx.store.tell(Event::RequestClosed { id });
         cx.store.tell(contact.event());
         self.events.push_back(ContactsEvent::SessionBegan(id));
-        self.set_reach(id, onion, now);
         onion.search_anew(id, now);
         self.after.push(cx.store, FollowUp::Decided(id));
         Ok(())
@@ -335,7 +335,7 @@ impl Contacts {
         contact.put(cx.store);
         contact.state = ContactState::Declined;
         cx.store.tell(contact.event());
-        self.set_reach(id, onion, cx.now.instant);
+        contact.set_approach(onion, cx.now.instant);
         // The inviter ends the circuit then.
         self.store_and_say(circuit, Frame::Confirm, Phase::Undecided, cx);
         Ok(())
